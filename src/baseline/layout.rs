@@ -1,0 +1,282 @@
+//! The bin layout: which cell of a pane a value belongs to.
+//!
+//! Every monitored subject is a *column*. A column owns a run of cells in the pane: first the [`SPECIAL`] cells for what
+//! is not a value, then its data cells.
+//!
+//! ```text
+//! numeric      null missing nan infinite wrong_type | below (e0,e1] (e1,e2] ... (ek-1,ek] above
+//! categorical  null missing nan infinite wrong_type | level_0 level_1 ... level_k-1 other unseen
+//! ```
+//!
+//! Panes of different layouts never merge; [`Layout::id`] tells them apart.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use sha2::{Digest, Sha256};
+
+use crate::event::Subject;
+
+/// Cells at the head of each column that count what is not a value.
+pub const SPECIAL: usize = 5;
+/// JSON null, or an empty cell of a table.
+pub const NULL: usize = 0;
+/// The key is not there.
+pub const MISSING: usize = 1;
+/// Not a number.
+pub const NAN: usize = 2;
+/// Positive or negative infinity.
+pub const INFINITE: usize = 3;
+/// A value of another type than the column's.
+pub const WRONG_TYPE: usize = 4;
+
+/// Bins of a numeric column.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NumericBins {
+    /// Fine edges, strictly ascending. `edges[0]` is the next float below the reference minimum and the last is the
+    /// reference maximum, so that right-closed cells need no exception. Data cell 0 is below, the last is above.
+    pub edges: Vec<f64>,
+    /// The nine inner deciles of the reference, made distinct: the edges of the coarse bins, each also a fine edge.
+    pub coarse_edges: Vec<f64>,
+    /// The mean of the reference: moments are sums of `(x - center) / scale`.
+    pub center: f64,
+    /// The standard deviation (ddof 0) of the reference, or where that is 0 the greater of |center| and 1.
+    pub scale: f64,
+    /// Smallest value of the reference.
+    pub min: f64,
+    /// Largest value of the reference.
+    pub max: f64,
+}
+
+impl NumericBins {
+    /// Number of data cells: the bins between the edges, below and above.
+    #[must_use]
+    pub fn cells(&self) -> usize {
+        self.edges.len() + 1
+    }
+
+    /// The data cell of a finite value: the number of edges that are less than it.
+    #[inline]
+    #[must_use]
+    pub fn cell(&self, value: f64) -> usize {
+        // Branchless binary search: both ways cost one conditional move.
+        let edges = self.edges.as_slice();
+        let mut low = 0usize;
+        let mut size = edges.len();
+        while size > 1 {
+            let half = size / 2;
+            let probe = low + half - 1;
+            if edges.get(probe).is_some_and(|edge| *edge < value) {
+                low += half;
+            }
+            size -= half;
+        }
+        low + usize::from(edges.get(low).is_some_and(|edge| *edge < value))
+    }
+
+    /// For each data cell the index of the coarse bin it lies in.
+    #[must_use]
+    pub fn coarse_of_cells(&self) -> Vec<usize> {
+        // A fine cell (a, b] lies in the coarse bin of its upper edge; the cell above the maximum is in the last one.
+        let of_edge = |edge: f64| self.coarse_edges.partition_point(|coarse| *coarse < edge);
+        self.edges.iter().map(|edge| of_edge(*edge)).chain([self.coarse_edges.len()]).collect()
+    }
+}
+
+/// Levels of a categorical column.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Levels {
+    /// Kept levels by descending share in the reference, ties by name.
+    pub kept: Vec<Arc<str>>,
+    /// Levels of the reference that were not kept: they count as `other`, not as unseen.
+    pub folded: Vec<Arc<str>>,
+    index: FxHashMap<Arc<str>, usize>,
+}
+
+impl Levels {
+    /// The levels of a reference.
+    #[must_use]
+    pub fn new(kept: Vec<Arc<str>>, folded: Vec<Arc<str>>) -> Levels {
+        let other = kept.len();
+        let index = kept
+            .iter()
+            .enumerate()
+            .map(|(cell, level)| (Arc::clone(level), cell))
+            .chain(folded.iter().map(|level| (Arc::clone(level), other)))
+            .collect();
+        Levels { kept, folded, index }
+    }
+
+    /// Number of data cells: kept levels, other, unseen.
+    #[must_use]
+    pub fn cells(&self) -> usize {
+        self.kept.len() + 2
+    }
+
+    /// The data cell of a level by its canonical text.
+    #[inline]
+    #[must_use]
+    pub fn cell(&self, level: &str) -> usize {
+        self.index.get(level).copied().unwrap_or(self.kept.len() + 1)
+    }
+
+    /// Whether the reference knows the level.
+    #[must_use]
+    pub fn knows(&self, level: &str) -> bool {
+        self.index.contains_key(level)
+    }
+
+    /// The data cell of levels of the reference that were not kept.
+    #[must_use]
+    pub fn other_cell(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// The data cell of levels that the reference does not know.
+    #[must_use]
+    pub fn unseen_cell(&self) -> usize {
+        self.kept.len() + 1
+    }
+}
+
+/// How the values of a column are binned.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ColumnKind {
+    /// Numbers over fixed edges.
+    Numeric(NumericBins),
+    /// Levels by their canonical text.
+    Categorical(Levels),
+}
+
+/// One monitored subject and its place in the pane.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Column {
+    /// What it monitors.
+    pub subject: Subject,
+    /// Its bins.
+    pub kind: ColumnKind,
+    /// Index of its first cell (the first special one) in the pane.
+    pub offset: usize,
+    /// Index of its moments in the pane, for a numeric column.
+    pub moments: Option<usize>,
+}
+
+impl Column {
+    /// Number of cells of the column with the special ones.
+    #[must_use]
+    pub fn cells(&self) -> usize {
+        SPECIAL
+            + match &self.kind {
+                ColumnKind::Numeric(bins) => bins.cells(),
+                ColumnKind::Categorical(levels) => levels.cells(),
+            }
+    }
+}
+
+/// The columns of a pane.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layout {
+    /// Columns in the order of their cells: features as the baseline lists them, then the outputs.
+    pub columns: Vec<Column>,
+    /// Number of cells of a pane.
+    pub cells: usize,
+    /// Number of numeric columns.
+    pub moments: usize,
+    /// Fingerprint of bins, types and classes: the first eight bytes of a SHA-256.
+    pub id: u64,
+}
+
+impl Layout {
+    /// Lays the columns out one after the other.
+    #[must_use]
+    pub fn new(columns: Vec<(Subject, ColumnKind)>) -> Layout {
+        let (mut offset, mut moments) = (0, 0);
+        let mut hash = Sha256::new();
+        let columns = columns
+            .into_iter()
+            .map(|(subject, kind)| {
+                hash.update(subject.to_string());
+                hash_kind(&mut hash, &kind);
+                let numeric = matches!(kind, ColumnKind::Numeric(_));
+                let column = Column { subject, kind, offset, moments: numeric.then_some(moments) };
+                offset += column.cells();
+                moments += usize::from(numeric);
+                column
+            })
+            .collect();
+        let digest = hash.finalize();
+        let id = digest.iter().take(8).fold(0u64, |id, byte| (id << 8) | u64::from(*byte));
+        Layout { columns, cells: offset, moments, id }
+    }
+
+    /// The index of the column of that subject.
+    #[must_use]
+    pub fn column(&self, subject: &Subject) -> Option<usize> {
+        self.columns.iter().position(|column| column.subject == *subject)
+    }
+}
+
+fn hash_kind(hash: &mut Sha256, kind: &ColumnKind) {
+    match kind {
+        ColumnKind::Numeric(bins) => {
+            hash.update([0u8]);
+            for list in [&bins.edges, &bins.coarse_edges, &vec![bins.center, bins.scale]] {
+                hash.update((list.len() as u64).to_le_bytes());
+                list.iter().for_each(|value| hash.update(value.to_bits().to_le_bytes()));
+            }
+        }
+        ColumnKind::Categorical(levels) => {
+            hash.update([1u8]);
+            for list in [&levels.kept, &levels.folded] {
+                hash.update((list.len() as u64).to_le_bytes());
+                for level in list {
+                    hash.update((level.len() as u64).to_le_bytes());
+                    hash.update(level.as_bytes());
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn bins(edges: Vec<f64>, coarse_edges: Vec<f64>) -> NumericBins {
+        NumericBins { edges, coarse_edges, center: 0.0, scale: 1.0, min: 0.0, max: 1.0 }
+    }
+
+    proptest! {
+        #[test]
+        fn the_cell_is_the_number_of_edges_below(mut edges in prop::collection::vec(-50i32..50, 1..40), value in -60i32..60) {
+            edges.sort_unstable();
+            edges.dedup();
+            let edges: Vec<f64> = edges.into_iter().map(f64::from).collect();
+            let value = f64::from(value);
+            let expected = edges.iter().filter(|edge| **edge < value).count();
+            prop_assert_eq!(bins(edges, vec![]).cell(value), expected);
+        }
+    }
+
+    #[test]
+    fn coarse_bins_are_right_closed_and_open_to_infinity() {
+        let bins = bins(vec![0.0, 1.0, 2.0, 3.0], vec![1.0, 2.0]);
+        assert_eq!(bins.coarse_of_cells(), [0, 0, 1, 2, 2]);
+    }
+
+    #[test]
+    fn folded_levels_are_other_and_strangers_are_unseen() {
+        let levels = Levels::new(vec!["a".into(), "b".into()], vec!["c".into()]);
+        assert_eq!((levels.cell("b"), levels.cell("c"), levels.cell("d")), (1, 2, 3));
+    }
+
+    #[test]
+    fn another_edge_is_another_layout() {
+        let one = Layout::new(vec![(Subject::Score, ColumnKind::Numeric(bins(vec![0.0, 1.0], vec![])))]);
+        let two = Layout::new(vec![(Subject::Score, ColumnKind::Numeric(bins(vec![0.0, 2.0], vec![])))]);
+        assert_ne!(one.id, two.id);
+        assert_eq!(one.cells, SPECIAL + 3);
+    }
+}

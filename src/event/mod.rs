@@ -1,0 +1,14 @@
+//! The vocabulary of driftline: time, identity, values, outcomes and measurements.
+//!
+//! Layer 1. Everything here is plain data and its text forms. It knows nothing of windows, files or Kafka.
+
+pub mod measurement;
+pub mod outcome;
+pub mod position;
+pub mod text;
+pub mod time;
+
+pub use measurement::{Measurement, Metric, Segment, Status, Subject, WindowRef, WindowSummary};
+pub use outcome::{Outcome, Reject};
+pub use position::{NextOffset, SourceId, TopicRole};
+pub use time::{Span, Timestamp};

@@ -1,0 +1,123 @@
+//! The one counted end of every event: received = the sum of the outcomes + what still waits.
+
+use serde::{Deserialize, Serialize};
+
+/// Why a record or an event was not accepted. Each is a label value of `driftline.records`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reject {
+    /// The record has no value, or one of no bytes.
+    Empty,
+    /// The value is larger than the limit on one record.
+    Oversize,
+    /// The value is not JSON, or is cut off.
+    NotJson,
+    /// The value is JSON, but not an object.
+    NotAnObject,
+    /// Neither the event nor the topic says what kind of event it is, or the kind is not known.
+    UnknownKind,
+    /// No `model`, where it cannot be had from elsewhere.
+    MissingModel,
+    /// A model that the configuration does not name.
+    UnknownModel,
+    /// A label event, or a prediction to be joined, without `id`.
+    MissingId,
+    /// No `ts`, and no time on the record either.
+    MissingTime,
+    /// A `ts` that cannot be read.
+    BadTime,
+    /// A `ts` too far after the record's own time.
+    Future,
+    /// `features` is there and is not an object.
+    BadFeatures,
+    /// A prediction event without anything to count: no prediction, score or probabilities.
+    MissingPrediction,
+    /// A `prediction`, `score` or `probabilities` of a wrong type or out of range.
+    BadPrediction,
+    /// A label event without `label`.
+    MissingLabel,
+    /// A `label` of a wrong type, or a class that the baseline does not know.
+    BadLabel,
+}
+
+impl Reject {
+    /// Every reason, in the order in which they are numbered.
+    pub const ALL: [Reject; 16] = [
+        Reject::Empty,
+        Reject::Oversize,
+        Reject::NotJson,
+        Reject::NotAnObject,
+        Reject::UnknownKind,
+        Reject::MissingModel,
+        Reject::UnknownModel,
+        Reject::MissingId,
+        Reject::MissingTime,
+        Reject::BadTime,
+        Reject::Future,
+        Reject::BadFeatures,
+        Reject::MissingPrediction,
+        Reject::BadPrediction,
+        Reject::MissingLabel,
+        Reject::BadLabel,
+    ];
+
+    /// The reason as it stands in metrics, status and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reject::Empty => "empty",
+            Reject::Oversize => "oversize",
+            Reject::NotJson => "not_json",
+            Reject::NotAnObject => "not_an_object",
+            Reject::UnknownKind => "unknown_kind",
+            Reject::MissingModel => "missing_model",
+            Reject::UnknownModel => "unknown_model",
+            Reject::MissingId => "missing_id",
+            Reject::MissingTime => "missing_time",
+            Reject::BadTime => "bad_time",
+            Reject::Future => "future",
+            Reject::BadFeatures => "bad_features",
+            Reject::MissingPrediction => "missing_prediction",
+            Reject::BadPrediction => "bad_prediction",
+            Reject::MissingLabel => "missing_label",
+            Reject::BadLabel => "bad_label",
+        }
+    }
+}
+
+/// What became of one event.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It is in a pane, or its label has been joined.
+    Counted,
+    /// It lay more than the lateness behind its partition's watermark.
+    Late,
+    /// The same event was seen before.
+    Duplicate,
+    /// A label whose prediction was not found within the horizon.
+    UnmatchedLabel,
+    /// It was not accepted.
+    Rejected(Reject),
+    /// It was given up to stay within a limit of memory.
+    Shed,
+    /// It waits for its other half and will be counted under another outcome later.
+    Waiting,
+}
+
+impl Outcome {
+    /// The outcome as it stands in metrics, without the reason of a rejection.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Counted => "counted",
+            Outcome::Late => "late",
+            Outcome::Duplicate => "duplicate",
+            Outcome::UnmatchedLabel => "unmatched_label",
+            Outcome::Rejected(_) => "rejected",
+            Outcome::Shed => "shed",
+            Outcome::Waiting => "waiting",
+        }
+    }
+}

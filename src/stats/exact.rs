@@ -1,0 +1,202 @@
+//! Sums that are exact and do not depend on the order of their terms.
+//!
+//! A term of ordinary size is rounded once to a multiple of 2^-40 and added as an integer; a larger one goes, without any
+//! rounding, into a wide two's-complement integer that covers the whole range of `f64`. Floating point appears again
+//! only in [`ExactSum::value`]. Merging is integer addition: associative, commutative, with the empty sum as identity, so
+//! one worker and sixteen give the same bytes.
+//!
+//! Callers scale their terms so that 2^-40 (9e-13) is negligible: moments are kept in baseline standard deviations.
+
+use serde::{Deserialize, Serialize};
+
+/// Terms below this magnitude (2^22) are kept as multiples of 2^-40.
+const NARROW_LIMIT: f64 = 4_194_304.0;
+/// 2^40.
+const NARROW_SCALE: f64 = 1_099_511_627_776.0;
+/// Limbs of the wide integer: a term of at least 2^22 is a multiple of 2^-30, the largest is below 2^1024, and 64 bits of
+/// room take 2^64 terms: 30 + 1024 + 64 bits, and the sign.
+const LIMBS: usize = 18;
+/// The wide integer counts units of 2^-30.
+const WIDE_EXPONENT: i32 = -30;
+
+/// An exact, order-independent sum of finite numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExactSum {
+    narrow: i128,
+    wide: Option<Box<Wide>>,
+}
+
+/// Two's complement, least significant limb first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Wide([u64; LIMBS]);
+
+impl ExactSum {
+    /// Adds one term. Terms that are not finite are ignored; callers count those apart.
+    #[inline]
+    pub fn add(&mut self, term: f64) {
+        if term.abs() < NARROW_LIMIT {
+            // Below 2^62 in magnitude: the conversion is exact.
+            #[allow(clippy::cast_possible_truncation)]
+            let units = (term * NARROW_SCALE).round_ties_even() as i64;
+            self.narrow += i128::from(units);
+        } else {
+            self.add_wide(term, false);
+        }
+    }
+
+    /// Takes one term back that was added before.
+    #[inline]
+    pub fn subtract(&mut self, term: f64) {
+        if term.abs() < NARROW_LIMIT {
+            #[allow(clippy::cast_possible_truncation)]
+            let units = (term * NARROW_SCALE).round_ties_even() as i64;
+            self.narrow -= i128::from(units);
+        } else {
+            self.add_wide(term, true);
+        }
+    }
+
+    /// Adds all terms of another sum.
+    pub fn merge(&mut self, other: &ExactSum) {
+        self.narrow += other.narrow;
+        if let Some(theirs) = &other.wide {
+            self.wide.get_or_insert_with(Wide::zero).add(&theirs.0);
+            self.drop_empty_wide();
+        }
+    }
+
+    /// The sum, rounded to the nearest `f64` (twice where there are large terms); infinite only beyond the range of `f64`.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)]
+    pub fn value(&self) -> f64 {
+        let narrow = self.narrow as f64 / NARROW_SCALE;
+        match &self.wide {
+            None => narrow,
+            Some(wide) => wide.value() + narrow,
+        }
+    }
+
+    #[cold]
+    fn add_wide(&mut self, term: f64, negate: bool) {
+        if !term.is_finite() {
+            return;
+        }
+        let bits = term.abs().to_bits();
+        #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)]
+        let exponent = (bits >> 52) as i32 - 1075;
+        let mantissa = (bits & ((1 << 52) - 1)) | (1 << 52);
+        #[allow(clippy::cast_sign_loss)]
+        let shift = (exponent - WIDE_EXPONENT) as usize;
+        let (limb, bit) = (shift / 64, shift % 64);
+        let placed = u128::from(mantissa) << bit;
+        let mut limbs = [0u64; LIMBS];
+        #[allow(clippy::cast_possible_truncation)]
+        for (offset, part) in [placed as u64, (placed >> 64) as u64].into_iter().enumerate() {
+            if let Some(slot) = limbs.get_mut(limb + offset) {
+                *slot = part;
+            }
+        }
+        if (term < 0.0) != negate {
+            negate_limbs(&mut limbs);
+        }
+        self.wide.get_or_insert_with(Wide::zero).add(&limbs);
+        self.drop_empty_wide();
+    }
+
+    /// Keeps the representation canonical: equal sums are equal bytes.
+    fn drop_empty_wide(&mut self) {
+        if self.wide.as_ref().is_some_and(|wide| wide.0.iter().all(|limb| *limb == 0)) {
+            self.wide = None;
+        }
+    }
+}
+
+impl Wide {
+    fn zero() -> Box<Wide> {
+        Box::new(Wide([0; LIMBS]))
+    }
+
+    fn add(&mut self, other: &[u64; LIMBS]) {
+        let mut carry = false;
+        for (limb, term) in self.0.iter_mut().zip(other) {
+            let (sum, first) = limb.overflowing_add(*term);
+            let (sum, second) = sum.overflowing_add(u64::from(carry));
+            *limb = sum;
+            carry = first || second;
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    fn value(&self) -> f64 {
+        let mut limbs = self.0;
+        let negative = limbs.last().is_some_and(|top| top >> 63 == 1);
+        if negative {
+            negate_limbs(&mut limbs);
+        }
+        let Some(top) = limbs.iter().rposition(|limb| *limb != 0) else { return 0.0 };
+        let high = limbs.get(top).copied().unwrap_or(0);
+        let low = if top > 0 { limbs.get(top - 1).copied().unwrap_or(0) } else { 0 };
+        // What lies below the two top limbs only matters for ties; a sticky bit keeps the rounding right.
+        let sticky = limbs.iter().take(top.saturating_sub(1)).any(|limb| *limb != 0);
+        let joined = (u128::from(high) << 64) | u128::from(low) | u128::from(sticky);
+        #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)]
+        let exponent = (top as i32 - 1) * 64 + WIDE_EXPONENT;
+        // Scaled in two steps, so that the power itself stays in range.
+        let magnitude = joined as f64 * 2f64.powi(exponent / 2) * 2f64.powi(exponent - exponent / 2);
+        if negative { -magnitude } else { magnitude }
+    }
+}
+
+fn negate_limbs(limbs: &mut [u64; LIMBS]) {
+    let mut carry = true;
+    for limb in limbs.iter_mut() {
+        let (negated, overflow) = (!*limb).overflowing_add(u64::from(carry));
+        *limb = negated;
+        carry = overflow;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sum(terms: &[f64]) -> ExactSum {
+        let mut sum = ExactSum::default();
+        terms.iter().for_each(|term| sum.add(*term));
+        sum
+    }
+
+    #[test]
+    fn large_terms_cancel_without_a_trace() {
+        let mut exact = sum(&[1e308, 0.25, 1e300, -1e308, 4_194_304.0, -1e300]);
+        assert_eq!(exact.value(), 4_194_304.25);
+        exact.subtract(4_194_304.0);
+        assert_eq!(exact, sum(&[0.25]));
+    }
+
+    #[test]
+    fn sums_of_large_terms_are_correctly_rounded() {
+        assert_eq!(sum(&[1e15, 1.0, 1e16]).value(), 11e15 + 1.0);
+        assert_eq!(sum(&[-3e200, -3e200]).value(), -6e200);
+        assert_eq!(sum(&[f64::MAX, f64::MAX]).value(), f64::INFINITY);
+    }
+
+    proptest! {
+        #[test]
+        fn order_and_grouping_do_not_matter(terms in prop::collection::vec(prop_oneof![-1e3..1e3f64, -1e12..1e12f64, any::<f64>()], 0..50), cut in 0usize..50) {
+            let forward = sum(&terms);
+            let mut reversed: Vec<f64> = terms.clone();
+            reversed.reverse();
+            prop_assert_eq!(&forward, &sum(&reversed));
+            let (left, right) = terms.split_at(cut.min(terms.len()));
+            let mut merged = sum(right);
+            merged.merge(&sum(left));
+            prop_assert_eq!(&forward, &merged);
+            let mut undone = forward.clone();
+            terms.iter().for_each(|term| undone.subtract(*term));
+            prop_assert_eq!(undone, ExactSum::default());
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The pane: a bounded, mergeable summary of the events of one slice of time.
+//!
+//! Counts are integers over the cells of a [`Layout`], sums are exact, so merging is associative and commutative with the
+//! empty pane as identity, and the same events give the same bytes in any order and on any number of workers.
+
+use serde::{Deserialize, Serialize};
+
+use crate::baseline::layout::{Layout, NumericBins};
+use crate::stats::exact::ExactSum;
+
+/// Exact sums of the finite values of one numeric column, in units of its baseline's standard deviation around its mean.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moments {
+    /// Sum of `z = (x - center) / scale`.
+    pub sum: ExactSum,
+    /// Sum of `z * z`; terms beyond the range of `f64` are left out.
+    pub squares: ExactSum,
+    /// Sum of `z` over the cell below the reference minimum.
+    pub below: ExactSum,
+    /// Sum of `z` over the cell above the reference maximum.
+    pub above: ExactSum,
+}
+
+impl Moments {
+    /// Counts one finite value that fell into data cell `cell` of `bins`.
+    #[inline]
+    pub fn add(&mut self, bins: &NumericBins, cell: usize, value: f64) {
+        let z = (value - bins.center) / bins.scale;
+        self.sum.add(z);
+        self.squares.add(z * z);
+        if cell == 0 {
+            self.below.add(z);
+        } else if cell == bins.edges.len() {
+            self.above.add(z);
+        }
+    }
+
+    /// Adds the sums of another.
+    pub fn merge(&mut self, other: &Moments) {
+        self.sum.merge(&other.sum);
+        self.squares.merge(&other.squares);
+        self.below.merge(&other.below);
+        self.above.merge(&other.above);
+    }
+}
+
+/// Counts and sums of the events of one model, version, segment and slice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pane {
+    /// Prediction events.
+    pub n: u64,
+    /// Counts by cell of the layout.
+    pub cells: Vec<u64>,
+    /// Sums by numeric column of the layout.
+    pub moments: Vec<Moments>,
+    /// Sum of the events' weights.
+    pub weight: ExactSum,
+}
+
+impl Pane {
+    /// An empty pane of a layout.
+    #[must_use]
+    pub fn new(layout: &Layout) -> Pane {
+        Pane { n: 0, cells: vec![0; layout.cells], moments: vec![Moments::default(); layout.moments], weight: ExactSum::default() }
+    }
+
+    /// Adds the counts and sums of another pane of the same layout.
+    pub fn merge(&mut self, other: &Pane) {
+        debug_assert_eq!(self.cells.len(), other.cells.len(), "panes of different layouts never merge");
+        self.n += other.n;
+        for (cell, count) in self.cells.iter_mut().zip(&other.cells) {
+            *cell += count;
+        }
+        for (sums, theirs) in self.moments.iter_mut().zip(&other.moments) {
+            sums.merge(theirs);
+        }
+        self.weight.merge(&other.weight);
+    }
+
+    /// Counts of one column: its special cells, then its data cells.
+    #[must_use]
+    pub fn column(&self, layout: &Layout, column: usize) -> &[u64] {
+        layout.columns.get(column).and_then(|column| self.cells.get(column.offset..column.offset + column.cells())).unwrap_or(&[])
+    }
+}
