@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A source partition, numbered densely in the order in which it was first seen by this process.
 /// The number never leaves the process; files and messages name topic and partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SourceId(pub u32);
 

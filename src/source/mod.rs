@@ -1,1 +1,10 @@
-//! Reserved.
+//! Where records come from.
+//!
+//! Layer 4. An edge: it knows one outside thing and hands out plain batches. It knows nothing of what is in a record.
+
+pub mod batch;
+pub mod kafka;
+pub mod registry;
+
+pub use batch::{Batch, Head};
+pub use registry::{Registry, SourceInfo};

@@ -4,6 +4,12 @@
 
 pub mod joined;
 pub mod pane;
+pub mod partition;
+pub mod schedule;
+pub mod spec;
 
 pub use joined::{JoinedLayout, JoinedPane, Observed};
 pub use pane::{Moments, Pane};
+pub use partition::{LateKey, OpenPane, Partition, SeriesId};
+pub use schedule::Schedule;
+pub use spec::{WindowSpec, slice_length};

@@ -1,0 +1,14 @@
+//! The Kafka consumer: one thread that polls, copies records into batches and never stops polling.
+//!
+//! * Positions are ours: nothing is committed or stored by librdkafka itself, and every assignment starts where the
+//!   checkpoint says. The broker's committed offsets are written for lag tools only.
+//! * When a worker is full, its partitions are paused and polling goes on.
+//! * Rebalance callbacks run on the polling thread and only look positions up.
+
+mod context;
+mod poll;
+mod settings;
+mod statistics;
+
+pub use poll::{Command, Consumer, Notification, Routing};
+pub use settings::{Settings, StartAt, Topic};

@@ -1,0 +1,455 @@
+//! The polling thread.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use crate::event::{NextOffset, SourceId, Timestamp};
+use crate::source::batch::Batch;
+use crate::source::registry::{Registry, SourceInfo};
+
+use super::context::Context;
+use super::settings::Settings;
+
+/// Records in a batch at most: enough that channel operations cost nothing per record.
+const BATCH_RECORDS: usize = 1024;
+/// Bytes in a batch at most, so that a batch stays in the processor's cache between the two threads.
+const BATCH_BYTES: usize = 512 * 1024;
+/// How long a batch may wait for more records.
+const BATCH_AGE: Duration = Duration::from_millis(10);
+/// How long the poll waits for a record.
+const POLL_WAIT: Duration = Duration::from_millis(10);
+/// How long a full worker is waited for before its partitions are paused. Pausing throws away what was fetched ahead, so
+/// it is for a worker that stands still, not for one that is merely slower than the broker.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How long closing the consumer may take before the process goes on without it.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the consumer tells the application.
+#[derive(Debug)]
+pub enum Notification {
+    /// These partitions are ours now.
+    Assigned(Vec<SourceInfo>),
+    /// These partitions are ours no longer.
+    Revoked(Vec<SourceId>),
+    /// The partitions at their end without news, and the lag of each partition in records.
+    Progress {
+        /// Partitions that hold nothing back.
+        idle: Vec<SourceId>,
+        /// End of the log less our position.
+        lag: Vec<(SourceId, i64)>,
+    },
+    /// Records that can no longer be read: the position lay outside the log.
+    Gap {
+        /// The partition.
+        source: SourceId,
+        /// The first offset that was lost.
+        from: i64,
+        /// The first offset that could be read again.
+        to: i64,
+    },
+    /// Something to be logged; reading goes on.
+    Trouble(String),
+    /// Reading cannot go on.
+    Fatal(String),
+}
+
+/// What the application tells the consumer.
+#[derive(Debug)]
+pub enum Command {
+    /// Tell the broker how far the checkpoint has come; nobody relies on it.
+    Commit(Vec<(SourceId, NextOffset)>),
+    /// Stop polling and hand over what was read.
+    Stop,
+}
+
+/// The channels to the workers: a partition always goes to the same one.
+#[derive(Debug)]
+pub struct Routing {
+    /// One bounded channel for each worker.
+    pub workers: Vec<Sender<Batch>>,
+    /// Emptied batches come back here.
+    pub empties: Receiver<Batch>,
+}
+
+impl Routing {
+    /// The worker that counts a partition. Partitions of the same number, of whatever topic, share a worker.
+    #[must_use]
+    pub fn worker(partition: i32, workers: usize) -> usize {
+        usize::try_from(partition).unwrap_or(0) % workers.max(1)
+    }
+}
+
+/// The running consumer.
+#[derive(Debug)]
+pub struct Consumer {
+    commands: Sender<Command>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Consumer {
+    /// Connects, subscribes and starts the polling thread. Partitions of `registry` with a position start there.
+    ///
+    /// # Errors
+    /// A configuration that librdkafka refuses, in its words.
+    pub fn start(
+        settings: Settings,
+        registry: Registry,
+        routing: Routing,
+        notifications: Sender<Notification>,
+        now: fn() -> Timestamp,
+    ) -> Result<Consumer, KafkaError> {
+        let topics: Vec<String> = settings.topics.iter().map(|topic| topic.name.clone()).collect();
+        let config = settings.client_config();
+        let context =
+            Context { settings, registry: Mutex::new(registry), notifications, now, ends: Mutex::default(), assigned: Mutex::default() };
+        let consumer: BaseConsumer<Context> = config.create_with_context(context)?;
+        consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
+        // Commands are few: commits every few seconds and one stop.
+        let (commands, inbox) = crossbeam_channel::bounded(16);
+        let thread = std::thread::Builder::new()
+            .name("kafka-poll".into())
+            .spawn(move || Loop::new(consumer, routing, inbox).run())
+            .map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
+        Ok(Consumer { commands, thread: Some(thread) })
+    }
+
+    /// Sends a command; a consumer that has ended ignores it.
+    pub fn command(&self, command: Command) {
+        let _ = self.commands.send_timeout(command, PATIENCE);
+    }
+
+    /// Stops polling and waits for the thread, within bounds.
+    pub fn stop(mut self) {
+        self.command(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Loop {
+    consumer: BaseConsumer<Context>,
+    context: Arc<Context>,
+    routing: Routing,
+    inbox: Receiver<Command>,
+    /// The batch being filled for each worker.
+    filling: Vec<Batch>,
+    /// When the oldest record of each batch came.
+    since: Vec<Option<Instant>>,
+    /// Workers whose partitions are paused.
+    paused: BTreeSet<usize>,
+    /// The partition of the last record: most come in runs.
+    last: Option<(String, i32, SourceId, usize)>,
+    next: Vec<Option<i64>>,
+    last_record: Vec<Option<Instant>>,
+    reported: Instant,
+}
+
+impl Loop {
+    #[allow(clippy::disallowed_methods)] // Ages of batches are measured on the monotonic clock; no result depends on them.
+    fn new(consumer: BaseConsumer<Context>, routing: Routing, inbox: Receiver<Command>) -> Loop {
+        let workers = routing.workers.len();
+        let context = Arc::clone(consumer.context());
+        Loop {
+            consumer,
+            context,
+            routing,
+            inbox,
+            filling: (0..workers).map(|_| Batch::default()).collect(),
+            since: vec![None; workers],
+            paused: BTreeSet::new(),
+            last: None,
+            next: Vec::new(),
+            last_record: Vec::new(),
+            reported: Instant::now(),
+        }
+    }
+
+    #[allow(clippy::disallowed_methods)]
+    fn run(mut self) {
+        loop {
+            match self.inbox.try_recv() {
+                Ok(Command::Commit(positions)) => self.commit(&positions),
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => break,
+                Err(TryRecvError::Empty) => {}
+            }
+            for _ in 0..BATCH_RECORDS {
+                let consumer = &self.consumer;
+                match consumer.poll(POLL_WAIT) {
+                    Some(Ok(message)) => {
+                        let worker = take(
+                            &message,
+                            &self.context,
+                            &mut self.filling,
+                            &mut self.since,
+                            &mut self.last,
+                            &mut self.next,
+                            &mut self.last_record,
+                        );
+                        drop(message);
+                        let batch = self.filling.get(worker);
+                        if batch.is_some_and(|batch| batch.len() >= BATCH_RECORDS || batch.bytes() >= BATCH_BYTES) {
+                            self.send(worker, PATIENCE);
+                        }
+                    }
+                    Some(Err(error)) => {
+                        if !self.trouble(&error) {
+                            self.close();
+                            return;
+                        }
+                    }
+                    None => break,
+                }
+            }
+            self.send_aged();
+            if self.reported.elapsed() >= Duration::from_secs(1) {
+                self.report();
+            }
+        }
+        for worker in 0..self.filling.len() {
+            self.send(worker, CLOSE_PATIENCE);
+        }
+        self.close();
+    }
+
+    /// Hands a batch on. When the worker is full for too long, its partitions are paused until it is not.
+    fn send(&mut self, worker: usize, patience: Duration) {
+        let (Some(slot), Some(channel)) = (self.filling.get_mut(worker), self.routing.workers.get(worker)) else { return };
+        if slot.is_empty() {
+            return;
+        }
+        let batch = std::mem::replace(slot, self.routing.empties.try_recv().unwrap_or_default());
+        match channel.send_timeout(batch, patience) {
+            Ok(()) => {
+                if let Some(since) = self.since.get_mut(worker) {
+                    *since = None;
+                }
+                if self.paused.remove(&worker) {
+                    self.set_paused(worker, false);
+                }
+            }
+            Err(SendTimeoutError::Timeout(batch)) => {
+                if let Some(slot) = self.filling.get_mut(worker) {
+                    *slot = batch;
+                }
+                if self.paused.insert(worker) {
+                    self.set_paused(worker, true);
+                }
+            }
+            // The worker is gone: the application is going down and nothing read from here on is counted or stored.
+            Err(SendTimeoutError::Disconnected(_)) => {}
+        }
+    }
+
+    fn send_aged(&mut self) {
+        for worker in 0..self.filling.len() {
+            let aged = self.since.get(worker).copied().flatten().is_some_and(|since| since.elapsed() >= BATCH_AGE);
+            if aged {
+                let patience = if self.paused.contains(&worker) { POLL_WAIT } else { PATIENCE };
+                self.send(worker, patience);
+            }
+        }
+    }
+
+    fn set_paused(&self, worker: usize, pause: bool) {
+        let mut list = TopicPartitionList::new();
+        let workers = self.routing.workers.len();
+        let registry = self.context.registry();
+        for id in self.context.assigned.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if let Some(source) = registry.get(*id)
+                && Routing::worker(source.partition, workers) == worker
+            {
+                list.add_partition(&source.topic, source.partition);
+            }
+        }
+        drop(registry);
+        let result = if pause { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
+        if let Err(error) = result {
+            tracing::warn!(target: "driftline::kafka", %error, pause, "partitions of a full worker could not be paused or resumed");
+        }
+    }
+
+    /// Handles an error of the poll. Returns whether reading can go on.
+    fn trouble(&mut self, error: &KafkaError) -> bool {
+        match error {
+            KafkaError::MessageConsumptionFatal(code) => {
+                let _ = self.context.notifications.send(Notification::Fatal(code.to_string()));
+                false
+            }
+            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                self.find_gaps();
+                true
+            }
+            other => {
+                let _ = self.context.notifications.try_send(Notification::Trouble(other.to_string()));
+                true
+            }
+        }
+    }
+
+    /// A position lay outside the log. The error does not say where, so every assigned partition is looked at.
+    fn find_gaps(&mut self) {
+        let assigned: Vec<SourceInfo> = {
+            let registry = self.context.registry();
+            let assigned = self.context.assigned.lock().unwrap_or_else(PoisonError::into_inner);
+            assigned.iter().filter_map(|id| registry.get(*id).cloned()).collect()
+        };
+        for source in assigned {
+            let Some(position) = self.position(&source) else { continue };
+            let Ok((low, high)) = self.consumer.fetch_watermarks(&source.topic, source.partition, Duration::from_secs(10)) else {
+                continue;
+            };
+            let target = if position < low {
+                low
+            } else if position > high {
+                // The topic is shorter than what was read of it: it was truncated or made anew.
+                low
+            } else {
+                continue;
+            };
+            let _ = self.context.notifications.send(Notification::Gap { source: source.id, from: position, to: target });
+            if let Err(error) = self.consumer.seek(&source.topic, source.partition, Offset::Offset(target), Duration::from_secs(10)) {
+                let _ = self.context.notifications.send(Notification::Trouble(format!(
+                    "cannot go on in {} partition {} at offset {target}: {error}",
+                    source.topic, source.partition
+                )));
+            }
+        }
+    }
+
+    fn position(&self, source: &SourceInfo) -> Option<i64> {
+        self.next.get(source.id.0 as usize).copied().flatten().or(source.next.map(|next| next.0))
+    }
+
+    fn commit(&self, positions: &[(SourceId, NextOffset)]) {
+        let mut list = TopicPartitionList::new();
+        let registry = self.context.registry();
+        let assigned = self.context.assigned.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, next) in positions {
+            if let Some(source) = registry.get(*id).filter(|_| assigned.contains(id)) {
+                let _ = list.add_partition_offset(&source.topic, source.partition, Offset::Offset(next.0));
+            }
+        }
+        drop((registry, assigned));
+        if list.count() > 0
+            && let Err(error) = self.consumer.commit(&list, CommitMode::Async)
+        {
+            tracing::debug!(target: "driftline::kafka", %error, "commit for lag tools failed");
+        }
+    }
+
+    #[allow(clippy::disallowed_methods)]
+    fn report(&mut self) {
+        self.reported = Instant::now();
+        let idle_after = Duration::from_millis(u64::try_from(self.context.settings.idle_after.0).unwrap_or(0));
+        let assigned = self.context.assigned.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let ends = self.context.ends.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (mut idle, mut lag) = (Vec::new(), Vec::new());
+        for (id, end) in ends.into_iter().filter(|(id, _)| assigned.contains(id)) {
+            let place = id.0 as usize;
+            let start = self.context.registry().get(id).and_then(|source| source.next).map(|next| next.0);
+            let position = self.next.get(place).copied().flatten().or(start);
+            let behind = position.map_or(end, |position| (end - position).max(0));
+            lag.push((id, behind));
+            if self.last_record.len() <= place {
+                self.last_record.resize(place + 1, None);
+            }
+            let quiet = match self.last_record.get_mut(place) {
+                Some(Some(since)) => since.elapsed() >= idle_after,
+                Some(slot) => {
+                    *slot = Some(Instant::now());
+                    false
+                }
+                None => false,
+            };
+            if behind == 0 && quiet {
+                idle.push(id);
+            }
+        }
+        let _ = self.context.notifications.try_send(Notification::Progress { idle, lag });
+    }
+
+    /// Closes the consumer on a thread of its own: librdkafka may wait for brokers that are gone.
+    fn close(self) {
+        let Loop { consumer, context, .. } = self;
+        let (done, closed) = crossbeam_channel::bounded::<()>(1);
+        let closing = std::thread::Builder::new().name("kafka-close".into()).spawn(move || {
+            drop(consumer);
+            let _ = done.send(());
+        });
+        if closing.is_ok() && matches!(closed.recv_timeout(CLOSE_PATIENCE), Err(RecvTimeoutError::Timeout)) {
+            let _ = context.notifications.try_send(Notification::Trouble("the consumer did not close in time".into()));
+        }
+    }
+}
+
+/// Copies one record into the batch of its worker and returns the worker.
+#[allow(clippy::disallowed_methods, clippy::too_many_arguments)]
+fn take(
+    message: &BorrowedMessage<'_>,
+    context: &Context,
+    filling: &mut [Batch],
+    since: &mut [Option<Instant>],
+    last: &mut Option<(String, i32, SourceId, usize)>,
+    next: &mut Vec<Option<i64>>,
+    last_record: &mut Vec<Option<Instant>>,
+) -> usize {
+    let (topic, partition) = (message.topic(), message.partition());
+    let (source, worker) = match last {
+        Some((known, number, source, worker)) if *number == partition && known == topic => (*source, *worker),
+        _ => {
+            let source = context.registry().register(topic, partition, context.settings.role(topic));
+            let worker = Routing::worker(partition, filling.len());
+            *last = Some((topic.to_owned(), partition, source, worker));
+            (source, worker)
+        }
+    };
+    let place = source.0 as usize;
+    if next.len() <= place {
+        next.resize(place + 1, None);
+    }
+    if last_record.len() <= place {
+        last_record.resize(place + 1, None);
+    }
+    if let Some(next) = next.get_mut(place) {
+        *next = Some(message.offset() + 1);
+    }
+    let Some(batch) = filling.get_mut(worker) else { return worker };
+    if batch.is_empty() {
+        let now = Instant::now();
+        if let Some(since) = since.get_mut(worker) {
+            *since = Some(now);
+        }
+    }
+    // Refreshed once a batch is enough: idleness is a matter of seconds.
+    if batch.len() % 64 == 0
+        && let Some(last_record) = last_record.get_mut(place)
+    {
+        *last_record = Some(Instant::now());
+    }
+    let value = message.payload().unwrap_or(&[]);
+    let oversize = (value.len() > context.settings.max_bytes).then_some(value.len());
+    let head = batch.push(
+        source,
+        message.offset(),
+        message.timestamp().to_millis().map(Timestamp),
+        message.key().unwrap_or(&[]),
+        if oversize.is_some() { &[] } else { value },
+    );
+    head.oversize = oversize;
+    if context.settings.headers
+        && let Some(headers) = message.headers()
+    {
+        let copied = headers.iter().map(|header| (header.key.to_owned(), header.value.unwrap_or(&[]).to_vec())).collect();
+        head.headers = Some(Box::new(copied));
+    }
+    worker
+}

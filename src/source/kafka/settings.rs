@@ -1,0 +1,88 @@
+//! What the consumer needs to know, and the librdkafka configuration made of it.
+
+use std::collections::BTreeMap;
+
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::event::{Span, Timestamp, TopicRole};
+
+/// A topic and what it carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// Name of the topic.
+    pub name: String,
+    /// What its records are where they do not say so.
+    pub role: TopicRole,
+}
+
+/// Where reading begins in a partition for which there is neither a checkpoint nor a committed offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartAt {
+    /// The oldest record.
+    Earliest,
+    /// The records that come from now on.
+    Latest,
+    /// The first record at or after an instant.
+    At(Timestamp),
+}
+
+/// Settings of the consumer.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Addresses of brokers to start from.
+    pub bootstrap_servers: String,
+    /// Consumer group.
+    pub group_id: String,
+    /// Topics to read.
+    pub topics: Vec<Topic>,
+    /// Where to begin.
+    pub start: StartAt,
+    /// How much time before the committed position is read again when there is no checkpoint: the longest window.
+    pub look_back: Span,
+    /// Records with a longer value are not copied, only counted.
+    pub max_bytes: usize,
+    /// Whether record headers are to be copied.
+    pub headers: bool,
+    /// A partition at its end without a new record for this long does not hold windows open.
+    pub idle_after: Span,
+    /// Memory for records fetched ahead of the poll, in KiB.
+    pub queue_kib: usize,
+    /// Any further librdkafka keys.
+    pub librdkafka: BTreeMap<String, SecretString>,
+}
+
+impl Settings {
+    /// The client configuration. Keys that the positions depend on cannot be overridden.
+    #[must_use]
+    pub fn client_config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("client.id", "driftline")
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            // The default of 1 s starves a consumer that catches up: once the queue is full, each partition sleeps it out.
+            .set("fetch.queue.backoff.ms", "10")
+            .set("queued.max.messages.kbytes", self.queue_kib.to_string())
+            .set("topic.metadata.refresh.interval.ms", "30000")
+            .set("socket.keepalive.enable", "true");
+        for (key, value) in &self.librdkafka {
+            config.set(key, value.expose_secret());
+        }
+        config
+            .set("bootstrap.servers", &self.bootstrap_servers)
+            .set("group.id", &self.group_id)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("enable.partition.eof", "false")
+            .set("statistics.interval.ms", "1000");
+        config.set_log_level(RDKafkaLogLevel::Warning);
+        config
+    }
+
+    /// What a topic carries.
+    #[must_use]
+    pub fn role(&self, topic: &str) -> TopicRole {
+        self.topics.iter().find(|known| known.name == topic).map_or(TopicRole::Predictions, |known| known.role)
+    }
+}

@@ -1,0 +1,65 @@
+//! The source partitions this process has seen, by number, and how far each has been read.
+
+use std::collections::HashMap;
+
+use crate::event::{NextOffset, SourceId, TopicRole};
+
+/// One source partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceInfo {
+    /// Its number in this process.
+    pub id: SourceId,
+    /// The topic.
+    pub topic: String,
+    /// The partition of the topic.
+    pub partition: i32,
+    /// What the topic carries.
+    pub role: TopicRole,
+    /// Where reading goes on, once it has begun.
+    pub next: Option<NextOffset>,
+}
+
+/// All source partitions by number and by name.
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    sources: Vec<SourceInfo>,
+    index: HashMap<(String, i32), SourceId>,
+}
+
+impl Registry {
+    /// The number of a partition, given to it now if it has none.
+    pub fn register(&mut self, topic: &str, partition: i32, role: TopicRole) -> SourceId {
+        if let Some(id) = self.find(topic, partition) {
+            return id;
+        }
+        let id = SourceId(u32::try_from(self.sources.len()).unwrap_or(u32::MAX));
+        self.sources.push(SourceInfo { id, topic: topic.to_owned(), partition, role, next: None });
+        self.index.insert((topic.to_owned(), partition), id);
+        id
+    }
+
+    /// The number of a partition that has one.
+    #[must_use]
+    pub fn find(&self, topic: &str, partition: i32) -> Option<SourceId> {
+        self.index.get(&(topic.to_owned(), partition)).copied()
+    }
+
+    /// The partition of that number.
+    #[must_use]
+    pub fn get(&self, id: SourceId) -> Option<&SourceInfo> {
+        self.sources.get(id.0 as usize)
+    }
+
+    /// Notes where reading goes on.
+    pub fn set_next(&mut self, id: SourceId, next: NextOffset) {
+        if let Some(source) = self.sources.get_mut(id.0 as usize) {
+            source.next = Some(next);
+        }
+    }
+
+    /// All partitions in the order of their numbers.
+    #[must_use]
+    pub fn all(&self) -> &[SourceInfo] {
+        &self.sources
+    }
+}
