@@ -1,1 +1,21 @@
-//! Reserved.
+//! The engine: it ties decoding, windows, joins, baselines, statistics and rules together. One owned state, no I/O.
+//!
+//! Layer 3. Two halves: a [`shard::Shard`] for each worker decodes and counts; the one [`evaluator::Evaluator`] adds the
+//! shards' panes up, closes windows, measures and judges. What passes between them is a [`output::ShardOutput`].
+
+pub mod evaluator;
+pub mod history;
+pub mod labels;
+pub mod measure;
+pub mod model;
+pub mod output;
+pub mod plan;
+pub mod result;
+pub mod series;
+pub mod shard;
+
+pub use evaluator::{Emission, Evaluator, SourceState};
+pub use model::Closed;
+pub use output::{Counts, ShardOutput};
+pub use plan::{DriftRecipe, FeaturesFrom, ModelPlan, Plan, SegmentPlan};
+pub use shard::{Record, Shard};

@@ -107,6 +107,30 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Number of different outcomes, each reason of a rejection being one.
+    pub const COUNT: usize = 6 + Reject::ALL.len();
+
+    /// Every outcome in the order of [`Outcome::index`].
+    pub fn all() -> impl Iterator<Item = Outcome> {
+        [Outcome::Counted, Outcome::Late, Outcome::Duplicate, Outcome::UnmatchedLabel, Outcome::Shed, Outcome::Waiting]
+            .into_iter()
+            .chain(Reject::ALL.into_iter().map(Outcome::Rejected))
+    }
+
+    /// Place of the outcome among all, for counting without a look-up.
+    #[must_use]
+    pub fn index(self) -> usize {
+        match self {
+            Outcome::Counted => 0,
+            Outcome::Late => 1,
+            Outcome::Duplicate => 2,
+            Outcome::UnmatchedLabel => 3,
+            Outcome::Shed => 4,
+            Outcome::Waiting => 5,
+            Outcome::Rejected(reason) => 6 + reason as usize,
+        }
+    }
+
     /// The outcome as it stands in metrics, without the reason of a rejection.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -118,6 +142,19 @@ impl Outcome {
             Outcome::Rejected(_) => "rejected",
             Outcome::Shed => "shed",
             Outcome::Waiting => "waiting",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_are_numbered_in_their_order() {
+        assert_eq!(Outcome::all().count(), Outcome::COUNT);
+        for (place, outcome) in Outcome::all().enumerate() {
+            assert_eq!(outcome.index(), place, "{outcome:?}");
         }
     }
 }

@@ -1,1 +1,8 @@
-//! Reserved.
+//! Where state lives between two runs.
+//!
+//! Layer 4. It keeps bytes whole: what is read is what was written, or an error that says why. It does not know what is
+//! in them.
+
+pub mod snapshot;
+
+pub use snapshot::{Directory, StoreError};

@@ -36,6 +36,12 @@ impl Schedule {
         self.next.is_some_and(|next| start < next)
     }
 
+    /// The start of the next window to close, once the first has been closed.
+    #[must_use]
+    pub fn next_start(&self) -> Option<Timestamp> {
+        self.next
+    }
+
     /// The next window to close, if `until` lets it: the windows whose end is at most `until` are due.
     ///
     /// `next_slice` gives the first slice with records at or after an instant.

@@ -1,0 +1,13 @@
+//! The wall clock: the only place that reads it. Everything below is told the time.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::event::Timestamp;
+
+/// The wall clock of now.
+#[must_use]
+#[allow(clippy::disallowed_methods)] // This is the one place.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,420 @@
+//! The one owner of windows, joins and alerts: it takes the shards' outputs in and gives results out.
+//!
+//! The clock that closes windows is the least watermark of the prediction and feature partitions that are not idle,
+//! capped by the caller. Labels are applied up to the least watermark of the label partitions, and never beyond the
+//! first clock, so that a label is only looked for when its prediction must have been read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Outcome, SourceId, Timestamp, TopicRole, WindowRef};
+use crate::join::Prediction;
+use crate::rule::{Alerts, Happening, JudgeKind, RuleSet, WindowInput};
+use crate::window::SeriesId;
+
+use super::labels::Look;
+use super::measure;
+use super::model::{Clocks, Closed, Coverage, ModelState};
+use super::output::{Counts, JoinHalf, ShardOutput};
+use super::plan::Plan;
+use super::series::SeriesKey;
+
+/// A source partition as the evaluator knows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SourceState {
+    /// What its topic carries.
+    pub role: TopicRole,
+    /// Its watermark.
+    pub watermark: Option<Timestamp>,
+    /// The least accepted event time.
+    pub earliest: Option<Timestamp>,
+    /// Whether it is at its end without news, and holds no window open.
+    pub is_idle: bool,
+    /// Whether it is ours to read.
+    pub is_assigned: bool,
+    /// What became of its events.
+    pub counts: Counts,
+    /// Records that could not be read: the event times before and after, and why.
+    pub gaps: Vec<Gap>,
+}
+
+/// A hole in what was read of a partition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Gap {
+    /// The watermark before the hole.
+    pub from: Option<Timestamp>,
+    /// The watermark when reading had gone on for a while; open until then.
+    pub until: Option<Timestamp>,
+    /// What is missing.
+    pub reason: Arc<str>,
+}
+
+/// What comes out of the engine.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Emission {
+    /// A window closed or was restated.
+    Window(Closed),
+    /// A rule has something to say about a window.
+    Happening {
+        /// The window it was judged by; none for rules on the stream itself.
+        window: Option<WindowRef>,
+        /// The version the rule looked at.
+        version: Arc<str>,
+        /// What happened.
+        happening: Happening,
+    },
+}
+
+/// Windows, joins and alerts of all models.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Evaluator {
+    #[serde(skip, default = "no_plan")]
+    plan: Arc<Plan>,
+    #[serde(skip)]
+    rules: Arc<RuleSet>,
+    models: Vec<ModelState>,
+    sources: BTreeMap<SourceId, SourceState>,
+    alerts: Alerts,
+    /// The series of each shard by its own numbers.
+    #[serde(skip)]
+    series: Vec<Vec<SeriesKey>>,
+}
+
+fn no_plan() -> Arc<Plan> {
+    Arc::new(Plan::empty())
+}
+
+impl Evaluator {
+    /// An evaluator without state.
+    #[must_use]
+    pub fn new(plan: Arc<Plan>, rules: Arc<RuleSet>) -> Evaluator {
+        let models = plan
+            .models
+            .iter()
+            .zip(0u16..)
+            .map(|(model, number)| ModelState::new(number, model, plan.ledger_capacity))
+            .collect();
+        Evaluator { plan, rules, models, sources: BTreeMap::new(), alerts: Alerts::new(), series: Vec::new() }
+    }
+
+    /// Puts stored state to work again under the plan and rules of now. The models must be those of the plan it was
+    /// stored under, in the same order.
+    #[must_use]
+    pub fn resume(mut self, plan: Arc<Plan>, rules: Arc<RuleSet>) -> Evaluator {
+        self.plan = plan;
+        self.rules = rules;
+        for source in self.sources.values_mut() {
+            // Until the group has settled they are waited for: no window may close because a partition is not back yet.
+            source.is_idle = false;
+            source.is_assigned = true;
+        }
+        self
+    }
+
+    /// Judges by other rules from now on.
+    pub fn set_rules(&mut self, rules: Arc<RuleSet>) {
+        self.rules = rules;
+    }
+
+    /// Alert instances as they stand.
+    #[must_use]
+    pub fn alerts(&self) -> &Alerts {
+        &self.alerts
+    }
+
+    /// Source partitions as they stand.
+    #[must_use]
+    pub fn sources(&self) -> &BTreeMap<SourceId, SourceState> {
+        &self.sources
+    }
+
+    /// Labels that wait, and predictions kept for labels, over all models.
+    #[must_use]
+    pub fn waiting(&self) -> (usize, usize) {
+        let labels = self.models.iter().map(ModelState::waiting_labels).sum();
+        (labels, self.models.iter().map(ModelState::waiting_predictions).sum())
+    }
+
+    /// A source partition is ours to read from now on.
+    pub fn assign(&mut self, source: SourceId, role: TopicRole) {
+        let state = self.source(source, role);
+        state.is_assigned = true;
+        state.is_idle = false;
+    }
+
+    /// A source partition is no longer ours: it holds nothing back.
+    pub fn revoke(&mut self, source: SourceId) {
+        if let Some(state) = self.sources.get_mut(&source) {
+            state.is_assigned = false;
+        }
+    }
+
+    /// Whether a partition is at its end without news.
+    pub fn set_idle(&mut self, source: SourceId, is_idle: bool) {
+        if let Some(state) = self.sources.get_mut(&source) {
+            state.is_idle = is_idle;
+        }
+    }
+
+    /// Records of a partition can never be read: windows they may have belonged to are marked.
+    pub fn add_gap(&mut self, source: SourceId, reason: Arc<str>) {
+        if let Some(state) = self.sources.get_mut(&source) {
+            state.gaps.push(Gap { from: state.watermark, until: None, reason });
+        }
+    }
+
+    /// Takes in what a shard has to say.
+    pub fn absorb(&mut self, shard: usize, output: ShardOutput) {
+        if self.series.len() <= shard {
+            self.series.resize(shard + 1, Vec::new());
+        }
+        if let Some(series) = self.series.get_mut(shard) {
+            series.extend(output.series);
+        }
+        for (source, counts) in &output.counts {
+            if let Some(state) = self.sources.get_mut(source) {
+                state.counts.merge(counts);
+            }
+        }
+        for progress in output.progress {
+            if let Some(state) = self.sources.get_mut(&progress.source) {
+                if progress.watermark > state.watermark {
+                    state.is_idle = false;
+                }
+                state.watermark = progress.watermark;
+                state.earliest = progress.earliest;
+                for gap in state.gaps.iter_mut().filter(|gap| gap.until.is_none() && gap.from < state.watermark) {
+                    gap.until = state.watermark;
+                }
+            }
+        }
+        for (key, records) in output.late {
+            if let Some(model) = self.models.get_mut(usize::from(key.model)) {
+                model.add_late(key, records);
+            }
+        }
+        for open in output.panes {
+            self.absorb_pane(shard, open.series, open.slice, open.pane);
+        }
+        for half in output.halves {
+            self.absorb_half(shard, half);
+        }
+    }
+
+    fn absorb_pane(&mut self, shard: usize, series: SeriesId, slice: Timestamp, pane: crate::window::Pane) {
+        let Some(key) = self.key(shard, series) else { return };
+        let (Some(plan), Some(model)) = (self.plan.model(key.model), self.models.get_mut(usize::from(key.model))) else { return };
+        let version = model.version(&key.version);
+        let lost = model.add(plan, slice, version, key.segment, pane);
+        if lost > 0 {
+            self.settle_anywhere(key.model, Outcome::Counted, Outcome::Shed, lost);
+        }
+    }
+
+    fn absorb_half(&mut self, shard: usize, half: JoinHalf) {
+        let (number, settled) = match half {
+            JoinHalf::Prediction { id, ts, series, segments, predicted } => {
+                let Some(key) = self.key(shard, series) else { return };
+                let Some(model) = self.models.get_mut(usize::from(key.model)) else { return };
+                let Some(plan) = self.plan.model(key.model) else { return };
+                let version = model.version(&key.version);
+                (key.model, model.predict(plan, id, Prediction { ts, version, segments, predicted }))
+            }
+            JoinHalf::Label { model: number, label } => {
+                let Some(model) = self.models.get_mut(usize::from(number)) else { return };
+                (number, model.label(label))
+            }
+        };
+        self.settle(number, settled);
+    }
+
+    /// Closes, restates and judges what the clocks allow. `cap` bounds the clock that closes windows.
+    pub fn advance(&mut self, cap: Option<Timestamp>) -> Vec<Emission> {
+        self.step(cap, None)
+    }
+
+    /// The input is over: closes and judges everything that has begun.
+    pub fn finish(&mut self) -> Vec<Emission> {
+        let last = self.sources.values().filter(|source| source.role != TopicRole::Labels).filter_map(|source| source.watermark).max();
+        self.step(None, last)
+    }
+
+    /// Judges the rules on the stream itself. Both times are of the wall clock.
+    pub fn tick(&mut self, last_record: &dyn Fn(&str) -> Option<Timestamp>, now: Timestamp) -> Vec<Emission> {
+        let silences: Vec<crate::rule::IngestSilence> = self
+            .plan
+            .models
+            .iter()
+            .map(|model| crate::rule::IngestSilence { model: model.name.to_string(), last_record: last_record(&model.name), now })
+            .collect();
+        let happenings = self.alerts.tick(&self.rules, &silences);
+        happenings.into_iter().map(|happening| Emission::Happening { window: None, version: Arc::from(""), happening }).collect()
+    }
+
+    fn step(&mut self, cap: Option<Timestamp>, end: Option<Timestamp>) -> Vec<Emission> {
+        let (events, labels) = self.clocks(cap);
+        let plan = Arc::clone(&self.plan);
+        let rules = Arc::clone(&self.rules);
+        let coverage = Coverage { from: self.earliest(), until: end };
+        let partitions = self.partitions();
+        let gaps: Vec<Gap> = self.sources.values().flat_map(|source| source.gaps.iter().cloned()).collect();
+        let touching = |window: &WindowRef| -> Vec<Arc<str>> {
+            let touches = |gap: &&Gap| gap.from.is_none_or(|from| from < window.end) && gap.until.is_none_or(|until| until >= window.start);
+            gaps.iter().filter(touches).map(|gap| Arc::clone(&gap.reason)).collect()
+        };
+        let mut emissions = Vec::new();
+        for (number, model) in plan.models.iter().enumerate() {
+            let Some(state) = self.models.get_mut(number) else { continue };
+            let coverages = |window: &str| rules.coverages(&model.name, window);
+            let clocks = Clocks { events, labels, end, coverage, partitions, gaps: &touching, coverages: &coverages };
+            let (closed, settled) = state.advance(model, &clocks);
+            self.settle(u16::try_from(number).unwrap_or(u16::MAX), settled);
+            for window in closed {
+                self.judge(&plan, &rules, window, &mut emissions);
+            }
+        }
+        emissions
+    }
+
+    fn judge(&mut self, plan: &Plan, rules: &RuleSet, window: Closed, emissions: &mut Vec<Emission>) {
+        let Some(model) = plan.model(window.model) else { return };
+        let mut kinds: Vec<JudgeKind> = Vec::new();
+        if window.is_first {
+            kinds.push(JudgeKind::Closed);
+        }
+        kinds.extend(window.looks.iter().filter_map(|look| match look {
+            Look::Coverage(coverage) => Some(JudgeKind::LabelsReady { coverage: *coverage, horizon_passed: false }),
+            Look::TooLate(coverage) => Some(JudgeKind::LabelsReady { coverage: *coverage, horizon_passed: true }),
+            Look::Final => None,
+        }));
+        let mut happenings = Vec::new();
+        for kind in kinds {
+            for group in measure::groups(&window.measurements) {
+                let Some(first) = group.first() else { continue };
+                let reference = measure::reference(model, &first.version);
+                let n = measure::events_of(&window, &first.version, &first.segment);
+                let input = WindowInput {
+                    model: &model.name,
+                    version: &first.version,
+                    window: &window.summary.window,
+                    segment: &first.segment,
+                    kind,
+                    measurements: group,
+                    reference: &reference,
+                    n,
+                    complete: window.summary.complete,
+                };
+                let judged = self.alerts.judge(rules, &input);
+                happenings.extend(judged.into_iter().map(|happening| (Arc::clone(&first.version), happening)));
+            }
+        }
+        let at = window.summary.window.clone();
+        if window.is_news {
+            emissions.push(Emission::Window(window));
+        }
+        emissions.extend(
+            happenings
+                .into_iter()
+                .map(|(version, happening)| Emission::Happening { window: Some(at.clone()), version, happening }),
+        );
+    }
+
+    fn clocks(&self, cap: Option<Timestamp>) -> (Option<Timestamp>, Option<Timestamp>) {
+        let of = |labels: bool| self.sources.values().filter(move |source| source.is_assigned && (source.role == TopicRole::Labels) == labels);
+        let events = if of(false).next().is_some() { least(of(false)) } else { Least::Unknown };
+        let labels = least(of(true));
+        let greatest = self.sources.values().filter_map(|source| source.watermark).max();
+        let event_clock = match events {
+            Least::At(at) => Some(at),
+            Least::Unknown => None,
+            // Every partition is at its end: nothing is waited for.
+            Least::Nothing => of(false).filter_map(|source| source.watermark).max(),
+        };
+        let label_clock = match (events, labels) {
+            (Least::Unknown, _) | (_, Least::Unknown) => None,
+            (Least::At(events), Least::At(labels)) => Some(events.min(labels)),
+            (Least::At(only), Least::Nothing) | (Least::Nothing, Least::At(only)) => Some(only),
+            (Least::Nothing, Least::Nothing) => greatest,
+        };
+        let capped = |clock: Option<Timestamp>| match (clock, cap) {
+            (Some(clock), Some(cap)) => Some(clock.min(cap)),
+            (clock, _) => clock,
+        };
+        (capped(event_clock), capped(label_clock))
+    }
+
+    /// The clock that closes windows, for display.
+    #[must_use]
+    pub fn event_clock(&self) -> Option<Timestamp> {
+        self.clocks(None).0
+    }
+
+    fn earliest(&self) -> Option<Timestamp> {
+        self.sources.values().filter(|source| source.role != TopicRole::Labels).filter_map(|source| source.earliest).min()
+    }
+
+    fn partitions(&self) -> (u32, u32) {
+        let of = self.sources.values().filter(|source| source.role != TopicRole::Labels);
+        let (mut ours, mut all) = (0, 0);
+        for source in of {
+            all += 1;
+            ours += u32::from(source.is_assigned);
+        }
+        (ours, all)
+    }
+
+    fn key(&self, shard: usize, series: SeriesId) -> Option<SeriesKey> {
+        self.series.get(shard)?.get(series.0 as usize).cloned()
+    }
+
+    fn source(&mut self, source: SourceId, role: TopicRole) -> &mut SourceState {
+        self.sources.entry(source).or_insert_with(|| SourceState {
+            role,
+            watermark: None,
+            earliest: None,
+            is_idle: false,
+            is_assigned: false,
+            counts: Counts::default(),
+            gaps: Vec::new(),
+        })
+    }
+
+    /// Moves label events from waiting to their outcome. Labels do not remember their partition once they wait, so the
+    /// books are kept over the label partitions together.
+    fn settle(&mut self, model: u16, settled: Vec<(Outcome, u64)>) {
+        for (outcome, events) in settled {
+            self.settle_anywhere(model, Outcome::Waiting, outcome, events);
+        }
+    }
+
+    fn settle_anywhere(&mut self, _model: u16, from: Outcome, to: Outcome, mut events: u64) {
+        for source in self.sources.values_mut() {
+            let moved = source.counts.of(from).min(events);
+            source.counts.shift(from, to, moved);
+            events -= moved;
+            if events == 0 {
+                return;
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Least {
+    /// No partition is waited for.
+    Nothing,
+    /// A partition that is waited for has not said anything yet.
+    Unknown,
+    /// The least watermark of those that are waited for.
+    At(Timestamp),
+}
+
+fn least<'a>(sources: impl Iterator<Item = &'a SourceState>) -> Least {
+    sources.filter(|source| !source.is_idle).fold(Least::Nothing, |least, source| match (least, source.watermark) {
+        (Least::Unknown, _) | (_, None) => Least::Unknown,
+        (Least::Nothing, Some(at)) => Least::At(at),
+        (Least::At(least), Some(at)) => Least::At(least.min(at)),
+    })
+}

@@ -1,0 +1,460 @@
+//! The evaluator's half of the engine for one model: it adds up panes, closes windows, joins labels and restates.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Measurement, Outcome, Span, Timestamp, WindowRef, WindowSummary};
+use crate::join::{Joined, Label, Ledger, Predicted, Prediction, RecordId, Truth};
+use crate::window::{LateKey, Observed, Pane, Schedule};
+
+use super::history::{History, Versions};
+use super::labels::{DEFAULT_COVERAGE, Look, Settings, Track, Waiting};
+use super::measure;
+use super::plan::ModelPlan;
+
+/// How long a label waits for a prediction that has not been read yet, besides the lateness: producers' clocks differ.
+const EARLY_LABEL_PATIENCE: Span = Span(5 * 60_000);
+
+/// How far the model's input reaches: the windows outside are not covered by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// The first event time of the input.
+    pub from: Option<Timestamp>,
+    /// Its last, once the input has ended.
+    pub until: Option<Timestamp>,
+}
+
+/// A closed or restated window.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Closed {
+    /// Number of the model.
+    pub model: u16,
+    /// Its summary.
+    pub summary: WindowSummary,
+    /// Its measurements in the order of results; of a restatement only those that may have changed.
+    pub measurements: Vec<Measurement>,
+    /// The events of all segments by version, for those who draw them; empty in restatements.
+    pub panes: Vec<(Arc<str>, Pane)>,
+    /// Whether rules have not seen this window yet.
+    pub is_first: bool,
+    /// Whether it says anything that was not said before; if not, only rules look at it.
+    pub is_news: bool,
+    /// Why it was looked at for its labels; empty when it closes.
+    pub looks: Vec<Look>,
+}
+
+/// The state of one model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelState {
+    number: u16,
+    versions: Versions,
+    history: History,
+    schedules: Vec<Schedule>,
+    late: BTreeMap<(Timestamp, Timestamp), u64>,
+    ledger: Option<Ledger>,
+    waiting: Vec<Waiting>,
+    /// The label clock up to which labels have been applied.
+    labelled: Timestamp,
+    /// Closed windows whose panes have changed since, by window specification.
+    dirty: BTreeSet<(usize, Timestamp)>,
+    revisions: BTreeMap<(usize, Timestamp), u32>,
+    /// Slices before this have been forgotten.
+    forgotten: Timestamp,
+}
+
+/// What a model has to say about its labels and lost events, for the accounting.
+pub type Settled = Vec<(Outcome, u64)>;
+
+impl ModelState {
+    /// A model without events.
+    #[must_use]
+    pub fn new(number: u16, plan: &ModelPlan, ledger_capacity: usize) -> ModelState {
+        ModelState {
+            number,
+            versions: Versions::default(),
+            history: History::default(),
+            schedules: plan.windows.iter().map(|_| Schedule::default()).collect(),
+            late: BTreeMap::new(),
+            ledger: plan.horizon.map(|horizon| Ledger::new(horizon, plan.lateness + EARLY_LABEL_PATIENCE, ledger_capacity)),
+            waiting: plan.windows.iter().map(|_| Waiting::default()).collect(),
+            labelled: Timestamp(i64::MIN),
+            dirty: BTreeSet::new(),
+            revisions: BTreeMap::new(),
+            forgotten: Timestamp(i64::MIN),
+        }
+    }
+
+    /// The number of a version.
+    pub fn version(&mut self, name: &Arc<str>) -> u16 {
+        self.versions.number(name)
+    }
+
+    /// Labels that wait for their prediction or their turn.
+    #[must_use]
+    pub fn waiting_labels(&self) -> usize {
+        self.ledger.as_ref().map_or(0, Ledger::waiting_labels)
+    }
+
+    /// Predictions kept for their label.
+    #[must_use]
+    pub fn waiting_predictions(&self) -> usize {
+        self.ledger.as_ref().map_or(0, Ledger::predictions)
+    }
+
+    /// Adds a pane. Gives the number of events that came too late for any window that could still show them.
+    pub fn add(&mut self, plan: &ModelPlan, slice: Timestamp, version: u16, segment: u16, pane: Pane) -> u64 {
+        if slice < self.forgotten {
+            return if segment == 0 { pane.n } else { 0 };
+        }
+        for (place, spec) in plan.windows.iter().enumerate() {
+            let mut start = spec.first_start(slice);
+            while start <= slice {
+                if self.schedules.get(place).is_some_and(|schedule| schedule.is_past(start)) {
+                    self.dirty.insert((place, start));
+                }
+                start = start + spec.slide;
+            }
+        }
+        self.history.add(slice, (version, segment), pane);
+        0
+    }
+
+    /// Notes late records.
+    pub fn add_late(&mut self, key: LateKey, records: u64) {
+        *self.late.entry((key.slice, key.reached)).or_default() += records;
+    }
+
+    /// Keeps a prediction for its label.
+    pub fn predict(&mut self, plan: &ModelPlan, id: RecordId, prediction: Prediction) -> Settled {
+        let Some(ledger) = &mut self.ledger else { return Vec::new() };
+        match ledger.predict(id, prediction) {
+            Ok(None) | Err(_) => Vec::new(),
+            Ok(Some(joined)) => vec![(self.settle(plan, joined), 1)],
+        }
+    }
+
+    /// Takes a label in.
+    pub fn label(&mut self, label: Label) -> Settled {
+        match &mut self.ledger {
+            None => vec![(Outcome::UnmatchedLabel, 1)],
+            Some(ledger) => match ledger.label(label) {
+                Ok(()) => Vec::new(),
+                Err(_) => vec![(Outcome::Shed, 1)],
+            },
+        }
+    }
+
+    /// Closes windows up to the event clock, and looks at labels up to the label clock, in the order of time.
+    ///
+    /// With `end` the input is over: every window that has begun closes, and every label is applied.
+    pub fn advance(&mut self, plan: &ModelPlan, clocks: &Clocks<'_>) -> (Vec<Closed>, Settled) {
+        let (mut closed, mut settled) = (Vec::new(), Vec::new());
+        loop {
+            let closing = clocks.events.and_then(|clock| self.next_closing(plan, clock - plan.lateness));
+            let tick = clocks.labels.and_then(|clock| self.next_tick(plan, clocks.coverages, clock));
+            match (closing, tick) {
+                (Some((place, at)), tick) if tick.is_none_or(|tick| at <= tick) => {
+                    if let Some(events) = clocks.events {
+                        closed.extend(self.close(plan, place, events - plan.lateness, None, clocks));
+                    }
+                }
+                (_, Some(tick)) => {
+                    settled.extend(self.apply_labels(plan, tick));
+                    closed.extend(self.look(plan, clocks, tick, false));
+                }
+                (_, None) => break,
+            }
+        }
+        if let Some(clock) = clocks.labels {
+            settled.extend(self.apply_labels(plan, clock));
+        }
+        if let Some(last) = clocks.end {
+            for place in 0..plan.windows.len() {
+                while let Some(window) = self.close(plan, place, last, Some(last), clocks) {
+                    closed.push(window);
+                }
+            }
+            if let Some(ledger) = &mut self.ledger {
+                let facts = ledger.finish();
+                settled.extend(facts.into_iter().map(|fact| (self.settle(plan, fact), 1)).collect::<Vec<_>>());
+            }
+            closed.extend(self.look(plan, clocks, Timestamp(i64::MAX / 2), true));
+        }
+        let restated_until = clocks.end.map_or(clocks.events, |_| Some(Timestamp(i64::MAX / 2)));
+        closed.extend(restated_until.into_iter().flat_map(|clock| self.restate(plan, clock - plan.lateness, clocks)).collect::<Vec<_>>());
+        self.forget(plan);
+        (closed, settled)
+    }
+
+    /// The window specification that closes next and when, if that is not after `until`.
+    fn next_closing(&self, plan: &ModelPlan, until: Timestamp) -> Option<(usize, Timestamp)> {
+        let due = plan.windows.iter().zip(&self.schedules).enumerate().filter_map(|(place, (spec, schedule))| {
+            let mut schedule = schedule.clone();
+            let due = schedule.due(spec, until, |from| self.history.next_slice(from))?;
+            Some((place, due.window.end + plan.lateness))
+        });
+        due.min_by_key(|(place, at)| (*at, *place))
+    }
+
+    fn next_tick(&self, plan: &ModelPlan, coverages: &dyn Fn(&str) -> Vec<f64>, clock: Timestamp) -> Option<Timestamp> {
+        let ledger = self.ledger.as_ref()?;
+        let ticks = plan.windows.iter().zip(&self.waiting).filter_map(|(spec, waiting)| {
+            let coverages = watched(coverages, &spec.name);
+            waiting.next_tick(spec, &settings(plan, &coverages), self.labelled, ledger.next_label())
+        });
+        ticks.min().filter(|tick| *tick <= clock)
+    }
+
+    fn apply_labels(&mut self, plan: &ModelPlan, clock: Timestamp) -> Settled {
+        if clock <= self.labelled {
+            return Vec::new();
+        }
+        self.labelled = clock;
+        let Some(ledger) = &mut self.ledger else { return Vec::new() };
+        let facts = ledger.advance(clock);
+        facts.into_iter().map(|fact| (self.settle(plan, fact), 1)).collect()
+    }
+
+    /// Counts a pair into the joined panes of its prediction's slice.
+    fn settle(&mut self, plan: &ModelPlan, joined: Joined) -> Outcome {
+        let (prediction, truth, previous) = match joined {
+            Joined::Unmatched => return Outcome::UnmatchedLabel,
+            Joined::Duplicate => return Outcome::Duplicate,
+            Joined::Pair { prediction, truth, previous } => (prediction, truth, previous),
+        };
+        let version = self.versions.name(prediction.version);
+        let Some(baseline) = plan.baseline(&version) else { return Outcome::Counted };
+        let class = |number: u16| {
+            let text = plan.classes.get(usize::from(number))?;
+            baseline.classes.iter().position(|class| class == text)
+        };
+        let observed = |truth: Truth| match (truth, prediction.predicted) {
+            (Truth::Class(truth), Predicted::Class(predicted, score)) => {
+                Some(Observed::Class { truth: class(truth)?, predicted: predicted.and_then(class), score })
+            }
+            (Truth::Value(truth), Predicted::Value(predicted)) => Some(Observed::Value { truth, predicted }),
+            _ => None,
+        };
+        let Some(pair) = observed(truth) else { return Outcome::Rejected(crate::event::Reject::BadLabel) };
+        let previous = previous.and_then(observed);
+        let slice = prediction.ts.align(plan.slice, Span(0));
+        for segment in std::iter::once(0).chain(prediction.segments.iter().copied()) {
+            self.history.join(slice, (prediction.version, segment), &baseline.joined, &pair, previous.as_ref());
+        }
+        Outcome::Counted
+    }
+
+    /// Closes the next window of a specification.
+    fn close(&mut self, plan: &ModelPlan, place: usize, until: Timestamp, end: Option<Timestamp>, clocks: &Clocks<'_>) -> Option<Closed> {
+        let spec = plan.windows.get(place)?;
+        let schedule = self.schedules.get_mut(place)?;
+        let next_slice = |from| self.history.next_slice(from);
+        let due = match end {
+            Some(last) => schedule.rest(spec, last, next_slice),
+            None => schedule.due(spec, until, next_slice),
+        }?;
+        let mut closed = self.measure_events(plan, &due.window, 0, clocks);
+        if due.skipped > 0 {
+            closed.summary.gaps.push(format!("{} empty windows before this one were not reported", due.skipped).into());
+        }
+        if self.ledger.is_some() {
+            let track = Track { n: closed.summary.n, revision: 0, epoch: 0, complete: closed.summary.complete };
+            if let Some(waiting) = self.waiting.get_mut(place) {
+                waiting.tracks.insert(due.window.start, track);
+            }
+        }
+        self.dirty.remove(&(place, due.window.start));
+        Some(closed)
+    }
+
+    /// Restates windows that got events after they had been closed without waiting for an idle partition.
+    fn restate(&mut self, plan: &ModelPlan, until: Timestamp, clocks: &Clocks<'_>) -> Vec<Closed> {
+        let ready: Vec<(usize, Timestamp)> = self
+            .dirty
+            .iter()
+            .copied()
+            .filter(|(place, start)| plan.windows.get(*place).is_some_and(|spec| *start + spec.size <= until))
+            .collect();
+        let mut closed = Vec::new();
+        for key in ready {
+            self.dirty.remove(&key);
+            let Some(spec) = plan.windows.get(key.0) else { continue };
+            let window = spec.at(key.1);
+            let revision = self.next_revision(key);
+            let mut restated = self.measure_events(plan, &window, revision, clocks);
+            restated.is_first = false;
+            if let Some(track) = self.waiting.get_mut(key.0).and_then(|waiting| waiting.tracks.get_mut(&key.1)) {
+                track.n = restated.summary.n;
+                track.revision = revision;
+            }
+            closed.push(restated);
+        }
+        closed
+    }
+
+    /// Looks at the windows whose labels are due at a tick of the label clock.
+    fn look(&mut self, plan: &ModelPlan, clocks: &Clocks<'_>, tick: Timestamp, end: bool) -> Vec<Closed> {
+        let mut closed = Vec::new();
+        for (place, spec) in plan.windows.iter().enumerate() {
+            if !end && super::labels::tick_at(spec, tick) != tick {
+                continue;
+            }
+            let coverages = watched(clocks.coverages, &spec.name);
+            let history = &self.history;
+            let Some(waiting) = self.waiting.get_mut(place) else { continue };
+            let due = waiting.due(spec, &settings(plan, &coverages), tick, end, |window, track| share(history.matched(window).0, track.n));
+            let mut by_window: BTreeMap<Timestamp, (WindowRef, Vec<Look>)> = BTreeMap::new();
+            for (window, look) in due {
+                by_window.entry(window.start).or_insert_with(|| (window, Vec::new())).1.push(look);
+            }
+            for (start, (window, looks)) in by_window {
+                closed.extend(self.look_at(plan, place, start, &window, looks, clocks));
+            }
+        }
+        closed
+    }
+
+    fn look_at(
+        &mut self,
+        plan: &ModelPlan,
+        place: usize,
+        start: Timestamp,
+        window: &WindowRef,
+        looks: Vec<Look>,
+        clocks: &Clocks<'_>,
+    ) -> Option<Closed> {
+        let (_, epoch) = self.history.matched(window);
+        let is_final = looks.contains(&Look::Final);
+        let track = self.waiting.get(place)?.tracks.get(&start)?.clone();
+        let changed = track.epoch != epoch;
+        let revision = if changed { self.next_revision((place, start)) } else { track.revision };
+        let mut closed = self.measure_labels(plan, window, revision, clocks);
+        closed.summary.n = track.n;
+        closed.summary.complete = track.complete;
+        closed.looks = looks;
+        let waiting = self.waiting.get_mut(place)?;
+        if is_final {
+            waiting.tracks.remove(&start);
+        } else if let Some(track) = waiting.tracks.get_mut(&start) {
+            track.epoch = epoch;
+            track.revision = revision;
+        }
+        closed.is_news = changed;
+        // Where there is nothing new, rules that waited for this moment still look at it.
+        let is_judged = closed.looks.iter().any(|look| *look != Look::Final);
+        (changed || is_judged).then_some(closed)
+    }
+
+    fn next_revision(&mut self, key: (usize, Timestamp)) -> u32 {
+        let revision = self.revisions.entry(key).or_default();
+        *revision += 1;
+        *revision
+    }
+
+    fn measure_events(&self, plan: &ModelPlan, window: &WindowRef, revision: u32, clocks: &Clocks<'_>) -> Closed {
+        let mut closed = self.summary(plan, window, revision, clocks);
+        for (version, segment) in self.history.places(window) {
+            let name = self.versions.name(version);
+            let Some(pane) = self.history.events(window, (version, segment)) else { continue };
+            let context = measure::Context { plan, version: &name, segment, window, revision };
+            measure::events(&context, &pane, &mut closed.measurements);
+            if segment == 0 {
+                closed.panes.push((name, pane));
+            }
+        }
+        measure::sort(&mut closed.measurements);
+        closed.panes.sort_by(|(left, _), (right, _)| left.cmp(right));
+        closed
+    }
+
+    fn measure_labels(&self, plan: &ModelPlan, window: &WindowRef, revision: u32, clocks: &Clocks<'_>) -> Closed {
+        let mut closed = self.summary(plan, window, revision, clocks);
+        closed.is_first = false;
+        let (matched, _) = self.history.matched(window);
+        closed.summary.labels_matched = matched;
+        for (version, segment) in self.history.places(window) {
+            let name = self.versions.name(version);
+            let context = measure::Context { plan, version: &name, segment, window, revision };
+            let pairs = self.history.pairs(window, (version, segment));
+            measure::labels(&context, pairs.as_ref(), &mut closed.measurements);
+        }
+        measure::sort(&mut closed.measurements);
+        closed
+    }
+
+    fn summary(&self, plan: &ModelPlan, window: &WindowRef, revision: u32, clocks: &Clocks<'_>) -> Closed {
+        let late = self.late.iter().filter(|((slice, reached), _)| *slice >= window.start && *slice < window.end && window.end > *reached);
+        let mut gaps: Vec<Arc<str>> = Vec::new();
+        if clocks.coverage.from.is_none_or(|from| from > window.start) {
+            gaps.push("input begins inside the window".into());
+        }
+        if clocks.coverage.until.is_some_and(|until| until < window.end) {
+            gaps.push("input ends inside the window".into());
+        }
+        gaps.extend((clocks.gaps)(window));
+        let summary = WindowSummary {
+            model: Arc::clone(&plan.name),
+            window: window.clone(),
+            n: self.history.count(window),
+            late: late.map(|(_, records)| records).sum(),
+            complete: gaps.is_empty(),
+            partitions: clocks.partitions,
+            gaps,
+            labels_matched: 0,
+            has_labels: self.ledger.is_some(),
+            revision,
+        };
+        Closed { model: self.number, summary, measurements: Vec::new(), panes: Vec::new(), is_first: true, is_news: true, looks: Vec::new() }
+    }
+
+    /// Forgets what no window can need any more. Events are kept for one longest window beyond the last closed one, so
+    /// that an idle partition that comes back can still be restated.
+    fn forget(&mut self, plan: &ModelPlan) {
+        let next = plan.windows.iter().zip(&self.schedules).map(|(spec, schedule)| schedule.next_start().map(|start| start - spec.size)).min();
+        let Some(Some(oldest)) = next else { return };
+        let events = oldest - plan.longest_window();
+        let waiting = self.waiting.iter().filter_map(|waiting| waiting.tracks.first_key_value()).map(|(start, _)| *start).min();
+        let pairs = waiting.unwrap_or(events).min(events);
+        self.forgotten = self.forgotten.max(events);
+        self.history.forget(events, pairs);
+        self.late.retain(|(slice, _), _| *slice >= events);
+        self.dirty.retain(|(_, start)| *start >= events);
+        self.revisions.retain(|(_, start), _| *start >= pairs);
+    }
+}
+
+/// What a model's progress depends on besides its own state.
+pub struct Clocks<'a> {
+    /// The clock that closes windows, less nothing: lateness is the model's.
+    pub events: Option<Timestamp>,
+    /// The clock up to which labels are applied.
+    pub labels: Option<Timestamp>,
+    /// The last event time, when the input is over.
+    pub end: Option<Timestamp>,
+    /// What the input covers.
+    pub coverage: Coverage,
+    /// Source partitions that have contributed, and all of them.
+    pub partitions: (u32, u32),
+    /// Recorded gaps that touch a window.
+    pub gaps: &'a dyn Fn(&WindowRef) -> Vec<Arc<str>>,
+    /// The label coverages that rules on a window wait for.
+    pub coverages: &'a dyn Fn(&str) -> Vec<f64>,
+}
+
+fn settings<'a>(plan: &ModelPlan, coverages: &'a [f64]) -> Settings<'a> {
+    Settings { horizon: plan.horizon.unwrap_or_default(), lateness: plan.lateness, coverages }
+}
+
+/// The coverages rules wait for, or the default one.
+fn watched(coverages: &dyn Fn(&str) -> Vec<f64>, window: &str) -> Vec<f64> {
+    let watched = coverages(window);
+    if watched.is_empty() { vec![DEFAULT_COVERAGE] } else { watched }
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn share(matched: u64, n: u64) -> f64 {
+    // A window without predictions has all the labels it will ever have.
+    if n == 0 { 1.0 } else { matched as f64 / n as f64 }
+}

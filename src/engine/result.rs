@@ -1,0 +1,145 @@
+//! Results as lines of JSON, in the one order that all of them have.
+//!
+//! Lines are ordered by window end, model, version, window name, segment, subject, metric, type and revision, so that a
+//! replay gives the same bytes whatever the order in which windows happened to close.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::event::result_line::{measurement_line, window_line};
+use crate::event::{Timestamp, WindowRef};
+use crate::rule::Happening;
+use crate::rule::message::AlertView;
+
+use super::evaluator::Emission;
+
+/// Where a line belongs among all lines.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LineKey {
+    end: Timestamp,
+    model: String,
+    version: String,
+    window: String,
+    segment: String,
+    subject: String,
+    metric: String,
+    kind: &'static str,
+    revision: u32,
+    /// Lines alike in all of this keep the order in which they came about.
+    sequence: u64,
+}
+
+/// One line of results.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ResultLine {
+    /// Its place.
+    pub key: LineKey,
+    /// Its JSON, without a line feed.
+    pub json: String,
+}
+
+/// The lines of one emission; `sequence` numbers them on.
+#[must_use]
+pub fn lines(emission: &Emission, sequence: &mut u64) -> Vec<ResultLine> {
+    let mut lines = Vec::new();
+    let mut push = |mut key: LineKey, json: String| {
+        key.sequence = *sequence;
+        *sequence += 1;
+        lines.push(ResultLine { key, json });
+    };
+    match emission {
+        Emission::Window(closed) => {
+            let summary = &closed.summary;
+            push(key("window", &summary.model, "", &summary.window, summary.revision), window_line(summary));
+            for measurement in &closed.measurements {
+                let mut key = key("measurement", &measurement.model, &measurement.version, &measurement.window, measurement.revision);
+                key.segment = measurement.segment.to_string();
+                key.subject = measurement.subject.to_string();
+                measurement.metric.as_str().clone_into(&mut key.metric);
+                push(key, measurement_line(measurement));
+            }
+        }
+        Emission::Happening { window, version, happening } => {
+            let Some((kind, alert, at, line)) = happening_line(happening) else { return lines };
+            let unnamed = WindowRef { name: "".into(), start: at, end: at };
+            let window = window.as_ref().unwrap_or(&unnamed);
+            let mut key = key(kind, alert.labels.get("model").map_or("", String::as_str), version, window, 0);
+            key.segment = alert.labels.get("segment").cloned().unwrap_or_default();
+            key.subject = alert.labels.get("feature").map(|feature| format!("feature:{feature}")).unwrap_or_default();
+            push(key, line);
+        }
+    }
+    lines
+}
+
+fn key(kind: &'static str, model: &str, version: &str, window: &WindowRef, revision: u32) -> LineKey {
+    LineKey {
+        end: window.end,
+        model: model.to_owned(),
+        version: version.to_owned(),
+        window: window.name.to_string(),
+        segment: String::new(),
+        subject: String::new(),
+        metric: String::new(),
+        kind,
+        revision,
+        sequence: 0,
+    }
+}
+
+/// What a happening looks like in results, with the alert it concerns.
+fn happening_line(happening: &Happening) -> Option<(&'static str, AlertView, Timestamp, String)> {
+    let line = happening_json(happening);
+    match happening {
+        Happening::Transition { alert, at, .. } => Some(("alert", alert.clone(), *at, line?)),
+        Happening::Notice(notice) => Some(("notification", notice.alert.clone(), notice.at, line?)),
+        Happening::Action(call) => Some(("action", call.alert.clone(), call.at, line?)),
+        Happening::ActionRefused { alert, at, .. } => Some(("action", alert.clone(), *at, line?)),
+        Happening::Trouble { .. } => None,
+    }
+}
+
+/// The JSON line of a happening; rule trouble has none, it is in the log.
+#[must_use]
+pub fn happening_json(happening: &Happening) -> Option<String> {
+    let mut line = String::from("{");
+    let mut put = |name: &str, value: Value| {
+        let comma = if line.len() > 1 { "," } else { "" };
+        let _ = write!(line, "{comma}\"{name}\":{value}");
+    };
+    match happening {
+        Happening::Transition { alert, to, at, reason, .. } => {
+            put("type", json!("alert"));
+            put("alert", json!(alert.alert));
+            put("state", json!(to.as_str()));
+            put("labels", json!(alert.labels));
+            put("value", json!(alert.value));
+            put("at", json!(at.rfc3339()));
+            put("episode", json!(alert.episode));
+            put("reason", json!(reason));
+        }
+        Happening::Notice(notice) => {
+            put("type", json!("notification"));
+            put("receiver", json!(notice.receiver));
+            put("episode", json!(notice.episode));
+            put("kind", json!(notice.kind.as_str()));
+        }
+        Happening::Action(call) => {
+            put("type", json!("action"));
+            put("action", json!(call.action));
+            put("episode", json!(call.episode));
+            put("outcome", json!("requested"));
+        }
+        Happening::ActionRefused { action, episode, outcome, reason, .. } => {
+            put("type", json!("action"));
+            put("action", json!(action));
+            put("episode", json!(episode));
+            put("outcome", json!(outcome));
+            put("reason", json!(reason));
+        }
+        Happening::Trouble { .. } => return None,
+    }
+    line.push('}');
+    Some(line)
+}
