@@ -2,14 +2,17 @@
 //!
 //! Layer 1. Everything here is plain data and its text forms. It knows nothing of windows, files or Kafka.
 
+pub mod decode;
 pub mod measurement;
 pub mod outcome;
 pub mod position;
 pub mod result_line;
+pub mod scalar;
 pub mod text;
 pub mod time;
 
 pub use measurement::{Measurement, Metric, Segment, Status, Subject, WindowRef, WindowSummary};
 pub use outcome::{Outcome, Reject};
 pub use position::{NextOffset, SourceId, TopicRole};
+pub use scalar::Scalar;
 pub use time::{Span, Timestamp};
