@@ -294,7 +294,6 @@ impl Evaluator {
             for group in measure::groups(&window.measurements) {
                 let Some(first) = group.first() else { continue };
                 let reference = measure::reference(model, &first.version);
-                let n = measure::events_of(&window, &first.version, &first.segment);
                 let input = WindowInput {
                     model: &model.name,
                     version: &first.version,
@@ -303,7 +302,7 @@ impl Evaluator {
                     kind,
                     measurements: group,
                     reference: &reference,
-                    n,
+                    n: window.summary.n,
                     complete: window.summary.complete,
                 };
                 let judged = self.alerts.judge(rules, &input);
