@@ -131,10 +131,10 @@ mod tests {
     fn the_survival_function_agrees_with_scipy() {
         // scipy.special.kolmogorov(x), SciPy 1.17.1.
         for (x, expected) in [
-            (0.2, 0.999_999_999_999_494_9),
+            (0.2, 0.999_999_999_999_495),
             (0.5, 0.963_945_243_664_875_1),
             (0.8, 0.544_142_411_574_198_1),
-            (0.999, 0.271_288_870_880_867_2),
+            (0.999, 0.271_073_164_115_063_94),
             (1.0, 0.269_999_671_677_355_45),
             (1.5, 0.022_217_962_616_525_127),
             (3.0, 3.045_995_948_942_525_6e-8),
@@ -156,7 +156,8 @@ mod tests {
     }
 
     fn raw_d(r: &[i32], c: &[i32]) -> f64 {
-        let cdf = |sample: &[i32], x: i32| f64::from(u32::try_from(sample.iter().filter(|v| **v <= x).count()).unwrap()) / sample.len() as f64;
+        let cdf =
+            |sample: &[i32], x: i32| f64::from(u32::try_from(sample.iter().filter(|v| **v <= x).count()).unwrap()) / sample.len() as f64;
         r.iter().chain(c).map(|x| (cdf(r, *x) - cdf(c, *x)).abs()).fold(0.0, f64::max)
     }
 
