@@ -517,3 +517,233 @@ impl Walk<'_, '_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoder(mapping: Mapping) -> Decoder {
+        let dictionary = Dictionary::new(["age", "country", "income"], ["region", "tier"]);
+        Decoder::new(Arc::new(mapping), &dictionary)
+    }
+
+    /// Slots of the dictionary above: names in their order.
+    const AGE: u32 = 0;
+    const COUNTRY: u32 = 1;
+    const INCOME: u32 = 2;
+
+    fn with(selectors: &[(Field, &str)]) -> Decoder {
+        let mut mapping = Mapping::default_json();
+        for (field, text) in selectors {
+            mapping.set(*field, Some(Selector::parse(text).unwrap())).unwrap();
+        }
+        decoder(mapping)
+    }
+
+    const EVENT: &str = r#"{"event":"prediction","model":"loan","version":"3","id":"a1","ts":"2026-11-22T10:45:00.123Z",
+ "features":{"age":39,"country":"DE","income":null},
+ "prediction":"repaid","score":0.83,"probabilities":{"repaid":0.83,"default":0.17},
+ "latency_ms":12.5,"tags":{"region":"eu"},"weight":1.0}"#;
+
+    #[test]
+    fn reads_the_default_shape() {
+        let mut decoder = decoder(Mapping::default_json());
+        for payload in [EVENT.to_owned(), format!("\u{feff}{EVENT}\n")] {
+            let event = decoder.decode(payload.as_bytes(), &RecordMeta::default()).unwrap();
+            assert_eq!(event.kind, Some(Kind::Prediction));
+            assert_eq!((event.model, event.version, event.id), (Some("loan"), Some("3"), Some("a1")));
+            assert_eq!(event.ts, Ts::At(Timestamp::parse_rfc3339("2026-11-22T10:45:00.123Z").unwrap()));
+            assert_eq!(event.feature(AGE), Scalar::Num { value: 39.0, text: "39" });
+            assert_eq!(event.feature(COUNTRY), Scalar::Text("DE"));
+            assert_eq!(event.feature(INCOME), Scalar::Null);
+            assert_eq!(event.feature(99), Scalar::Missing);
+            assert_eq!((event.known_features, event.unknown_features, event.nonstandard), (3, 0, 0));
+            assert_eq!(event.prediction, Scalar::Text("repaid"));
+            assert_eq!(event.score.finite(), Some(0.83));
+            assert_eq!(event.probabilities.iter().collect::<Vec<_>>(), [("repaid", Some(0.83)), ("default", Some(0.17))]);
+            assert_eq!((event.latency_ms, event.weight), (Some(12.5), Some(1.0)));
+            assert_eq!((event.tag(0), event.tag(1), event.tag(2)), (Some("eu"), None, None));
+            assert_eq!(event.label, Scalar::Missing);
+        }
+    }
+
+    #[test]
+    fn nothing_of_an_event_is_left_for_the_next() {
+        let mut decoder = decoder(Mapping::default_json());
+        decoder.decode(EVENT.as_bytes(), &RecordMeta::default()).unwrap();
+        let event = decoder.decode(b"{}", &RecordMeta::default()).unwrap();
+        assert_eq!((event.kind, event.model, event.id, event.ts), (None, None, None, Ts::Missing));
+        assert_eq!((event.feature(AGE), event.tag(0), event.has_features), (Scalar::Missing, None, false));
+        assert!(event.probabilities.is_empty());
+    }
+
+    #[test]
+    fn epochs_wrap_without_a_trace() {
+        let mut decoder = decoder(Mapping::default_json());
+        decoder.decode(EVENT.as_bytes(), &RecordMeta::default()).unwrap();
+        for start in [u32::MAX - 1, u32::MAX] {
+            decoder.found.features_epoch = start;
+            decoder.found.tags_epoch = start;
+            decoder.found.event = start;
+            for _ in 0..4 {
+                let event = decoder.decode(br#"{"features":{"age":1}}"#, &RecordMeta::default()).unwrap();
+                assert_eq!((event.known_features, event.feature(COUNTRY), event.tag(0)), (1, Scalar::Missing, None));
+            }
+        }
+    }
+
+    #[test]
+    fn every_rejection_has_its_reason() {
+        let mut decoder = decoder(Mapping::default_json()).with_max_bytes(200);
+        for (payload, reason) in [
+            ("", Reject::Empty),
+            (" ", Reject::NotJson),
+            ("{", Reject::NotJson),
+            ("{}}", Reject::NotJson),
+            ("[1,2]", Reject::NotAnObject),
+            ("[1,2", Reject::NotJson),
+            ("NaN", Reject::NotAnObject),
+            (r#"{"features":[1]}"#, Reject::BadFeatures),
+            (r#"{"features":1,"event":"x"}"#, Reject::BadFeatures),
+            (r#"{"event":"predictions"}"#, Reject::UnknownKind),
+            (r#"{"event":1}"#, Reject::UnknownKind),
+            (&" ".repeat(201), Reject::Oversize),
+        ] {
+            assert_eq!(decoder.decode(payload.as_bytes(), &RecordMeta::default()).unwrap_err(), reason, "{payload}");
+        }
+        assert_eq!(decoder.decode(b"{\"a\":\"\xff\"}", &RecordMeta::default()).unwrap_err(), Reject::NotJson);
+        assert!(!decoder.decode(br#"{"features":null}"#, &RecordMeta::default()).unwrap().has_features);
+    }
+
+    #[test]
+    fn the_last_of_a_repeated_key_wins_with_all_that_is_in_it() {
+        let mut decoder = with(&[(Field::Id, "/request/id")]);
+        let payload = br#"{"request":{"id":1},"request":{"x":2},"features":[1],"features":{"age":1,"zip":1},"features":{"country":"a","country":"b"},
+            "tags":{"region":"eu"},"tags":{"tier":1.50},"probabilities":{"a":1,"b":0.5},"probabilities":{"a":0.1,"b":0.2,"\u0061":0.3},"score":1,"score":2}"#;
+        for _ in 0..3 {
+            let event = decoder.decode(payload, &RecordMeta::default()).unwrap();
+            assert_eq!(event.id, None);
+            assert_eq!((event.feature(AGE), event.feature(COUNTRY)), (Scalar::Missing, Scalar::Text("b")));
+            assert_eq!((event.known_features, event.unknown_features), (1, 0));
+            assert_eq!((event.tag(0), event.tag(1)), (None, Some("1.5")));
+            assert_eq!(event.probabilities.iter().collect::<Vec<_>>(), [("b", Some(0.2)), ("a", Some(0.3))]);
+            assert_eq!(event.score.number(), Some(2.0));
+        }
+    }
+
+    #[test]
+    fn names_are_canonical_texts() {
+        let mut decoder = decoder(Mapping::default_json());
+        let payload = br#"{"model":1.0,"version":3,"id":12345678901234567890123,"tags":{"region":true,"tier":"\u00e9"}}"#;
+        let event = decoder.decode(payload, &RecordMeta::default()).unwrap();
+        assert_eq!((event.model, event.version, event.id), (Some("1"), Some("3"), Some("12345678901234567890123")));
+        assert_eq!((event.tag(0), event.tag(1)), (Some("true"), Some("é")));
+        let event = decoder.decode(br#"{"model":null,"version":{},"id":NaN}"#, &RecordMeta::default()).unwrap();
+        assert_eq!((event.model, event.version, event.id, event.nonstandard), (None, None, None, 1));
+    }
+
+    #[test]
+    fn values_that_are_no_values() {
+        let mut decoder = decoder(Mapping::default_json());
+        let payload = br#"{"features":{"age":NaN,"country":-Infinity,"income":1e400,"x":[Infinity]},"weight":NaN,"latency_ms":"1","probabilities":{"a":null,"b":NaN}}"#;
+        let event = decoder.decode(payload, &RecordMeta::default()).unwrap();
+        assert!(event.feature(AGE).number().unwrap().is_nan());
+        assert_eq!(event.feature(COUNTRY), Scalar::Num { value: f64::NEG_INFINITY, text: "-Infinity" });
+        assert_eq!(event.feature(INCOME), Scalar::Num { value: f64::INFINITY, text: "1e400" });
+        assert_eq!((event.nonstandard, event.unknown_features), (5, 1));
+        assert_eq!((event.weight, event.latency_ms), (None, None));
+        assert_eq!(event.probabilities.iter().collect::<Vec<_>>(), [("a", None), ("b", None)]);
+        for bad in ["[0.1,0.9]", "1"] {
+            let payload = format!("{{\"probabilities\":{bad}}}");
+            assert!(decoder.decode(payload.as_bytes(), &RecordMeta::default()).unwrap().probabilities.is_bad());
+        }
+    }
+
+    #[test]
+    fn times_of_every_kind() {
+        let mut mapping = Mapping::default_json();
+        mapping.ts_unit = super::super::TsUnit::Seconds;
+        let mut decoder = decoder(mapping);
+        let record = RecordMeta { timestamp: Some(Timestamp(7)), ..RecordMeta::default() };
+        for (ts, expected) in [
+            ("1.5", Ok((1500, false))),
+            ("\"1970-01-01T00:00:01Z\"", Ok((1000, false))),
+            ("null", Ok((7, true))),
+            ("true", Err(Reject::BadTime)),
+            ("\"1500\"", Err(Reject::BadTime)),
+            ("1e30", Err(Reject::BadTime)),
+        ] {
+            let payload = format!("{{\"ts\":{ts}}}");
+            let time = decoder.decode(payload.as_bytes(), &record).unwrap().time();
+            assert_eq!(time.map(|time| (time.at.0, time.is_fallback)), expected, "{ts}");
+        }
+        assert_eq!(decoder.decode(b"{}", &RecordMeta::default()).unwrap().time(), Err(Reject::MissingTime));
+    }
+
+    #[test]
+    fn fields_from_beside_the_value() {
+        let mut decoder = with(&[
+            (Field::Event, "const:prediction"),
+            (Field::Model, "topic"),
+            (Field::Id, "key"),
+            (Field::Version, "header:Version"),
+            (Field::Score, "header:score"),
+            (Field::Ts, "header:ts"),
+        ]);
+        let record = RecordMeta {
+            topic: "loan",
+            key: Some(b"007"),
+            timestamp: None,
+            headers: &[("version", b"1"), ("version", b"2.0"), ("score", b"0.25"), ("ts", b"12")],
+        };
+        let event = decoder.decode(br#"{"model":"other","id":1}"#, &record).unwrap();
+        assert_eq!((event.kind, event.model, event.id, event.version), (Some(Kind::Prediction), Some("loan"), Some("007"), Some("2.0")));
+        assert_eq!((event.score.number(), event.ts), (Some(0.25), Ts::At(Timestamp(12))));
+        let event = decoder.decode(b"{}", &RecordMeta { key: Some(b"\xff"), ..RecordMeta::default() }).unwrap();
+        assert_eq!((event.id, event.version, event.ts), (None, None, Ts::Missing));
+    }
+
+    #[test]
+    fn one_value_may_serve_several_fields() {
+        let mut decoder = with(&[
+            (Field::Features, ""),
+            (Field::Tags, ""),
+            (Field::Score, "/out/0/p"),
+            (Field::Prediction, "/out/0/p"),
+            (Field::Label, "/out/1"),
+            (Field::Id, "/age"),
+            (Field::Probabilities, "/out/2"),
+        ]);
+        let payload = br#"{"age":39,"region":"eu","tier":2.0,"zip":7,"out":[{"p":0.5},"x",{"a":1}],"model":"m"}"#;
+        for _ in 0..2 {
+            let event = decoder.decode(payload, &RecordMeta::default()).unwrap();
+            assert_eq!((event.id, event.feature(AGE).number()), (Some("39"), Some(39.0)));
+            assert_eq!((event.tag(0), event.tag(1), event.model), (Some("eu"), Some("2"), Some("m")));
+            assert_eq!((event.score.number(), event.prediction.number(), event.label), (Some(0.5), Some(0.5), Scalar::Text("x")));
+            assert_eq!((event.has_features, event.known_features), (true, 1));
+            // The two tags are not features of any baseline either.
+            assert_eq!(event.unknown_features, 1);
+            assert_eq!(event.probabilities.iter().collect::<Vec<_>>(), [("a", Some(1.0))]);
+        }
+    }
+
+    #[test]
+    fn buffers_stop_growing_once_warm() {
+        let mut decoder = decoder(Mapping::default_json());
+        let payload = EVENT.replace("\"DE\"", r#""D\u00e9E""#).replace("\"country\"", r#""c\u006funtry""#);
+        let size = |decoder: &Decoder| {
+            let keys: usize = decoder.schema.nodes.iter().map(|node| node.keys.capacity()).sum();
+            let found = &decoder.found;
+            (keys, found.unescaped.capacity(), found.key.capacity(), found.classes.capacity(), found.features.capacity())
+        };
+        let mut warm = None;
+        for round in 0..100 {
+            let event = decoder.decode(payload.as_bytes(), &RecordMeta::default()).unwrap();
+            assert_eq!(event.feature(COUNTRY), Scalar::Text("DéE"));
+            if round == 2 {
+                warm = Some(size(&decoder));
+            }
+        }
+        assert_eq!(warm, Some(size(&decoder)));
+    }
+}
