@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Outcome, SourceId, Timestamp, TopicRole, WindowRef};
 use crate::join::Prediction;
-use crate::rule::{Alerts, Happening, JudgeKind, RuleSet, WindowInput};
+use crate::rule::{Alerts, Happening, IngestSilence, InputKind, RuleSet, WindowInput};
 use crate::window::SeriesId;
 
 use super::labels::Look;
@@ -58,6 +58,8 @@ pub enum Emission {
     Window(Closed),
     /// A rule has something to say about a window.
     Happening {
+        /// The model.
+        model: Arc<str>,
         /// The window it was judged by; none for rules on the stream itself.
         window: Option<WindowRef>,
         /// The version the rule looked at.
@@ -76,10 +78,26 @@ pub struct Evaluator {
     rules: Arc<RuleSet>,
     models: Vec<ModelState>,
     sources: BTreeMap<SourceId, SourceState>,
+    #[serde(with = "as_json")]
     alerts: Alerts,
     /// The series of each shard by its own numbers.
     #[serde(skip)]
     series: Vec<Vec<SeriesKey>>,
+}
+
+/// Alert states hold JSON values, which only a self-describing format can read back.
+mod as_json {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::rule::Alerts;
+
+    pub fn serialize<S: Serializer>(alerts: &Alerts, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&serde_json::to_string(alerts).map_err(serde::ser::Error::custom)?)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Alerts, D::Error> {
+        serde_json::from_str(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
 }
 
 fn no_plan() -> Arc<Plan> {
@@ -243,14 +261,18 @@ impl Evaluator {
 
     /// Judges the rules on the stream itself. Both times are of the wall clock.
     pub fn tick(&mut self, last_record: &dyn Fn(&str) -> Option<Timestamp>, now: Timestamp) -> Vec<Emission> {
-        let silences: Vec<crate::rule::IngestSilence> = self
-            .plan
-            .models
-            .iter()
-            .map(|model| crate::rule::IngestSilence { model: model.name.to_string(), last_record: last_record(&model.name), now })
-            .collect();
-        let happenings = self.alerts.tick(&self.rules, &silences);
-        happenings.into_iter().map(|happening| Emission::Happening { window: None, version: Arc::from(""), happening }).collect()
+        let mut emissions = Vec::new();
+        for model in &self.plan.models {
+            let silence = IngestSilence { model: &model.name, last_record: last_record(&model.name), now };
+            let happenings = self.alerts.tick(&self.rules, &[silence]);
+            emissions.extend(happenings.into_iter().map(|happening| Emission::Happening {
+                model: Arc::clone(&model.name),
+                window: None,
+                version: Arc::from(""),
+                happening,
+            }));
+        }
+        emissions
     }
 
     fn step(&mut self, cap: Option<Timestamp>, end: Option<Timestamp>) -> Vec<Emission> {
@@ -280,13 +302,13 @@ impl Evaluator {
 
     fn judge(&mut self, plan: &Plan, rules: &RuleSet, window: Closed, emissions: &mut Vec<Emission>) {
         let Some(model) = plan.model(window.model) else { return };
-        let mut kinds: Vec<JudgeKind> = Vec::new();
+        let mut kinds: Vec<InputKind> = Vec::new();
         if window.is_first {
-            kinds.push(JudgeKind::Closed);
+            kinds.push(InputKind::Closed);
         }
         kinds.extend(window.looks.iter().filter_map(|look| match look {
-            Look::Coverage(coverage) => Some(JudgeKind::LabelsReady { coverage: *coverage, horizon_passed: false }),
-            Look::TooLate(coverage) => Some(JudgeKind::LabelsReady { coverage: *coverage, horizon_passed: true }),
+            Look::Coverage(coverage) => Some(InputKind::LabelsReady { coverage: *coverage, horizon_passed: false }),
+            Look::TooLate(coverage) => Some(InputKind::LabelsReady { coverage: *coverage, horizon_passed: true }),
             Look::Final => None,
         }));
         let mut happenings = Vec::new();
@@ -316,7 +338,12 @@ impl Evaluator {
         emissions.extend(
             happenings
                 .into_iter()
-                .map(|(version, happening)| Emission::Happening { window: Some(at.clone()), version, happening }),
+                .map(|(version, happening)| Emission::Happening {
+                    model: Arc::clone(&model.name),
+                    window: Some(at.clone()),
+                    version,
+                    happening,
+                }),
         );
     }
 

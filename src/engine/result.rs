@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use crate::event::result_line::{measurement_line, window_line};
 use crate::event::{Timestamp, WindowRef};
 use crate::rule::Happening;
-use crate::rule::message::AlertView;
 
 use super::evaluator::Emission;
 
@@ -60,14 +59,22 @@ pub fn lines(emission: &Emission, sequence: &mut u64) -> Vec<ResultLine> {
                 push(key, measurement_line(measurement));
             }
         }
-        Emission::Happening { window, version, happening } => {
-            let Some((kind, alert, at, line)) = happening_line(happening) else { return lines };
+        Emission::Happening { model, window, version, happening } => {
+            let Some(json) = happening_json(happening) else { return lines };
+            let (kind, at, labels) = match happening {
+                Happening::Transition { alert, at, .. } => ("alert", *at, Some(&alert.labels)),
+                Happening::Notice(notice) => ("notification", notice.at, Some(&notice.alert.labels)),
+                Happening::NoticeRefused { at, .. } => ("notification", *at, None),
+                Happening::Action(call) => ("action", call.at, Some(&call.alert.labels)),
+                Happening::ActionRefused { at, .. } => ("action", *at, None),
+                Happening::Trouble { .. } => return lines,
+            };
             let unnamed = WindowRef { name: "".into(), start: at, end: at };
-            let window = window.as_ref().unwrap_or(&unnamed);
-            let mut key = key(kind, alert.labels.get("model").map_or("", String::as_str), version, window, 0);
-            key.segment = alert.labels.get("segment").cloned().unwrap_or_default();
-            key.subject = alert.labels.get("feature").map(|feature| format!("feature:{feature}")).unwrap_or_default();
-            push(key, line);
+            let mut key = key(kind, model, version, window.as_ref().unwrap_or(&unnamed), 0);
+            let label = |name: &str| labels.and_then(|labels| labels.get(name)).cloned();
+            key.segment = label("segment").unwrap_or_default();
+            key.subject = label("feature").map(|feature| format!("feature:{feature}")).unwrap_or_default();
+            push(key, json);
         }
     }
     lines
@@ -85,18 +92,6 @@ fn key(kind: &'static str, model: &str, version: &str, window: &WindowRef, revis
         kind,
         revision,
         sequence: 0,
-    }
-}
-
-/// What a happening looks like in results, with the alert it concerns.
-fn happening_line(happening: &Happening) -> Option<(&'static str, AlertView, Timestamp, String)> {
-    let line = happening_json(happening);
-    match happening {
-        Happening::Transition { alert, at, .. } => Some(("alert", alert.clone(), *at, line?)),
-        Happening::Notice(notice) => Some(("notification", notice.alert.clone(), notice.at, line?)),
-        Happening::Action(call) => Some(("action", call.alert.clone(), call.at, line?)),
-        Happening::ActionRefused { alert, at, .. } => Some(("action", alert.clone(), *at, line?)),
-        Happening::Trouble { .. } => None,
     }
 }
 
@@ -124,6 +119,14 @@ pub fn happening_json(happening: &Happening) -> Option<String> {
             put("receiver", json!(notice.receiver));
             put("episode", json!(notice.episode));
             put("kind", json!(notice.kind.as_str()));
+        }
+        Happening::NoticeRefused { receiver, kind, episode, outcome, reason, .. } => {
+            put("type", json!("notification"));
+            put("receiver", json!(receiver));
+            put("episode", json!(episode));
+            put("kind", json!(kind.as_str()));
+            put("outcome", json!(outcome));
+            put("reason", json!(reason));
         }
         Happening::Action(call) => {
             put("type", json!("action"));

@@ -8,4 +8,4 @@ pub mod kafka;
 pub mod registry;
 
 pub use batch::{Batch, Head};
-pub use registry::{Registry, SourceInfo};
+pub use registry::{Registry, SourceInfo, Topics};

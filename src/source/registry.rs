@@ -1,6 +1,7 @@
 //! The source partitions this process has seen, by number, and how far each has been read.
 
 use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::event::{NextOffset, SourceId, TopicRole};
 
@@ -19,11 +20,15 @@ pub struct SourceInfo {
     pub next: Option<NextOffset>,
 }
 
+/// Topic and role of each source partition by number, for those who get records of it. It only grows.
+pub type Topics = Arc<RwLock<Vec<(Arc<str>, TopicRole)>>>;
+
 /// All source partitions by number and by name.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     sources: Vec<SourceInfo>,
     index: HashMap<(String, i32), SourceId>,
+    topics: Topics,
 }
 
 impl Registry {
@@ -35,7 +40,14 @@ impl Registry {
         let id = SourceId(u32::try_from(self.sources.len()).unwrap_or(u32::MAX));
         self.sources.push(SourceInfo { id, topic: topic.to_owned(), partition, role, next: None });
         self.index.insert((topic.to_owned(), partition), id);
+        self.topics.write().unwrap_or_else(PoisonError::into_inner).push((Arc::from(topic), role));
         id
+    }
+
+    /// Topics by number, the same list for every copy of the registry.
+    #[must_use]
+    pub fn topics(&self) -> Topics {
+        Arc::clone(&self.topics)
     }
 
     /// The number of a partition that has one.

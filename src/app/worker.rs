@@ -1,0 +1,158 @@
+//! A counting worker: one thread that owns one shard.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Select, Sender};
+
+use crate::engine::shard::PartitionState;
+use crate::engine::{Plan, Record, Shard, ShardOutput};
+use crate::event::decode::RecordMeta;
+use crate::event::{NextOffset, SourceId, TopicRole};
+use crate::source::{Batch, Topics};
+
+/// Batches a worker may be behind. Small: what waits here is not in the checkpoint and has to be read again.
+pub const QUEUE: usize = 4;
+
+/// What a worker is told besides batches.
+#[derive(Debug)]
+pub enum Order {
+    /// Hand the open panes of these idle partitions on.
+    Flush(Vec<SourceId>),
+    /// Say everything and give the state of all partitions.
+    Snapshot,
+}
+
+/// What a worker says.
+#[derive(Debug, Default)]
+pub struct Saying {
+    /// What the shard has to say.
+    pub output: ShardOutput,
+    /// Partitions whose open panes were handed on by order.
+    pub flushed: Vec<SourceId>,
+    /// The state of the partitions and where reading goes on; the answer to [`Order::Snapshot`], and the last word.
+    pub snapshot: Option<Snapshot>,
+}
+
+/// State and positions of the partitions of one worker: one atom.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Open panes and progress.
+    pub partitions: BTreeMap<SourceId, PartitionState>,
+    /// Where reading goes on.
+    pub positions: BTreeMap<SourceId, NextOffset>,
+}
+
+/// A running worker.
+#[derive(Debug)]
+pub struct Worker {
+    /// Its orders.
+    pub orders: Sender<Order>,
+    /// What it says.
+    pub sayings: Receiver<Saying>,
+    /// Its thread; it ends with a last snapshot when no more batches can come.
+    pub thread: JoinHandle<()>,
+}
+
+/// Starts a worker on stored state.
+///
+/// # Errors
+/// When the system gives no thread.
+pub fn spawn(
+    number: usize,
+    plan: Arc<Plan>,
+    topics: Topics,
+    restored: Snapshot,
+    batches: Receiver<Batch>,
+    empties: Sender<Batch>,
+) -> std::io::Result<Worker> {
+    let (orders, inbox) = crossbeam_channel::bounded(16);
+    let (mouth, sayings) = crossbeam_channel::bounded(QUEUE);
+    let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+        let mut shard = Shard::new(plan);
+        for (source, state) in restored.partitions {
+            shard.restore(source, state);
+        }
+        let mut body = Body { shard, topics, known: Vec::new(), positions: restored.positions, mouth, empties };
+        body.run(&batches, &inbox);
+    })?;
+    Ok(Worker { orders, sayings, thread })
+}
+
+struct Body {
+    shard: Shard,
+    topics: Topics,
+    known: Vec<(Arc<str>, TopicRole)>,
+    positions: BTreeMap<SourceId, NextOffset>,
+    mouth: Sender<Saying>,
+    empties: Sender<Batch>,
+}
+
+impl Body {
+    fn run(&mut self, batches: &Receiver<Batch>, orders: &Receiver<Order>) {
+        loop {
+            let mut select = Select::new();
+            let of_batches = select.recv(batches);
+            select.recv(orders);
+            let ready = select.ready();
+            // Batches first: an order is about everything that was read before it.
+            match batches.try_recv() {
+                Ok(batch) => {
+                    self.count(batch);
+                    continue;
+                }
+                Err(crossbeam_channel::TryRecvError::Disconnected) => break,
+                Err(crossbeam_channel::TryRecvError::Empty) if ready == of_batches => continue,
+                Err(crossbeam_channel::TryRecvError::Empty) => {}
+            }
+            match orders.try_recv() {
+                Ok(Order::Flush(sources)) => {
+                    sources.iter().for_each(|source| self.shard.flush(*source));
+                    self.say(Saying { output: self.shard.take_output(), flushed: sources, snapshot: None });
+                }
+                Ok(Order::Snapshot) => self.say_all(),
+                Err(_) => {}
+            }
+        }
+        self.say_all();
+    }
+
+    fn count(&mut self, mut batch: Batch) {
+        for (head, key, value) in batch.records() {
+            let (topic, role) = topic_of(&mut self.known, &self.topics, head.source);
+            let headers: Vec<(&str, &[u8])> = match &head.headers {
+                None => Vec::new(),
+                Some(headers) => headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect(),
+            };
+            let meta = RecordMeta { topic, key: Some(key), timestamp: head.timestamp, headers: &headers };
+            let record = Record { source: head.source, role, offset: head.offset, meta, value, oversize: head.oversize.is_some() };
+            let _ = self.shard.ingest(&record);
+            self.positions.insert(head.source, NextOffset(head.offset + 1));
+        }
+        batch.clear();
+        // When nobody wants the empty batch back it is simply freed.
+        let _ = self.empties.try_send(batch);
+        self.say(Saying { output: self.shard.take_output(), flushed: Vec::new(), snapshot: None });
+    }
+
+    fn say_all(&mut self) {
+        let output = self.shard.take_output();
+        let snapshot = Snapshot { partitions: self.shard.snapshot(), positions: self.positions.clone() };
+        self.say(Saying { output, flushed: Vec::new(), snapshot: Some(snapshot) });
+    }
+
+    fn say(&self, saying: Saying) {
+        // The listener is only gone when the process is going down without wanting to know.
+        let _ = self.mouth.send(saying);
+    }
+}
+
+/// Topic and role of a source; the shared list is only looked at for a source that is new here.
+fn topic_of<'a>(known: &'a mut Vec<(Arc<str>, TopicRole)>, topics: &Topics, source: SourceId) -> (&'a str, TopicRole) {
+    let place = source.0 as usize;
+    if place >= known.len() {
+        topics.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone_into(known);
+    }
+    known.get(place).map_or(("", TopicRole::Predictions), |(topic, role)| (&**topic, *role))
+}
