@@ -1,0 +1,677 @@
+//! All alerts of one owner: takes one window at a time, steps every instance that looks at it, and says what happened.
+//!
+//! The order of calls is the order of judgement. It reads no clock: window rules know only the ends of windows, and rules
+//! of absence are told the time. What comes out depends on the calls and the state alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Measurement, Metric, Segment, Timestamp, WindowRef};
+
+use super::announce::{Moment, Turn, context};
+use super::datum::{Bindings, Datum};
+use super::hold::Hold;
+use super::instance::{Episode, Instance, InstanceKey, RuleStatus};
+use super::machine::{Cause, Change, Outcome, Severity, State, Step};
+use super::message::{ActionCall, AlertView, Notice, NoticeKind};
+use super::set::{Kind, Rule, RuleSet};
+use super::verdict::{self, Measures, Verdict};
+
+/// Most instances that are kept. Above it those that have been inactive for longest are forgotten; 500 features in 100
+/// segments are a quarter of it.
+pub const MOST_INSTANCES: usize = 200_000;
+
+/// Most windows of one rule, version and segment that wait for labels: 60 days of minutes. Above it the oldest is no longer
+/// waited for in order.
+pub const MOST_AWAITING: usize = 86_400;
+
+/// How long a resolved instance is still shown, in milliseconds between the ends of judged windows. Prometheus keeps
+/// resolved alerts for as long.
+pub const RESOLVED_SHOWN_MS: i64 = 15 * 60 * 1000;
+
+/// Instances that an aggregate alert names.
+const NAMED_BY_AGGREGATE: usize = 10;
+
+/// Why a window is handed in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum InputKind {
+    /// It has closed.
+    Closed,
+    /// A tick of the label clock.
+    LabelsReady {
+        /// Share of its predictions that have a label, 0 to 1.
+        coverage: f64,
+        /// Whether labels can still come.
+        horizon_passed: bool,
+    },
+}
+
+/// One window of one model, version and segment.
+#[derive(Clone, Copy, Debug)]
+pub struct WindowInput<'a> {
+    /// Name of the model.
+    pub model: &'a str,
+    /// Its version; "" where events name none.
+    pub version: &'a str,
+    /// The window.
+    pub window: &'a WindowRef,
+    /// The segment; empty for all events.
+    pub segment: &'a Segment,
+    /// Why it is handed in.
+    pub kind: InputKind,
+    /// The measurements of this model, version, segment and window.
+    pub measurements: &'a [Measurement],
+    /// The performance on the baseline.
+    pub reference: &'a BTreeMap<Metric, f64>,
+    /// Events of this version and segment in the window.
+    pub n: u64,
+    /// Whether the input covers the whole window.
+    pub complete: bool,
+}
+
+/// What is known of a model's input, in wall time.
+#[derive(Clone, Copy, Debug)]
+pub struct IngestSilence<'a> {
+    /// Name of the model.
+    pub model: &'a str,
+    /// When its last record came; `None` where none has come since the start.
+    pub last_record: Option<Timestamp>,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// Something that happened: what results, logs and the outbox are made of.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Happening {
+    /// An instance has changed its state, or its severity while firing.
+    Transition {
+        /// The instance after the change.
+        alert: AlertView,
+        /// The state before.
+        from: State,
+        /// The state after.
+        to: State,
+        /// End of the window that made it, or the time of the tick.
+        at: Timestamp,
+        /// Why.
+        reason: String,
+    },
+    /// Somebody is to be told.
+    Notice(Notice),
+    /// Somebody is not told.
+    NoticeRefused {
+        /// The receiver.
+        receiver: String,
+        /// What it would have said.
+        kind: NoticeKind,
+        /// The episode.
+        episode: String,
+        /// `cooldown` or `limit`.
+        outcome: String,
+        /// Why, in words.
+        reason: String,
+        /// Event time.
+        at: Timestamp,
+    },
+    /// An action is to be called.
+    Action(ActionCall),
+    /// An action is not called.
+    ActionRefused {
+        /// Name of the action.
+        action: String,
+        /// The episode that asked for it.
+        episode: String,
+        /// `budget`, `limit`, `resolved` or `unknown`.
+        outcome: String,
+        /// Why, in words.
+        reason: String,
+        /// Event time.
+        at: Timestamp,
+    },
+    /// A rule failed on a window, or a template failed. Alerts keep their state.
+    Trouble {
+        /// Name of the alert.
+        alert: String,
+        /// The instance.
+        labels: BTreeMap<String, String>,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// The states of all instances. Serialisable: it is part of the checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Alerts {
+    #[serde(with = "pairs")]
+    pub(super) instances: BTreeMap<InstanceKey, Instance>,
+    /// Aggregate alerts of rules with a limit, under keys of stars.
+    #[serde(with = "pairs")]
+    pub(super) aggregates: BTreeMap<InstanceKey, Instance>,
+    /// Ends of windows that performance rules have still to look at, by rule, version and segment.
+    #[serde(with = "pairs")]
+    awaiting: BTreeMap<InstanceKey, BTreeSet<Timestamp>>,
+    /// The greatest end of a closed window of each model.
+    pub(super) clocks: BTreeMap<String, Timestamp>,
+    /// Times of requests within their budgets, by model and action.
+    #[serde(with = "pairs")]
+    pub(super) requests: BTreeMap<(String, String), Vec<Timestamp>>,
+    /// Since when this process has watched a model of which no record has come. Not stored: the silence of a process that
+    /// was not there says nothing.
+    #[serde(skip)]
+    watched: BTreeMap<String, Timestamp>,
+}
+
+/// An instance after its step.
+struct Stepped {
+    key: InstanceKey,
+    transition: Option<Happening>,
+    turn: Turn,
+    given: bool,
+    bindings: Bindings,
+}
+
+impl Alerts {
+    /// No instance yet.
+    #[must_use]
+    pub fn new() -> Alerts {
+        Alerts::default()
+    }
+
+    /// Judges one window by every rule that looks at it.
+    ///
+    /// Rules of drift and quality look when it has closed. Performance rules look once per window, in the order of the
+    /// windows: at the first tick at which their label coverage is reached or the horizon has passed. A later window waits
+    /// for an earlier one, so hand them in by their ends at every tick, as long as [`Alerts::awaits`] says so.
+    pub fn judge(&mut self, rules: &RuleSet, input: &WindowInput<'_>) -> Vec<Happening> {
+        let mut out = Vec::new();
+        let end = input.window.end;
+        if input.kind == InputKind::Closed {
+            let clock = self.clocks.entry(input.model.to_owned()).or_insert(end);
+            *clock = end.max(*clock);
+        }
+        let measures = Measures::new(input.measurements);
+        for rule in rules.rules().iter().filter(|rule| looks_at(rule, input.model, &input.window.name, input.segment)) {
+            match (rule.kind, input.kind) {
+                (Kind::Closed, InputKind::Closed) => self.judge_rule(rules, rule, input, &measures, None, &mut out),
+                (Kind::Labels { .. }, InputKind::Closed) => self.expect(rule, input),
+                (Kind::Labels { coverage: needed }, InputKind::LabelsReady { coverage, horizon_passed }) => {
+                    if !self.is_next(rule, input) {
+                        continue;
+                    }
+                    let without = if input.n == 0 {
+                        Some((Outcome::NoData, "the window has no predictions".to_owned()))
+                    } else if coverage >= needed {
+                        None
+                    } else if horizon_passed {
+                        Some((Outcome::Insufficient, format!("label coverage {} below {needed} when the horizon had passed", super::datum::short(coverage))))
+                    } else {
+                        continue;
+                    };
+                    self.judge_rule(rules, rule, input, &measures, without, &mut out);
+                    let stream = stream(rule, input.version, input.segment);
+                    if let Some(waiting) = self.awaiting.get_mut(&stream) {
+                        *waiting = waiting.split_off(&Timestamp(end.0.saturating_add(1)));
+                        if waiting.is_empty() {
+                            self.awaiting.remove(&stream);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.bound();
+        out
+    }
+
+    /// Whether a performance rule has still to look at the window that ends at `end`. Windows without predictions are not
+    /// waited for.
+    #[must_use]
+    pub fn awaits(&self, rules: &RuleSet, model: &str, version: &str, segment: &Segment, window: &str, end: Timestamp) -> bool {
+        rules.rules().iter().filter(|rule| matches!(rule.kind, Kind::Labels { .. }) && looks_at(rule, model, window, segment)).any(|rule| {
+            let judged = self.instances.get(&stream(rule, version, segment)).and_then(|instance| instance.machine.judged);
+            judged.is_none_or(|judged| end > judged)
+        })
+    }
+
+    /// Looks at rules of absence: how long each model has been silent, in wall time.
+    pub fn tick(&mut self, rules: &RuleSet, silences: &[IngestSilence<'_>]) -> Vec<Happening> {
+        let mut out = Vec::new();
+        for silence in silences {
+            let since = match silence.last_record {
+                Some(last) => {
+                    self.watched.remove(silence.model);
+                    last
+                }
+                None => *self.watched.entry(silence.model.to_owned()).or_insert(silence.now),
+            };
+            for rule in rules.rules().iter().filter(|rule| rule.kind == Kind::Absence && &*rule.model == silence.model) {
+                self.judge_silence(rules, rule, silence, since, &mut out);
+            }
+        }
+        out
+    }
+
+    /// Ends what belongs to rules that are no longer in the set, after a reload. `at` is the time the ends are given.
+    pub fn retire(&mut self, rules: &RuleSet, at: Timestamp) -> Vec<Happening> {
+        let mut out = Vec::new();
+        let known: BTreeSet<(&str, &str, &str)> = rules.rules().iter().map(|rule| (&*rule.model, &*rule.group, &*rule.alert)).collect();
+        let gone = |key: &InstanceKey| !known.contains(&(&*key.model, &*key.group, &*key.alert));
+        self.awaiting.retain(|key, _| !gone(key));
+        for map in [&mut self.instances, &mut self.aggregates] {
+            let keys: Vec<InstanceKey> = map.keys().filter(|key| gone(key)).cloned().collect();
+            for key in keys {
+                let Some(mut instance) = map.remove(&key) else { continue };
+                let Some(from) = instance.machine.abandon(at) else { continue };
+                "retired: the rule is gone from the files".clone_into(&mut instance.reason);
+                out.push(transition(&instance, &key, None, from, at));
+                if from.is_open() {
+                    super::announce::tell_end(rules, None, &key, &mut instance, at, &mut out);
+                }
+            }
+        }
+        out
+    }
+
+    /// The instances that are pending, firing, recovering or resolved a short while ago, and aggregate alerts: in the order
+    /// of model, group, alert, version, segment and feature.
+    #[must_use]
+    pub fn views(&self, rules: &RuleSet) -> Vec<AlertView> {
+        let by_name: BTreeMap<(&str, &str, &str), &Rule> = rules.rules().iter().map(|rule| ((&*rule.model, &*rule.group, &*rule.alert), rule)).collect();
+        let mut shown: Vec<(&InstanceKey, &Instance)> =
+            self.instances.iter().chain(&self.aggregates).filter(|(_, instance)| is_shown(instance)).collect();
+        shown.sort_by_key(|(key, _)| *key);
+        shown.into_iter().map(|(key, instance)| instance.view(key, by_name.get(&(&*key.model, &*key.group, &*key.alert)).copied())).collect()
+    }
+
+    /// Every rule with its state, in the order of the files.
+    #[must_use]
+    pub fn statuses(&self, rules: &RuleSet) -> Vec<RuleStatus> {
+        rules.rules().iter().map(|rule| self.status(rule)).collect()
+    }
+
+    fn status(&self, rule: &Rule) -> RuleStatus {
+        let mut worst = State::Inactive;
+        let mut last_error = None;
+        let mut last_evaluation = None;
+        let mut alerts = Vec::new();
+        for (key, instance) in self.instances_of(rule).chain(self.aggregates.iter().filter(|(key, _)| is_of(key, rule))) {
+            let state = instance.machine.state;
+            if matches!(state, State::Pending | State::Firing | State::Recovering) {
+                worst = worst.max(if state == State::Recovering { State::Firing } else { state });
+                alerts.push(instance.view(key, Some(rule)));
+            }
+            last_error = last_error.or_else(|| instance.trouble.clone());
+            last_evaluation = last_evaluation.max(instance.machine.judged);
+        }
+        let health = match (&last_error, last_evaluation) {
+            (Some(_), _) => "err",
+            (None, Some(_)) => "ok",
+            (None, None) => "unknown",
+        };
+        let written = |templates: &BTreeMap<String, super::template::Template>| {
+            templates.iter().map(|(name, template)| (name.clone(), template.source().to_owned())).collect()
+        };
+        RuleStatus {
+            file: rule.file.to_string(),
+            group: rule.group.to_string(),
+            alert: rule.alert.to_string(),
+            model: rule.model.to_string(),
+            state: worst.as_str().to_owned(),
+            query: rule.value.as_ref().map_or("absence", |value| value.source()).to_owned(),
+            labels: written(&rule.labels),
+            annotations: written(&rule.annotations),
+            health: health.to_owned(),
+            last_error,
+            last_evaluation,
+            alerts,
+        }
+    }
+
+    fn instances_of<'a>(&'a self, rule: &'a Rule) -> impl Iterator<Item = (&'a InstanceKey, &'a Instance)> {
+        let first = stream(rule, "", &Segment::default());
+        self.instances.range((Bound::Included(first), Bound::Unbounded)).take_while(move |(key, _)| is_of(key, rule))
+    }
+
+    /// Notes that a window has predictions whose labels are to come.
+    fn expect(&mut self, rule: &Rule, input: &WindowInput<'_>) {
+        let stream = stream(rule, input.version, input.segment);
+        let judged = self.instances.get(&stream).and_then(|instance| instance.machine.judged);
+        if input.n == 0 || judged.is_some_and(|judged| input.window.end <= judged) {
+            return;
+        }
+        let waiting = self.awaiting.entry(stream).or_default();
+        waiting.insert(input.window.end);
+        if waiting.len() > MOST_AWAITING {
+            waiting.pop_first();
+        }
+    }
+
+    /// Whether no earlier window has still to be looked at.
+    fn is_next(&self, rule: &Rule, input: &WindowInput<'_>) -> bool {
+        let waiting = self.awaiting.get(&stream(rule, input.version, input.segment));
+        waiting.and_then(BTreeSet::first).is_none_or(|first| *first >= input.window.end)
+    }
+
+    /// Steps every instance of a rule, then says what is to be told. `without` overrides the verdict.
+    fn judge_rule(
+        &mut self,
+        rules: &RuleSet,
+        rule: &Rule,
+        input: &WindowInput<'_>,
+        measures: &Measures<'_>,
+        without: Option<(Outcome, String)>,
+        out: &mut Vec<Happening>,
+    ) {
+        let at = input.window.end;
+        let mut stepped = Vec::new();
+        for feature in self.features(rule, input, measures) {
+            let key = InstanceKey { feature, ..stream(rule, input.version, input.segment) };
+            if self.instances.get(&key).is_some_and(|instance| instance.machine.judged.is_some_and(|judged| at <= judged)) {
+                continue;
+            }
+            let labels = key.labels();
+            let verdict = match &without {
+                Some((outcome, why)) => Verdict::without(*outcome, why.clone(), input.n, Bindings::default()),
+                None => verdict::judge(rule, input, measures, key.feature.as_ref(), &labels),
+            };
+            stepped.extend(self.step(rule, key, at, at, verdict, Some(input.window), out));
+        }
+        self.tell(rules, rule, at, stepped, out);
+    }
+
+    /// The features that a rule has instances for: those that are measured and those that were; `None` for the rule itself.
+    fn features(&self, rule: &Rule, input: &WindowInput<'_>, measures: &Measures<'_>) -> BTreeSet<Option<Arc<str>>> {
+        if !rule.each_feature {
+            return BTreeSet::from([None]);
+        }
+        let measured = measures.features().filter(|name| {
+            let subject = crate::event::Subject::Feature(Arc::clone(name));
+            rule.metric.is_none_or(|metric| measures.0.get(&subject).is_some_and(|metrics| metrics.contains_key(&metric)))
+        });
+        let first = stream(rule, input.version, input.segment);
+        let before = self
+            .instances
+            .range((Bound::Included(&first), Bound::Unbounded))
+            .take_while(|(key, _)| is_of(key, rule) && &*key.version == input.version && key.segment == *input.segment)
+            .filter_map(|(key, _)| key.feature.clone());
+        measured.cloned().chain(before).map(Some).collect()
+    }
+
+    /// Steps one instance. `onset` is the time that an episode's id is made from if it begins here.
+    #[allow(clippy::too_many_arguments)]
+    fn step(
+        &mut self,
+        rule: &Rule,
+        key: InstanceKey,
+        at: Timestamp,
+        onset: Timestamp,
+        verdict: Verdict,
+        window: Option<&WindowRef>,
+        out: &mut Vec<Happening>,
+    ) -> Option<Stepped> {
+        let mut instance = self.instances.remove(&key).unwrap_or_default();
+        let step = instance.machine.step(&rule.plan, at, verdict.outcome);
+        if step == Step::Stale {
+            self.instances.insert(key, instance);
+            return None;
+        }
+        let mut trouble = |message: String| {
+            out.push(Happening::Trouble { alert: key.alert.to_string(), labels: key.labels(), message });
+        };
+        instance.note(verdict.value, verdict.n, window);
+        instance.trouble = verdict.failed.then(|| verdict.trouble.clone());
+        if verdict.failed {
+            trouble(verdict.trouble.clone());
+        }
+        let mut turn = Turn::None;
+        let mut changed = None;
+        if let Step::Changed(change) = step {
+            instance.reason = verdict.reason(rule, &change);
+            turn = turn_of(&change);
+            let begins = !change.from.is_open() && change.from != State::Pending;
+            if begins {
+                instance.episode = None;
+                instance.annotations.clear();
+                instance.labels.clear();
+            }
+            if turn == Turn::Opened {
+                instance.episode = Some(Episode::new(key.episode(onset)));
+            }
+            if begins {
+                let seen = context(&verdict.bindings, &instance, &key, rule);
+                for (name, template) in &rule.labels {
+                    let rendered = template.render(&seen);
+                    rendered.trouble.into_iter().for_each(&mut trouble);
+                    instance.labels.insert(name.clone(), rendered.text);
+                }
+            }
+            changed = Some(change);
+        }
+        let given = matches!(step, Step::Same | Step::Changed(_));
+        if given && instance.machine.state != State::Inactive && (changed.is_some() || instance.machine.state != State::Resolved) {
+            let mut seen = context(&verdict.bindings, &instance, &key, rule);
+            for (name, template) in &rule.annotations {
+                let rendered = template.render(&seen);
+                rendered.trouble.into_iter().for_each(&mut trouble);
+                instance.annotations.insert(name.clone(), rendered.text);
+            }
+            seen.set("annotations", Datum::texts(&instance.annotations));
+        }
+        let transition = changed.map(|change| transition(&instance, &key, Some(rule), change.from, at));
+        self.instances.insert(key.clone(), instance);
+        Some(Stepped { key, transition, turn, given, bindings: verdict.bindings })
+    }
+
+    /// Says what is to be told of the stepped instances, and of the rule's aggregate alert.
+    fn tell(&mut self, rules: &RuleSet, rule: &Rule, at: Timestamp, stepped: Vec<Stepped>, out: &mut Vec<Happening>) {
+        let aggregate = self.aggregate(rule, at);
+        let limited = aggregate.as_ref().is_some_and(|(_, turn)| *turn != Turn::Ended);
+        for Stepped { key, transition, turn, given, bindings } in stepped {
+            out.extend(transition);
+            let Some(mut instance) = self.instances.remove(&key) else { continue };
+            let moment = Moment { at, turn, given, limited, bindings: &bindings };
+            self.announce(rules, rule, &key, &mut instance, &moment, out);
+            self.instances.insert(key, instance);
+        }
+        let Some((key, turn)) = aggregate else { return };
+        let Some(mut instance) = self.aggregates.remove(&key) else { return };
+        if turn != Turn::None {
+            let from = if turn == Turn::Opened { State::Inactive } else { State::Firing };
+            out.push(transition(&instance, &key, None, from, at));
+        }
+        let moment = Moment { at, turn, given: true, limited: false, bindings: &Bindings::default() };
+        self.announce(rules, rule, &key, &mut instance, &moment, out);
+        if turn != Turn::Ended {
+            self.aggregates.insert(key, instance);
+        }
+    }
+
+    /// Opens, raises or ends the aggregate alert of a rule with a limit; `None` where there is none. It opens when more
+    /// instances are firing than the limit and ends when none is.
+    fn aggregate(&mut self, rule: &Rule, at: Timestamp) -> Option<(InstanceKey, Turn)> {
+        let limit = rule.limit?;
+        let mut firing: Vec<(f64, String, Severity)> = self
+            .instances_of(rule)
+            .filter(|(_, instance)| instance.machine.state.is_open())
+            .map(|(key, instance)| {
+                let mut labels = key.labels();
+                labels.retain(|name, _| name != "alertname" && name != "model");
+                let named: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                let severity = instance.machine.severity.unwrap_or(Severity::Warning);
+                (instance.value.unwrap_or(0.0), named.join(","), severity)
+            })
+            .collect();
+        let star: Arc<str> = Arc::from("*");
+        let mut segment = Segment::default();
+        if rule.each_segment {
+            segment.0.push((Arc::from("segment"), Arc::clone(&star)));
+        }
+        let key = InstanceKey {
+            version: Arc::clone(&star),
+            segment,
+            feature: rule.each_feature.then(|| Arc::clone(&star)),
+            ..stream(rule, "", &Segment::default())
+        };
+        let open = self.aggregates.contains_key(&key);
+        let count = firing.len();
+        if !open && count <= limit as usize {
+            return None;
+        }
+        let mut instance = self.aggregates.remove(&key).unwrap_or_default();
+        let before = instance.machine.severity;
+        let severity = firing.iter().map(|(_, _, severity)| *severity).max().or(before).unwrap_or(Severity::Warning);
+        let turn = if count == 0 {
+            Turn::Ended
+        } else if !open {
+            Turn::Opened
+        } else if Some(severity) > before {
+            Turn::Risen
+        } else {
+            Turn::None
+        };
+        instance.machine.force(if turn == Turn::Ended { State::Resolved } else { State::Firing }, severity, at);
+        #[allow(clippy::cast_precision_loss)]
+        instance.note(Some(count as f64), count as u64, None);
+        if turn == Turn::Opened {
+            instance.episode = Some(Episode::new(key.episode(at)));
+            for (name, template) in &rule.labels {
+                instance.labels.insert(name.clone(), template.render(&context(&Bindings::default(), &instance, &key, rule)).text);
+            }
+        }
+        match turn {
+            Turn::Opened => instance.reason = format!("fire {}: {count} instances are firing, more than the limit of {limit}", severity.as_str()),
+            Turn::Risen => instance.reason = format!("fire {}: an instance has risen", severity.as_str()),
+            Turn::Ended => "resolve: no instance is firing".clone_into(&mut instance.reason),
+            Turn::None => {}
+        }
+        firing.sort_by(|a, b| b.0.abs().total_cmp(&a.0.abs()).then_with(|| a.1.cmp(&b.1)));
+        let named: Vec<String> =
+            firing.iter().take(NAMED_BY_AGGREGATE).map(|(value, name, _)| format!("{name} ({})", rule.unit().show(*value))).collect();
+        instance.annotations.insert("summary".into(), format!("{count} instances of {} are firing", rule.alert));
+        instance.annotations.insert("description".into(), format!("Greatest values: {}", named.join("; ")));
+        self.aggregates.insert(key.clone(), instance);
+        Some((key, turn))
+    }
+
+    fn judge_silence(&mut self, rules: &RuleSet, rule: &Rule, silence: &IngestSilence<'_>, since: Timestamp, out: &mut Vec<Happening>) {
+        let key = stream(rule, "", &Segment::default());
+        let value = (silence.now - since).as_seconds().max(0.0);
+        let mut bindings = Bindings::default();
+        bindings.set_number("value", value);
+        let breach = rule.tiers.iter().rev().find(|tier| tier.condition.holds(value, &bindings).unwrap_or(false));
+        let outcome = match (breach, silence.last_record) {
+            (Some(tier), _) => Outcome::Breach(tier.severity),
+            // No record has come since the start: that is no end of a silence.
+            (None, None) => Outcome::Incomplete,
+            (None, Some(_)) => {
+                let over = rule.resolve.as_ref().is_none_or(|condition| condition.holds(value, &bindings).unwrap_or(false));
+                Outcome::Ok { over }
+            }
+        };
+        // The moment at which the silence became too long, so that the episode's id does not depend on when it was looked at.
+        let onset = breach.and_then(|tier| tier.condition.threshold().zip(Some(tier.hold))).map_or(silence.now, |(threshold, hold)| {
+            #[allow(clippy::cast_possible_truncation)]
+            let crossed = Timestamp(since.0.saturating_add((threshold * 1000.0) as i64));
+            match hold {
+                Hold::Time(span) => crossed + span,
+                Hold::Windows { .. } => crossed,
+            }
+        });
+        let verdict = Verdict { outcome, value: Some(value), n: 0, trouble: String::new(), failed: false, bindings };
+        let stepped = self.step(rule, key, silence.now, onset, verdict, None, out);
+        self.tell(rules, rule, silence.now, stepped.into_iter().collect(), out);
+    }
+
+    /// Forgets the instances that have been inactive for longest where there are too many.
+    fn bound(&mut self) {
+        let Some(surplus) = self.instances.len().checked_sub(MOST_INSTANCES).filter(|surplus| *surplus > 0) else {
+            return;
+        };
+        let mut idle: Vec<(Option<Timestamp>, InstanceKey)> = self
+            .instances
+            .iter()
+            .filter(|(_, instance)| instance.machine.state == State::Inactive)
+            .map(|(key, instance)| (instance.machine.judged, key.clone()))
+            .collect();
+        idle.sort();
+        for (_, key) in idle.into_iter().take(surplus) {
+            self.instances.remove(&key);
+        }
+    }
+}
+
+fn looks_at(rule: &Rule, model: &str, window: &str, segment: &Segment) -> bool {
+    &*rule.model == model && rule.window.as_deref() == Some(window) && (segment.is_overall() || rule.each_segment)
+}
+
+fn is_of(key: &InstanceKey, rule: &Rule) -> bool {
+    key.model == rule.model && key.group == rule.group && key.alert == rule.alert
+}
+
+/// The key of a rule's instance without a feature: the smallest of its version and segment.
+fn stream(rule: &Rule, version: &str, segment: &Segment) -> InstanceKey {
+    InstanceKey {
+        model: Arc::clone(&rule.model),
+        group: Arc::clone(&rule.group),
+        alert: Arc::clone(&rule.alert),
+        version: Arc::from(version),
+        segment: segment.clone(),
+        feature: None,
+    }
+}
+
+fn turn_of(change: &Change) -> Turn {
+    match (change.to, change.cause) {
+        (State::Firing, Cause::Fired { .. }) if change.from.is_open() => Turn::Risen,
+        (State::Firing, Cause::Fired { .. }) => Turn::Opened,
+        (State::Resolved, _) => Turn::Ended,
+        _ => Turn::None,
+    }
+}
+
+fn is_shown(instance: &Instance) -> bool {
+    let machine = &instance.machine;
+    match machine.state {
+        State::Inactive => false,
+        State::Pending | State::Firing | State::Recovering => true,
+        State::Resolved => {
+            machine.ends_at.zip(machine.judged).is_some_and(|(ended, judged)| (judged - ended).0 <= RESOLVED_SHOWN_MS)
+        }
+    }
+}
+
+fn transition(instance: &Instance, key: &InstanceKey, rule: Option<&Rule>, from: State, at: Timestamp) -> Happening {
+    Happening::Transition {
+        alert: instance.view(key, rule),
+        from,
+        to: instance.machine.state,
+        at,
+        reason: instance.reason.clone(),
+    }
+}
+
+/// Maps with keys that are no texts, stored as lists of pairs: JSON knows no others.
+mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<K: Serialize, V: Serialize, S: Serializer>(map: &BTreeMap<K, V>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map)
+    }
+
+    pub(super) fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(Vec::<(K, V)>::deserialize(deserializer)?.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;
