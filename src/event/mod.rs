@@ -5,6 +5,7 @@
 pub mod measurement;
 pub mod outcome;
 pub mod position;
+pub mod result_line;
 pub mod text;
 pub mod time;
 
