@@ -24,6 +24,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry_otlp::{LogExporter, MetricExporter, Protocol, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::metrics::reader::MetricReader;
 use opentelemetry_sdk::metrics::{Instrument, PeriodicReader, SdkMeterProvider, Stream};
 use prometheus::TextEncoder;
 
@@ -115,7 +116,7 @@ pub(crate) fn locked<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug)]
 pub struct Telemetry {
     tables: Arc<Tables>,
-    meters: SdkMeterProvider,
+    meters: Vec<SdkMeterProvider>,
     registry: Option<prometheus::Registry>,
     events: EventLog,
     warnings: Vec<String>,
@@ -134,12 +135,7 @@ impl Telemetry {
             latencies: Mutex::new(LatencyTable::default()),
         });
         let resource = resource(&settings.environment);
-        // One more than the budget, so that the SDK never folds series into one that means nothing.
-        let limit = settings.max_series.saturating_add(1).max(1);
-        let mut builder = SdkMeterProvider::builder().with_resource(resource.clone()).with_view(move |instrument: &Instrument| {
-            let of_models = ["drift.", "model."].iter().any(|prefix| instrument.name().starts_with(prefix));
-            of_models.then(|| Stream::builder().with_cardinality_limit(limit).build().ok()).flatten()
-        });
+        let mut meters = Vec::new();
         if let Some(endpoint) = &plan.metrics_endpoint {
             install_crypto();
             let exporter = MetricExporter::builder()
@@ -148,7 +144,8 @@ impl Telemetry {
                 .with_endpoint(endpoint)
                 .build()
                 .map_err(|fault| Error::Exporter { signal: "metrics", endpoint: endpoint.clone(), reason: fault.to_string() })?;
-            builder = builder.with_reader(PeriodicReader::builder(exporter).with_interval(plan.interval).build());
+            let reader = PeriodicReader::builder(exporter).with_interval(plan.interval).build();
+            meters.push(provider(reader, &resource, settings.max_series, &tables));
         }
         let registry = plan.prometheus.then(prometheus::Registry::new);
         if let Some(registry) = &registry {
@@ -157,10 +154,8 @@ impl Telemetry {
                 .scope_info_enabled(false)
                 .build()
                 .map_err(|fault| Error::Prometheus(fault.to_string()))?;
-            builder = builder.with_reader(reader);
+            meters.push(provider(reader, &resource, settings.max_series, &tables));
         }
-        let meters = builder.build();
-        instrument::register(&meters.meter("driftline"), &tables);
         let events = match &plan.logs_endpoint {
             None => EventLog::off(),
             Some(endpoint) => {
@@ -196,7 +191,9 @@ impl Telemetry {
     /// Pushes what there is now. Blocks: call it from a thread that may.
     pub fn flush(&self) {
         let _ = self.events.flush();
-        let _ = self.meters.force_flush();
+        for meters in &self.meters {
+            let _ = meters.force_flush();
+        }
     }
 
     /// Pushes what there is and ends the exporters: log events first, they are not made again. Blocks at most about
@@ -206,7 +203,7 @@ impl Telemetry {
         let (events, meters) = (self.events.clone(), self.meters.clone());
         let ends = std::thread::Builder::new().name("telemetry-end".into()).spawn(move || {
             let logs = events.shutdown(deadline);
-            let metrics = meters.shutdown_with_timeout(deadline).is_ok();
+            let metrics = meters.iter().filter(|meters| meters.shutdown_with_timeout(deadline).is_err()).count() == 0;
             let _ = sender.send(logs && metrics);
         });
         ends.is_ok() && receiver.recv_timeout(deadline).unwrap_or(false)
@@ -310,6 +307,20 @@ impl Telemetry {
     pub fn emit_alert(&self, event: event_log::AlertEvent, severity: Option<&str>, line: &str) {
         self.events.alert(event, severity, line);
     }
+}
+
+/// A provider of its own for one reader: where readers share one, what is observed for the one is seen by the other at its
+/// next collection, and a series that is gone comes back once.
+fn provider(reader: impl MetricReader, resource: &Resource, max_series: usize, tables: &Arc<Tables>) -> SdkMeterProvider {
+    // One more than the budget, so that the SDK never folds series into one that means nothing.
+    let limit = max_series.saturating_add(1).max(1);
+    let view = move |instrument: &Instrument| {
+        let of_models = ["drift.", "model."].iter().any(|prefix| instrument.name().starts_with(prefix));
+        of_models.then(|| Stream::builder().with_cardinality_limit(limit).build().ok()).flatten()
+    };
+    let meters = SdkMeterProvider::builder().with_resource(resource.clone()).with_view(view).with_reader(reader).build();
+    instrument::register(&meters.meter("driftline"), tables);
+    meters
 }
 
 /// Names the service, unless the environment does.
