@@ -72,7 +72,7 @@ export function histogram(data, label) {
     const group = svg("g", {}, bar(data.baseline[index], "baseline", 0.04), bar(data.current[index], "current", 0.22), svg("rect", { x: round(x), width: round(step), y: 8, height: plot.h, class: "hit" }));
     node.append(titled(group, `${name}\nbaseline ${percent(data.baseline[index])}, this window ${percent(data.current[index])}`));
   });
-  const room = Math.max(1, Math.ceil(count / Math.max(1, Math.floor(plot.w / 62))));
+  const room = Math.max(1, Math.ceil(count / Math.max(1, Math.floor(plot.w / 92))));
   data.labels.forEach((name, index) => {
     if (index % room !== 0) return;
     const text = svg("text", { x: round(left + (index + 0.5) * step), y: height - bottom + 16, class: "axis middle" });

@@ -46,13 +46,15 @@ function number(value) {
   if (size !== 0 && (size < 1e-4 || size >= 1e6)) return value.toExponential(1);
   return size >= 100 ? value.toFixed(0) : size >= 10 ? value.toFixed(1) : size >= 0.1 || size === 0 ? value.toFixed(2) : value.toFixed(size >= 0.01 ? 3 : 4);
 }
+const chance = (value) => (value === null || value === undefined ? "–" : value < 1e-4 ? "<0.0001" : value > 0.995 ? "1" : number(value));
 const instant = (text) => (text ? `${text.slice(0, 10)} ${text.slice(11, 16)}` : "–");
 const clock = (text) => (text ? text.slice(11, 16) : "");
 function lasting(seconds) {
   if (!(seconds >= 0)) return "–";
   const parts = [[86400, "d"], [3600, "h"], [60, "m"], [1, "s"]];
-  const first = Math.max(0, parts.findIndex(([size]) => seconds >= size));
-  return parts.slice(first < 0 ? 3 : first, first + 2).map(([size, unit], index) => `${Math.floor(index ? (seconds % parts[first][0]) / size : seconds / size)}${unit}`).join(" ");
+  const found = parts.findIndex(([size]) => seconds >= size);
+  const first = found < 0 ? parts.length - 1 : found;
+  return parts.slice(first, first + 2).map(([size, unit], index) => `${Math.floor(index ? (seconds % parts[first][0]) / size : seconds / size)}${unit}`).join(" ");
 }
 
 async function ask(path) {
@@ -147,7 +149,7 @@ function showModels(models, alerts, status) {
     const versions = model.versions.filter(Boolean);
     put(node.children[1], [model.task, versions.length ? `version ${versions.slice(-3).join(", ")}${versions.length > 3 ? ` of ${versions.length}` : ""}` : "", model.baselines[0] ? `baseline ${count(model.baselines[0].rows)} rows` : ""].filter(Boolean).join(" · "));
     const facts = node.querySelectorAll("dd");
-    put(facts[0], newest ? `${newest.window.name} to ${instant(newest.window.end)}` : "none closed yet");
+    put(facts[0], newest ? `${newest.window.name} to ${instant(newest.window.end).slice(5)}` : "none closed yet");
     put(facts[1], count(newest?.n));
     put(facts[2], count(model.features.length));
   });
@@ -188,7 +190,7 @@ function showFeatures(model, features, alerts, status) {
   put($("features-note"), features.length ? `${drifted} of ${features.length} at ${thresholds[0]} or above` : "");
   const firing = new Set(alerts.filter((alert) => alert.state === "firing" && alert.labels.model === model.name).map((alert) => alert.labels.feature).filter(Boolean));
   const make = (feature) => el("tr", { "data-subject": feature.subject },
-    el("th", { scope: "row" }, el("button", { type: "button", class: "link", onclick: () => { chosen.feature = feature.subject; refresh(); } }, feature.name), el("span", { class: "muted kind" })),
+    el("th", { scope: "row" }, el("button", { type: "button", class: "link", onclick: () => { chosen.feature = feature.subject; reveal = true; refresh(); } }, feature.name), el("span", { class: "muted kind" })),
     el("td", { class: "number strong", "data-feature": feature.name, "data-metric": "psi" }),
     el("td", { class: "course" }),
     el("td", { class: "number", "data-feature": feature.name, "data-metric": "p_adjusted" }),
@@ -209,7 +211,7 @@ function showFeatures(model, features, alerts, status) {
       cells[2].dataset.drawn = drawn;
       cells[2].replaceChildren(sparkline(values, thresholds, level, `PSI of ${feature.name} over ${values.length} windows, now ${number(feature.metrics.psi?.value)}`));
     }
-    put(cells[3], number(psi?.p_adjusted));
+    put(cells[3], chance(psi?.p_adjusted));
     put(cells[4], feature.metrics.null_rate?.value == null ? "–" : percent(feature.metrics.null_rate.value));
     put(cells[5], count(psi?.n));
     chip(cells[6].firstElementChild, level, text, feature.metrics.psi?.reason ?? "");
@@ -217,6 +219,8 @@ function showFeatures(model, features, alerts, status) {
   });
 }
 
+// On a narrow screen the detail lies far below the table: a click brings it into view.
+let reveal = false;
 function showDetail(feature) {
   $("detail").hidden = !feature;
   if (!feature) return;
@@ -231,11 +235,14 @@ function showDetail(feature) {
       : el("p", { class: "empty" }, "No distribution: segments are shown by their scores, and the last window may have had no values."));
   }
   const rows = Object.entries(feature.metrics);
-  keep($("detail-metrics").tBodies[0], rows, ([name]) => `${feature.subject}/${name}`, ([name]) => el("tr", {}, el("th", { scope: "row" }), ...[1, 2, 3].map(() => el("td", { class: "number" })), el("td", {}, el("span", { class: "chip" })), el("td", { hidden: true, "data-metric": name })), (row, [name, metric]) => {
-    [name.replaceAll("_", " "), number(metric.value), number(metric.p_value), number(metric.p_adjusted)].forEach((text, index) => put(row.children[index], text));
+  keep($("detail-metrics").tBodies[0], rows, ([name]) => `${feature.subject}/${name}`, ([name]) => el("tr", {}, el("th", { scope: "row" }), ...[1, 2, 3].map(() => el("td", { class: "number" })), el("td", {}, el("span", { class: "chip" }))), (row, [name, metric]) => {
+    [name.replaceAll("_", " "), number(metric.value), chance(metric.p_value), chance(metric.p_adjusted)].forEach((text, index) => put(row.children[index], text));
     row.title = `${metric.recipe}\nn ${count(metric.n)}, baseline ${count(metric.n_reference)}`;
     chip(row.querySelector(".chip"), metric.status === "ok" ? "good" : "unsure", metric.status.replace("_", " "), metric.reason ?? "");
   });
+  const box = $("detail").getBoundingClientRect();
+  if (reveal && (box.top < 0 || box.top > window.innerHeight * 0.8)) $("detail").scrollIntoView({ block: "start" });
+  reveal = false;
 }
 
 function showPerformance(model, measured, summaries) {
