@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::shard::PartitionState;
 use crate::engine::{Evaluator, Plan};
 use crate::event::{NextOffset, SourceId, TopicRole};
-use crate::source::Registry;
+use crate::source::{Registry, SourceInfo};
 use crate::source::kafka::Routing;
 
 use super::worker::Snapshot;
@@ -60,15 +60,14 @@ pub fn fingerprint(plan: &Plan) -> Vec<(String, Vec<u64>)> {
 impl Checkpoint {
     /// Puts an atom together from what everybody says of the same moment.
     #[must_use]
-    pub fn assemble(plan: &Plan, registry: &Registry, snapshots: Vec<Snapshot>, evaluator: Evaluator, outbox: Vec<u8>) -> Checkpoint {
+    pub fn assemble(plan: &Plan, sources: &[SourceInfo], snapshots: Vec<Snapshot>, evaluator: Evaluator, outbox: Vec<u8>) -> Checkpoint {
         let mut partitions = BTreeMap::new();
         let mut positions = BTreeMap::new();
         for snapshot in snapshots {
             partitions.extend(snapshot.partitions);
             positions.extend(snapshot.positions);
         }
-        let sources = registry
-            .all()
+        let sources = sources
             .iter()
             .map(|source| StoredSource {
                 topic: source.topic.clone(),

@@ -64,6 +64,42 @@ pub fn window_line(summary: &WindowSummary) -> String {
     })
 }
 
+/// A result that has a place in the order of the lines.
+#[derive(Clone, Copy, Debug)]
+pub enum Line<'a> {
+    /// A window's summary.
+    Window(&'a WindowSummary),
+    /// One measurement.
+    Measurement(&'a Measurement),
+}
+
+impl<'a> Line<'a> {
+    /// What every output is ordered by: window end, model, version, window name, segment, subject, metric, type, revision.
+    /// What a summary does not have counts as empty and so comes first.
+    #[must_use]
+    pub fn order(&self) -> impl Ord + use<> {
+        match self {
+            Line::Window(s) => {
+                let place = (Arc::clone(&s.model), Arc::from(""), Arc::clone(&s.window.name));
+                (s.window.end, place, None, s.revision)
+            }
+            Line::Measurement(m) => {
+                let place = (Arc::clone(&m.model), Arc::clone(&m.version), Arc::clone(&m.window.name));
+                (m.window.end, place, Some((m.segment.to_string(), m.subject.to_string(), m.metric.as_str())), m.revision)
+            }
+        }
+    }
+
+    /// The line itself, without a line break.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Line::Window(summary) => window_line(summary),
+            Line::Measurement(measurement) => measurement_line(measurement),
+        }
+    }
+}
+
 /// Serialises plain structures of text and numbers, which cannot fail; an empty object would be the visible sign if it did.
 fn text<T: Serialize>(line: &T) -> String {
     serde_json::to_string(line).unwrap_or_else(|_| String::from("{}"))
@@ -225,6 +261,41 @@ mod tests {
         );
         let without = window_line(&WindowSummary { has_labels: false, n: 0, ..summary });
         assert!(!without.contains("labels") && without.contains(r#""n":0,"#));
+    }
+
+    #[test]
+    fn lines_come_by_window_then_model_then_version_and_the_summary_first() {
+        let first = measurement();
+        let later = Measurement { revision: 1, ..first.clone() };
+        let overall = Measurement { segment: Segment::default(), subject: Subject::Score, ..first.clone() };
+        let next_version = Measurement { version: "4".into(), ..overall.clone() };
+        let mut next_window = overall.clone();
+        next_window.window.end = Timestamp(next_window.window.end.0 + 1);
+        let summary = WindowSummary {
+            model: "loan".into(),
+            window: window(),
+            n: 1,
+            late: 0,
+            complete: true,
+            partitions: (1, 1),
+            gaps: vec![],
+            labels_matched: 0,
+            has_labels: false,
+            revision: 0,
+        };
+        let expected = [
+            Line::Window(&summary),
+            Line::Measurement(&overall),
+            Line::Measurement(&first),
+            Line::Measurement(&later),
+            Line::Measurement(&next_version),
+            Line::Measurement(&next_window),
+        ];
+        let mut shuffled = expected;
+        shuffled.reverse();
+        shuffled.sort_by_cached_key(Line::order);
+        let texts = |lines: &[Line<'_>]| lines.iter().map(Line::text).collect::<Vec<_>>();
+        assert_eq!(texts(&shuffled), texts(&expected));
     }
 
     #[test]
