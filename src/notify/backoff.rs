@@ -23,7 +23,12 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> RetryPolicy {
-        RetryPolicy { base: Span::SECOND, max: Span(30 * Span::MINUTE.0), notice_age: Span(75 * Span::HOUR.0), action_age: Span(6 * Span::HOUR.0) }
+        RetryPolicy {
+            base: Span::SECOND,
+            max: Span(30 * Span::MINUTE.0),
+            notice_age: Span(75 * Span::HOUR.0),
+            action_age: Span(6 * Span::HOUR.0),
+        }
     }
 }
 

@@ -280,17 +280,7 @@ impl Worker {
                     self.finish(done);
                     changed = true;
                 }
-                permit = reserve(reports), if !self.backlog.is_empty() => match permit {
-                    Some(permit) => {
-                        if let Some(report) = self.backlog.pop_front() {
-                            permit.send(report);
-                        }
-                    }
-                    None => {
-                        self.reports = None;
-                        self.backlog.clear();
-                    }
-                },
+                permit = reserve(reports), if !self.backlog.is_empty() => self.hand_over(permit),
                 () = outbox.shared.wake.notified() => changed = true,
                 () = sleep_until(wake_at) => changed = true,
                 until = &mut stopped, if deadline.is_none() => {
@@ -373,9 +363,10 @@ impl Worker {
             End::DryRun => (DeliveryOutcome::DryRun, None),
             End::Dead { reason } => (DeliveryOutcome::Dead, Some(reason)),
         };
-        match &error {
-            Some(error) => tracing::error!(target = %target, key, attempts, error, "delivery was given up"),
-            None => tracing::info!(target = %target, key, attempts, outcome = ?outcome, "delivered"),
+        if let Some(error) = &error {
+            tracing::error!(target = %target, key, attempts, error, "delivery was given up");
+        } else {
+            tracing::info!(target = %target, key, attempts, ?outcome, "delivered");
         }
         self.report(DeliveryReport { key, target, episode, outcome, error, attempts, at });
     }
@@ -383,6 +374,18 @@ impl Worker {
     fn report(&mut self, report: DeliveryReport) {
         if self.reports.is_some() {
             self.backlog.push_back(report);
+        }
+    }
+
+    /// Sends the oldest report; without a permit nobody listens.
+    fn hand_over(&mut self, permit: Option<mpsc::OwnedPermit<DeliveryReport>>) {
+        let Some(permit) = permit else {
+            self.reports = None;
+            self.backlog.clear();
+            return;
+        };
+        if let Some(report) = self.backlog.pop_front() {
+            permit.send(report);
         }
     }
 

@@ -9,8 +9,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 /// Metadata services outside of the link-local networks, by cloud.
 const METADATA_V4: [Ipv4Addr; 1] = [Ipv4Addr::new(100, 100, 100, 200)];
 /// The same for version 6.
-const METADATA_V6: [Ipv6Addr; 2] =
-    [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)];
+const METADATA_V6: [Ipv6Addr; 2] = [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)];
 
 /// A name that leads nowhere we would go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,9 +78,9 @@ fn blocked_v6(address: Ipv6Addr) -> Option<&'static str> {
         return Some("a multicast address");
     }
     // A version 4 address inside a mapped (RFC 4291), compatible or NAT64 (RFC 6052) one is judged as what it is.
-    let [a, b, c, d, e, f, high, low] = address.segments();
-    let embeds = matches!([a, b, c, d, e, f], [0, 0, 0, 0, 0, 0 | 0xffff] | [0x64, 0xff9b, 0, 0, 0, 0]);
-    if embeds {
+    let [.., high, low] = address.segments();
+    let prefix = &address.segments()[..6];
+    if matches!(prefix, [0, 0, 0, 0, 0, 0 | 0xffff] | [0x64, 0xff9b, 0, 0, 0, 0]) {
         let [first, second] = high.to_be_bytes();
         let [third, fourth] = low.to_be_bytes();
         return blocked_v4(Ipv4Addr::new(first, second, third, fourth));

@@ -55,7 +55,13 @@ pub fn subject(notice: &Notice) -> String {
 ///
 /// # Errors
 /// Where an address does not fit into a message; that does not pass.
-pub fn compose(notice: &Notice, from: &Mailbox, all: &[Mailbox], to: &Mailbox, created_at: Timestamp) -> Result<(Envelope, Vec<u8>), Failure> {
+pub fn compose(
+    notice: &Notice,
+    from: &Mailbox,
+    all: &[Mailbox],
+    to: &Mailbox,
+    created_at: Timestamp,
+) -> Result<(Envelope, Vec<u8>), Failure> {
     let fault = |error: &dyn std::error::Error| Failure::permanent(format!("the mail cannot be written: {error}"));
     let envelope = Envelope::new(Some(from.email.clone()), vec![to.email.clone()]).map_err(|error| fault(&error))?;
     let millis = u64::try_from(created_at.0).unwrap_or_default();
@@ -177,7 +183,7 @@ fn headline(notice: &Notice) -> String {
     if !instance.is_empty() {
         let _ = write!(line, ", {instance}");
     }
-    cut(&line, 2 * MAX_SUBJECT)
+    cut(&super::failure::clean(&line), 2 * MAX_SUBJECT)
 }
 
 /// Annotations that are not said elsewhere in the mail.
@@ -190,19 +196,19 @@ fn text(notice: &Notice, length: usize, entries: usize) -> String {
     let alert = &notice.alert;
     let mut out = format!("{}\n\n", headline(notice));
     if let Some(summary) = alert.annotations.get("summary") {
-        let _ = writeln!(out, "{}\n", cut(summary, length));
+        let _ = writeln!(out, "{}\n", indent(&cut(summary, length)));
     }
     for (name, value) in facts(notice, length) {
-        let _ = writeln!(out, "{name:<10} {value}");
+        let _ = writeln!(out, "{name:<10} {}", indent(&value));
     }
     if let Some(link) = alert.annotations.get("runbook_url") {
-        let _ = writeln!(out, "{:<10} {}", "Runbook", cut(link, length));
+        let _ = writeln!(out, "{:<10} {}", "Runbook", indent(&cut(link, length)));
     }
     for (title, map) in [("Labels", &alert.labels), ("Annotations", &notes(alert))] {
         if !map.is_empty() {
             let _ = writeln!(out, "\n{title}");
             for (name, value) in map.iter().take(entries) {
-                let _ = writeln!(out, "  {} = {}", cut(name, length), cut(value, length));
+                let _ = writeln!(out, "  {} = {}", indent(&cut(name, length)), indent(&cut(value, length)));
             }
             if map.len() > entries {
                 let _ = writeln!(out, "  and {} more", map.len() - entries);
@@ -300,6 +306,11 @@ fn cut(text: &str, length: usize) -> String {
     out
 }
 
+/// Further lines of a text are moved in, so that no value can pass for a line of its own.
+fn indent(text: &str) -> String {
+    text.trim_end().replace('\n', "\n    ")
+}
+
 /// A number for people: four decimals, or an exponent where that would say nothing.
 fn figure(value: f64) -> String {
     if value != 0.0 && !(1e-4..1e9).contains(&value.abs()) {
@@ -375,7 +386,7 @@ pub(crate) mod tests {
     fn mail(notice: &Notice) -> String {
         let from: Mailbox = "driftline@example.com".parse().unwrap();
         let to: Mailbox = "Team <mlops@example.com>".parse().unwrap();
-        let (envelope, bytes) = compose(notice, &from, &[to.clone()], &to, notice.at).unwrap();
+        let (envelope, bytes) = compose(notice, &from, std::slice::from_ref(&to), &to, notice.at).unwrap();
         assert_eq!(envelope.to().len(), 1);
         String::from_utf8(bytes).unwrap()
     }
@@ -419,7 +430,7 @@ pub(crate) mod tests {
             "Events     5120",
             "Window     1h, 2026-11-22 10:00:00 UTC to 2026-11-22 11:00:00 UTC",
             "Since      2026-11-22 11:00:00 UTC",
-            "History    ▁·▃█ (0.01 to 0.3134, oldest first)",
+            "History    ▁·▄█ (0.01 to 0.3134, oldest first)",
             "Why        fire critical",
             "Runbook    https://runbooks.example/psi",
             "team = <b>risk</b>",
@@ -450,8 +461,12 @@ pub(crate) mod tests {
         }
         let mail = mail(&notice);
         assert!(mail.len() < MAX_MESSAGE, "{}", mail.len());
-        assert!(!mail.contains("\r\nBcc:"), "{}", &mail[..1_000]);
         assert!(mail.is_ascii());
+        let head = mail.split("\r\n\r\n").next().unwrap();
+        assert!(!head.contains("\r\nBcc:"), "{head}");
+        notice.alert.annotations = BTreeMap::from([("summary".to_owned(), "fine\nRunbook    https://evil.example".to_owned())]);
+        let text = text(&notice, 1_000, 100);
+        assert!(!text.lines().any(|line| line.starts_with("Bcc") || line.starts_with("Runbook")), "{text}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use super::backoff::RetryPolicy;
 use super::failure::Failure;
-use crate::event::Timestamp;
+use crate::event::{Span, Timestamp};
 use crate::rule::message::{ActionCall, Notice};
 
 /// Most deliveries that wait. At 5 kB each this is some 25 MB; a backlog that long means that nothing is read any more.
@@ -22,6 +22,10 @@ pub const MAX_PENDING: usize = 5_000;
 pub const MAX_SETTLED: usize = 1_000;
 /// Deliveries to one lane at the same time.
 pub const MAX_PER_LANE: usize = 4;
+
+/// Longest wait that a server can ask for. To be asked once an hour burdens nobody, and a server that says "next year" must not
+/// have a message given up at once.
+const MAX_RETRY_AFTER: Span = Span::HOUR;
 
 /// Version of the stored form.
 const VERSION: u32 = 1;
@@ -262,7 +266,8 @@ impl Outbox {
     /// Puts a delivery in; it is not sent before [`Outbox::release`]. Gives back `None` where the key is known, and the
     /// settled delivery where there is no room for it.
     pub fn push(&mut self, delivery: Delivery, now: Timestamp) -> Option<Settled> {
-        let known = self.pending.values().any(|other| other.key == delivery.key) || self.settled.iter().any(|other| other.key == delivery.key);
+        let known =
+            self.pending.values().any(|other| other.key == delivery.key) || self.settled.iter().any(|other| other.key == delivery.key);
         if known {
             return None;
         }
@@ -326,7 +331,7 @@ impl Outbox {
                     Payload::Notice(_) => policy.notice_age,
                     Payload::Action(_) => policy.action_age,
                 };
-                let wait = policy.wait(&delivery.key, delivery.attempts).max(retry_after.unwrap_or_default());
+                let wait = policy.wait(&delivery.key, delivery.attempts).max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER));
                 let next_at = now + wait;
                 if next_at <= delivery.created_at + age {
                     let attempts = delivery.attempts;
@@ -407,7 +412,6 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Span;
     use crate::notify::mail::tests::notice;
     use crate::rule::message::NoticeKind;
 
@@ -484,7 +488,7 @@ mod tests {
         for attempt in 1.. {
             let mut due = outbox.take_due(now);
             let (number, _) = due.deliveries.remove(0);
-            let failure = Failure::Retryable { error: "busy".into(), retry_after: (attempt == 1).then_some(Span::HOUR) };
+            let failure = Failure::Retryable { error: "busy".into(), retry_after: (attempt == 1).then_some(Span(400 * Span::DAY.0)) };
             match outbox.finish(number, Err(failure), &policy, now).unwrap() {
                 Verdict::Retrying { attempts, next_at, .. } => {
                     assert_eq!(attempts, attempt);

@@ -69,8 +69,11 @@ impl Call {
         headers.insert(WEBHOOK_ID, HeaderValue::from_str(&identity.message).map_err(|_| fault())?);
         headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(seconds));
         headers.insert(IDEMPOTENCY_KEY, HeaderValue::from_str(identity.episode).map_err(|_| fault())?);
-        let mut secrets: Vec<SecretString> =
-            headers.values().filter(|value| value.is_sensitive()).filter_map(|value| Some(SecretString::from(value.to_str().ok()?))).collect();
+        let mut secrets: Vec<SecretString> = headers
+            .values()
+            .filter(|value| value.is_sensitive())
+            .filter_map(|value| Some(SecretString::from(value.to_str().ok()?)))
+            .collect();
         secrets.extend(url.query_pairs().map(|(_, value)| SecretString::from(value.as_ref())));
         secrets.extend(url.password().map(SecretString::from));
         Ok(Call { method, url, headers, body, timeout, secrets })
@@ -97,7 +100,8 @@ pub(super) struct Answer {
 impl Answer {
     /// What an answer means that is no success.
     pub fn failure(&self) -> Failure {
-        let error = if self.text.is_empty() { format!("answered {}", self.status) } else { format!("answered {}: {}", self.status, self.text) };
+        let error =
+            if self.text.is_empty() { format!("answered {}", self.status) } else { format!("answered {}: {}", self.status, self.text) };
         match self.status {
             408 | 425 | 429 | 500..=599 => Failure::Retryable { error: clean(&error), retry_after: self.retry_after },
             300..=399 => Failure::permanent(format!("answered {}; redirects are not followed", self.status)),

@@ -239,8 +239,7 @@ impl SmtpSettings {
                 return Err(SettingsError::UrlParameter { name: name.into_owned() });
             }
             tls = match (value.as_ref(), url.scheme()) {
-                ("implicit", _) => SmtpTls::Implicit,
-                ("required", "smtps") => SmtpTls::Implicit,
+                ("implicit", _) | ("required", "smtps") => SmtpTls::Implicit,
                 ("required", _) => SmtpTls::Required,
                 ("none", "smtp") => SmtpTls::None,
                 (other, _) => return Err(SettingsError::TlsMode { found: other.to_owned() }),
@@ -392,10 +391,8 @@ pub struct NotifySettings {
 
 /// Reads `someone@example.com` or `Name <someone@example.com>`.
 pub(super) fn mailbox(text: &str) -> Result<Mailbox, SettingsError> {
-    text.parse().map_err(|error: lettre::address::AddressError| SettingsError::Address {
-        address: text.to_owned(),
-        reason: error.to_string(),
-    })
+    text.parse()
+        .map_err(|error: lettre::address::AddressError| SettingsError::Address { address: text.to_owned(), reason: error.to_string() })
 }
 
 /// The headers as HTTP wants them, their values marked as sensitive.
@@ -459,7 +456,10 @@ mod tests {
 
     #[test]
     fn refuses_what_is_unsafe_or_incomplete() {
-        assert_eq!(smtp("smtp://mail.example?tls=none", None, false).unwrap_err(), SettingsError::Plaintext { host: "mail.example".into() });
+        assert_eq!(
+            smtp("smtp://mail.example?tls=none", None, false).unwrap_err(),
+            SettingsError::Plaintext { host: "mail.example".into() }
+        );
         assert!(smtp("smtp://mail.example?tls=none", None, true).is_ok());
         assert!(matches!(smtp("smtp://localhost.example?tls=none", None, false), Err(SettingsError::Plaintext { .. })));
         assert!(matches!(smtp("smtp://mail.example?tls=opportunistic", None, false), Err(SettingsError::TlsMode { .. })));
@@ -474,7 +474,13 @@ mod tests {
 
     #[test]
     fn webhook_urls_never_reach_reserved_addresses() {
-        for bad in ["http://169.254.169.254/latest", "http://0xA9FEA9FE/", "http://[::ffff:169.254.1.1]/", "http://0.0.0.0:80/", "http://[fe80::1]/"] {
+        for bad in [
+            "http://169.254.169.254/latest",
+            "http://0xA9FEA9FE/",
+            "http://[::ffff:169.254.1.1]/",
+            "http://0.0.0.0:80/",
+            "http://[fe80::1]/",
+        ] {
             assert!(matches!(SecretUrl::parse(bad), Err(SettingsError::BlockedHost { .. })), "{bad} was accepted");
         }
         for good in ["http://127.0.0.1:9099/hook", "https://hooks.example/x", "http://10.1.2.3/"] {

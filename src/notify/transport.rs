@@ -172,7 +172,8 @@ fn build_receiver(settings: ReceiverSettings, faults: &mut Vec<SettingsError>) -
 fn build_recipients(receiver: &str, target: &EmailTarget, faults: &mut Vec<SettingsError>) -> Recipients {
     let mut mailboxes: Vec<Mailbox> = Vec::new();
     for entry in &target.to {
-        let parsed = entry.parse::<Mailboxes>().map_err(|error| SettingsError::Address { address: entry.clone(), reason: error.to_string() });
+        let parsed =
+            entry.parse::<Mailboxes>().map_err(|error| SettingsError::Address { address: entry.clone(), reason: error.to_string() });
         for mailbox in keep(parsed, faults).into_iter().flatten() {
             if !mailboxes.iter().any(|known| known.email == mailbox.email) {
                 mailboxes.push(mailbox);
@@ -232,7 +233,14 @@ mod tests {
         };
         let faults = Transports::build(settings).unwrap_err();
         let text = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        for part in ["'nobody' is not a mail address", "notify.smtp is not set", "without recipients", "'bad header'", "receiver 'a' is defined twice", "action 'b' is defined twice"] {
+        for part in [
+            "'nobody' is not a mail address",
+            "notify.smtp is not set",
+            "without recipients",
+            "'bad header'",
+            "receiver 'a' is defined twice",
+            "action 'b' is defined twice",
+        ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
     }

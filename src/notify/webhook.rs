@@ -47,7 +47,8 @@ struct Data<'a> {
 /// An alert as it leaves: as [`AlertView`], with times in RFC 3339.
 #[derive(Serialize)]
 struct Alert {
-    alert: String,
+    #[serde(rename = "alert")]
+    name: String,
     group: String,
     state: String,
     severity: Option<String>,
@@ -117,7 +118,7 @@ fn alert(view: &AlertView, cut: usize, entries: usize) -> (Alert, bool) {
     let mut map = |map: &BTreeMap<String, String>| map.iter().take(entries).map(|(key, value)| (text(key), text(value))).collect();
     let (labels, annotations) = (map(&view.labels), map(&view.annotations));
     let alert = Alert {
-        alert: text(&view.alert),
+        name: text(&view.alert),
         group: text(&view.group),
         state: text(&view.state),
         severity: view.severity.clone(),

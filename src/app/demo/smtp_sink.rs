@@ -124,15 +124,12 @@ fn decode_quoted_printable(text: &str) -> String {
     bytes.extend_from_slice(pieces.next().unwrap_or_default().as_bytes());
     for piece in pieces {
         let escape = piece.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match escape {
-            Some(byte) => {
-                bytes.push(byte);
-                bytes.extend_from_slice(piece.get(2..).unwrap_or_default().as_bytes());
-            }
-            None => {
-                bytes.push(b'=');
-                bytes.extend_from_slice(piece.as_bytes());
-            }
+        if let Some(byte) = escape {
+            bytes.push(byte);
+            bytes.extend_from_slice(piece.get(2..).unwrap_or_default().as_bytes());
+        } else {
+            bytes.push(b'=');
+            bytes.extend_from_slice(piece.as_bytes());
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
