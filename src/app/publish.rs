@@ -1,0 +1,249 @@
+//! Where everything that comes out of the engine goes: console, telemetry, outbox, log.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
+
+use hdrhistogram::Histogram;
+
+use crate::engine::result::happening_json;
+use crate::engine::{Emission, Evaluator, Plan};
+use crate::event::{Outcome, SourceId, Timestamp, TopicRole};
+use crate::http::{PartitionView, StatusView, TextTime, TopicView, ViewHandle};
+use crate::notify::{Order, OutboxHandle};
+use crate::rule::{Happening, RuleSet, State};
+use crate::source::SourceInfo;
+use crate::telemetry::Telemetry;
+use crate::telemetry::agent::{PartitionLag, RecordCount};
+use crate::telemetry::event_log::AlertEvent;
+
+use super::event::{AppEvent, Listener};
+use super::shape;
+
+/// The way out for results.
+pub struct Publisher {
+    /// Read model of the HTTP server.
+    pub view: ViewHandle,
+    /// Exporters.
+    pub telemetry: Arc<Telemetry>,
+    /// Deliveries.
+    pub outbox: OutboxHandle,
+    /// Whoever watches.
+    pub listener: Option<Listener>,
+    /// Prediction latencies in microseconds by model, since they were last handed on.
+    pub latencies: BTreeMap<u16, Histogram<u64>>,
+    /// When this process began.
+    pub started_at: Timestamp,
+    /// Events received when the status was last made, and when that was.
+    pub last_received: (u64, Timestamp),
+}
+
+impl Publisher {
+    /// Sends emissions on their ways. Says whether something was put into the outbox.
+    pub fn publish(&mut self, plan: &Plan, emissions: &[Emission]) -> bool {
+        let mut staged = false;
+        for emission in emissions {
+            match emission {
+                Emission::Window(closed) => {
+                    self.telemetry.update_scores(&closed.measurements);
+                    self.telemetry.emit_window(&closed.summary, &closed.measurements);
+                    let (model, window) = (&closed.summary.model, &closed.summary.window.name);
+                    if closed.is_first {
+                        self.telemetry.count_window(model, window);
+                    }
+                    for (version, pane) in &closed.panes {
+                        if let Some(baseline) = plan.model(closed.model).and_then(|model| model.baseline(version)) {
+                            self.view.set_histograms(model, version, window, shape::histograms(baseline, pane));
+                        }
+                    }
+                    self.view.push_window(closed.summary.clone(), closed.measurements.clone());
+                }
+                Emission::Happening { happening, .. } => staged |= self.happened(happening),
+            }
+            if let Some(listener) = &self.listener {
+                listener(&AppEvent::Emission(Box::new(emission.clone())));
+            }
+        }
+        staged
+    }
+
+    fn happened(&mut self, happening: &Happening) -> bool {
+        let line = happening_json(happening);
+        if let Some(event) = line.as_deref().and_then(|line| serde_json::from_str(line).ok()) {
+            self.view.push_event(event);
+        }
+        match happening {
+            Happening::Transition { alert, from, to, reason, .. } => {
+                tracing::info!(alert = %alert.alert, ?from, ?to, episode = alert.episode.as_deref().unwrap_or(""), "{reason}");
+                let event = match to {
+                    State::Firing if *from != State::Recovering => Some(AlertEvent::Firing),
+                    State::Resolved => Some(AlertEvent::Resolved),
+                    _ => None,
+                };
+                if let (Some(event), Some(line)) = (event, &line) {
+                    self.telemetry.emit_alert(event, alert.severity.as_deref(), line);
+                }
+                false
+            }
+            Happening::Notice(notice) => {
+                self.outbox.stage(&Order::Notice(Box::new(notice.clone())));
+                true
+            }
+            Happening::Action(call) => {
+                self.outbox.stage(&Order::Action(Box::new(call.clone())));
+                true
+            }
+            Happening::NoticeRefused { receiver, outcome, reason, .. } => {
+                self.telemetry.count_notification(receiver, outcome);
+                tracing::info!(receiver, outcome, "a notice is not sent: {reason}");
+                false
+            }
+            Happening::ActionRefused { action, outcome, reason, .. } => {
+                self.telemetry.count_action(action, outcome);
+                tracing::info!(action, outcome, "an action is not called: {reason}");
+                false
+            }
+            Happening::Trouble { alert, message, .. } => {
+                tracing::warn!(alert, "rule: {message}");
+                false
+            }
+        }
+    }
+
+    /// Shows alerts and rules as they stand.
+    pub fn show_alerts(&self, evaluator: &Evaluator, rules: &RuleSet) {
+        let views = evaluator.alerts().views(rules);
+        self.telemetry.set_alerts(&views);
+        self.view.set_alerts(views);
+        let statuses = evaluator.alerts().statuses(rules);
+        self.view.set_rules(statuses.iter().filter_map(|status| serde_json::to_value(status).ok()).collect());
+    }
+
+    /// Shows counts, lags and the outbox as they stand.
+    pub fn show_status(&mut self, evaluator: &Evaluator, sources: &[SourceInfo], lags: &BTreeMap<SourceId, i64>, now: Timestamp) {
+        let mut topics: BTreeMap<&str, TopicView> = BTreeMap::new();
+        let mut partitions = Vec::new();
+        let mut status = StatusView {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: TextTime(self.started_at),
+            uptime_seconds: (now - self.started_at).as_seconds(),
+            event_time: evaluator.event_clock().map(TextTime),
+            memory_bytes: super::memory::resident_bytes(),
+            ..StatusView::default()
+        };
+        let mut lag_rows = Vec::new();
+        let mut records = Vec::new();
+        for source in sources {
+            let Some(state) = evaluator.sources().get(&source.id) else { continue };
+            let topic = topics.entry(&source.topic).or_default();
+            topic.topic.clone_from(&source.topic);
+            source.role.as_str().clone_into(&mut topic.role);
+            for (outcome, count) in state.counts.all() {
+                topic.received += count;
+                match outcome {
+                    Outcome::Waiting => topic.waiting += count,
+                    Outcome::Rejected(reason) => {
+                        *topic.outcomes.entry("rejected".into()).or_default() += count;
+                        *topic.rejected.entry(reason.as_str().into()).or_default() += count;
+                    }
+                    outcome => *topic.outcomes.entry(outcome.as_str().into()).or_default() += count,
+                }
+                if outcome != Outcome::Waiting {
+                    let reason = if let Outcome::Rejected(reason) = outcome { Some(reason.as_str()) } else { None };
+                    records.push(RecordCount { topic: Arc::from(source.topic.as_str()), outcome: outcome.as_str(), reason, count });
+                }
+            }
+            status.unknown_feature += state.counts.unknown_features;
+            status.timestamp_fallback += state.counts.timestamp_fallbacks;
+            status.nonstandard_json += state.counts.nonstandard_json;
+            let lag = lags.get(&source.id).copied();
+            partitions.push(PartitionView {
+                topic: source.topic.clone(),
+                partition: source.partition,
+                position: source.next.map_or(0, |next| next.0),
+                consumer_lag: lag,
+                watermark: state.watermark.map(TextTime),
+                idle: state.is_idle,
+            });
+            lag_rows.push(PartitionLag {
+                topic: Arc::from(source.topic.as_str()),
+                partition: source.partition,
+                records: lag.and_then(|lag| u64::try_from(lag).ok()),
+                event_time_seconds: state.watermark.filter(|_| source.role != TopicRole::Labels).map(|at| (now - at).as_seconds()),
+            });
+        }
+        for topic in topics.into_values() {
+            status.received += topic.received;
+            status.waiting += topic.waiting;
+            for (outcome, count) in &topic.outcomes {
+                *status.outcomes.entry(outcome.clone()).or_default() += count;
+            }
+            for (reason, count) in &topic.rejected {
+                *status.rejected.entry(reason.clone()).or_default() += count;
+            }
+            status.topics.push(topic);
+        }
+        status.partitions = partitions;
+        let (before, then) = self.last_received;
+        let seconds = (now - then).as_seconds();
+        if seconds > 0.0 {
+            #[allow(clippy::cast_precision_loss)]
+            let new = status.received.saturating_sub(before) as f64;
+            status.records_per_second = new / seconds;
+        }
+        self.last_received = (status.received, now);
+        self.telemetry.set_records(merge_records(records));
+        self.telemetry.set_lags(lag_rows);
+        let depth = self.outbox.depth() as u64;
+        self.telemetry.set_outbox_depth(depth);
+        let items = self.outbox.view(|outbox| {
+            outbox.pending().map(|delivery| serde_json::json!({
+                "key": delivery.key, "target": delivery.target.name(), "episode": delivery.payload.episode(), "state": "pending",
+                "attempts": delivery.attempts, "next_at": delivery.next_at.rfc3339(), "error": delivery.last_error,
+            })).collect::<Vec<_>>()
+        });
+        self.view.set_outbox(depth, items);
+        self.view.set_status(status);
+    }
+
+    /// Hands the latencies of predictions on.
+    pub fn show_latencies(&mut self, plan: &Plan) {
+        for (number, histogram) in std::mem::take(&mut self.latencies) {
+            if let Some(model) = plan.model(number) {
+                self.telemetry.merge_prediction_latency(&model.name, &histogram);
+            }
+        }
+    }
+
+    /// Notes the latencies of predictions.
+    pub fn record_latencies(&mut self, latencies: &[(u16, f64)]) {
+        for (model, milliseconds) in latencies {
+            let histogram = match self.latencies.entry(*model) {
+                Entry::Occupied(known) => known.into_mut(),
+                // Three significant digits; it grows with what it holds.
+                Entry::Vacant(slot) => match Histogram::new(3) {
+                    Ok(histogram) => slot.insert(histogram),
+                    Err(_) => continue,
+                },
+            };
+            // Cut to the range of a sane latency: below a microsecond, beyond an hour.
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            let microseconds = (milliseconds * 1e3).clamp(1.0, 3.6e9) as u64;
+            let _ = histogram.record(microseconds);
+        }
+    }
+}
+
+fn merge_records(records: Vec<RecordCount>) -> Vec<RecordCount> {
+    let mut merged: BTreeMap<(Arc<str>, &str, Option<&str>), RecordCount> = BTreeMap::new();
+    for record in records {
+        let key = (Arc::clone(&record.topic), record.outcome, record.reason);
+        match merged.get_mut(&key) {
+            Some(sum) => sum.count += record.count,
+            None => {
+                merged.insert(key, record);
+            }
+        }
+    }
+    merged.into_values().collect()
+}
