@@ -38,15 +38,7 @@ impl Fault {
     /// An error of a file as a whole.
     #[must_use]
     pub fn of_file(file: impl Into<String>, message: impl Into<String>) -> Fault {
-        Fault {
-            file: file.into(),
-            line: 0,
-            column: 0,
-            path: String::new(),
-            message: message.into(),
-            hint: None,
-            severity: Severity::Error,
-        }
+        Fault { file: file.into(), line: 0, column: 0, path: String::new(), message: message.into(), hint: None, severity: Severity::Error }
     }
 
     /// The same fault at a line and a column, both from 1.
@@ -106,7 +98,7 @@ pub fn in_order(mut faults: Vec<Fault>) -> Vec<Fault> {
     faults
 }
 
-/// Greatest edit distance of a "did you mean", as a part of the longer word: a third, as the Rust compiler does.
+/// Greatest edit distance of a "did you mean", as a part of the longer word: a third, as the Rust compiler takes it.
 const LIKENESS: usize = 3;
 
 /// The candidate closest to `word`, where one is close enough to be what was meant.
@@ -118,7 +110,7 @@ pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .filter_map(|candidate| {
             let distance = strsim::damerau_levenshtein(&folded, &candidate.to_lowercase());
             let limit = folded.chars().count().max(candidate.chars().count()) / LIKENESS;
-            (distance <= limit.max(1)).then_some((distance, candidate))
+            (distance <= limit).then_some((distance, candidate))
         })
         .min()
         .map(|(_, candidate)| candidate)

@@ -84,7 +84,9 @@ fn resolve(expression: &str, environment: &Environment, base: &Path) -> Result<S
     if let Some(path) = expression.strip_prefix("file:") {
         return read(&base.join(path)).map_err(|reason| format!("the file {path} cannot be read: {reason}"));
     }
-    Err(format!("${{{expression}}} is not known; there are ${{env:NAME}}, ${{env:NAME:-default}} and ${{file:/path}}, and a literal \"${{\" is written \"$${{\""))
+    Err(format!(
+        "${{{expression}}} is not known; there are ${{env:NAME}}, ${{env:NAME:-default}} and ${{file:/path}}, and a literal \"${{\" is written \"$${{\""
+    ))
 }
 
 fn read(path: &Path) -> Result<String, String> {

@@ -127,7 +127,9 @@ impl Positions {
         const TELLING: usize = 4;
         let below = format!("{pointer}/");
         let inside = |key: &str| key == pointer || key.starts_with(&below);
-        for (_, spot) in self.spots.range(pointer.to_owned()..).take_while(|(key, _)| key.starts_with(pointer)).filter(|(key, _)| inside(key)) {
+        for (_, spot) in
+            self.spots.range(pointer.to_owned()..).take_while(|(key, _)| key.starts_with(pointer)).filter(|(key, _)| inside(key))
+        {
             let Some(resolved) = &spot.resolved else { continue };
             if resolved.text.len() >= TELLING {
                 text = text.replace(&resolved.text, &resolved.source);

@@ -223,7 +223,9 @@ fn syntax_fault(file: &str, marker: &Marker, info: &str) -> Fault {
         return fault("a tab where YAML wants spaces").hint("indent with spaces");
     }
     match info {
-        "while scanning a quoted scalar, found unexpected end of stream" => fault("a quoted text that does not end"),
+        "while scanning a quoted scalar, found unexpected end of stream" | "invalid indentation in quoted scalar" => {
+            fault("a quoted text that does not end").hint("or whose next line is not indented")
+        }
         "while parsing node, found unknown anchor" => fault("an alias of an anchor that was not set before"),
         "recursion limit exceeded" => fault("nested too deep"),
         "mapping values are not allowed in this context" => {
