@@ -149,13 +149,13 @@ impl Checker<'_> {
         let bytes = match text {
             None => return default,
             Some(SizeText::Bytes(bytes)) => *bytes,
-            Some(SizeText::Text(text)) => match parse_size(text) {
-                Some(bytes) => bytes,
-                None => {
+            Some(SizeText::Text(text)) => {
+                let Some(bytes) = parse_size(text) else {
                     self.error(pointer, format!("'{text}' is not a size; write a number and a unit, like 64KiB, 512MiB, 2GiB"));
                     return default;
-                }
-            },
+                };
+                bytes
+            }
         };
         if bytes < least {
             self.error(pointer, format!("must be at least {least} bytes"));

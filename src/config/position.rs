@@ -220,7 +220,7 @@ mod tests {
             resolved: secret.map(|text| Resolved { source: "${file:/s}".into(), text: text.into() }),
         };
         let spots = [
-            ("".into(), Spot { key: None, value: place(1, 1), resolved: None }),
+            (String::new(), Spot { key: None, value: place(1, 1), resolved: None }),
             ("/a".into(), spot(2, None)),
             ("/a/b".into(), spot(3, Some("hunter2"))),
             ("/a/c".into(), spot(4, Some("1"))),

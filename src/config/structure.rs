@@ -240,6 +240,9 @@ impl Expected {
         if let Value::String(text) = found {
             finding.hint = suggestion(text, options.iter().map(String::as_str)).filter(|hint| hint.starts_with("did"));
         }
+        if self.types.len() == 1 && self.types.iter().any(|kind| kind == type_name("string")) && (found.is_number() || found.is_boolean()) {
+            finding.hint = Some("put it in quotes".to_owned());
+        }
         finding.wrong_type = true;
         finding
     }
@@ -285,23 +288,23 @@ mod tests {
 
     use super::*;
 
-    fn findings(schema: Value, value: Value) -> Vec<String> {
+    fn findings(schema: Value, value: &Value) -> Vec<String> {
         let structure = Structure::new(schema).unwrap();
         let show = |f: &Finding| format!("{} {}{}", f.pointer, f.message, f.hint.as_ref().map(|h| format!(" ({h})")).unwrap_or_default());
-        structure.check(&value).iter().map(show).collect()
+        structure.check(value).iter().map(show).collect()
     }
 
     #[test]
     fn unknown_keys_are_compared_with_the_known_ones() {
         let schema = json!({"type": "object", "properties": {"size": {}, "slide": {}}, "additionalProperties": false});
-        assert_eq!(findings(schema, json!({"slied": 1})), ["/slied unknown key (did you mean \"slide\"?)"]);
+        assert_eq!(findings(schema, &json!({"slied": 1})), ["/slied unknown key (did you mean \"slide\"?)"]);
     }
 
     #[test]
     fn null_is_not_named_among_what_is_expected() {
         let schema = json!({"properties": {"n": {"type": ["integer", "null"]}, "d": {"type": ["string", "null"], EXPECTED: "a duration"}}});
         assert_eq!(
-            findings(schema, json!({"n": "x", "d": 3})),
+            findings(schema, &json!({"n": "x", "d": 3})),
             ["/d expected a duration, found a number", "/n expected an integer, found a string"]
         );
     }
@@ -311,12 +314,12 @@ mod tests {
         let one_of = json!({"oneOf": [{"const": "earliest", "type": "string"}, {"const": "latest", "type": "string"}]});
         let schema = json!({"anyOf": [one_of, {"type": "null"}]});
         assert_eq!(
-            findings(schema.clone(), json!("erliest")),
+            findings(schema.clone(), &json!("erliest")),
             [" expected one of earliest, latest, found \"erliest\" (did you mean \"earliest\"?)"]
         );
-        assert_eq!(findings(schema, json!(3)), [" expected one of earliest, latest, found a number"]);
+        assert_eq!(findings(schema, &json!(3)), [" expected one of earliest, latest, found a number"]);
         let mixed = json!({"anyOf": [{"const": "auto"}, {"type": "integer"}]});
-        assert_eq!(findings(mixed, json!(true)), [" expected auto or an integer, found true"]);
+        assert_eq!(findings(mixed, &json!(true)), [" expected auto or an integer, found true"]);
     }
 
     #[test]
@@ -324,14 +327,14 @@ mod tests {
         let object =
             json!({"type": "object", "properties": {"object": {"type": "string"}}, "required": ["object"], "additionalProperties": false});
         let schema = json!({"anyOf": [{"type": "string"}, object]});
-        assert_eq!(findings(schema.clone(), json!({"object": 1})), ["/object expected a string, found a number"]);
-        assert_eq!(findings(schema, json!(1)), [" expected a string or a mapping, found a number"]);
+        assert_eq!(findings(schema.clone(), &json!({"object": 1})), ["/object expected a string, found a number (put it in quotes)"]);
+        assert_eq!(findings(schema, &json!(1)), [" expected a string or a mapping, found a number"]);
         let tagged = |kind: &str, key: &str| json!({"type": "object", "properties": {"kind": {"const": kind}, key: {"type": "string"}}, "required": ["kind"]});
         let schema = json!({"oneOf": [tagged("a", "x"), tagged("b", "y")]});
-        assert_eq!(findings(schema.clone(), json!({"kind": "b", "y": 1})), ["/y expected a string, found a number"]);
-        assert_eq!(findings(schema, json!({"kind": "c"})), ["/kind expected one of a, b, found \"c\""]);
+        assert_eq!(findings(schema.clone(), &json!({"kind": "b", "y": 1})), ["/y expected a string, found a number (put it in quotes)"]);
+        assert_eq!(findings(schema, &json!({"kind": "c"})), ["/kind expected one of a, b, found \"c\""]);
         let keyed = |key: &str| json!({"type": "object", "properties": {key: {}}, "required": [key], "additionalProperties": false});
         let schema = json!({"oneOf": [keyed("above"), keyed("below")]});
-        assert_eq!(findings(schema, json!({"abvoe": 1})), [" expected one of the keys above, below (did you mean \"above\"?)"]);
+        assert_eq!(findings(schema, &json!({"abvoe": 1})), [" expected one of the keys above, below (did you mean \"above\"?)"]);
     }
 }

@@ -226,6 +226,9 @@ fn syntax_fault(file: &str, marker: &Marker, info: &str) -> Fault {
         "while scanning a quoted scalar, found unexpected end of stream" | "invalid indentation in quoted scalar" => {
             fault("a quoted text that does not end").hint("or whose next line is not indented")
         }
+        "invalid indentation in flow construct" => {
+            fault("a '[' or '{' before that does not end").hint("or whose next line is not indented")
+        }
         "while parsing node, found unknown anchor" => fault("an alias of an anchor that was not set before"),
         "recursion limit exceeded" => fault("nested too deep"),
         "mapping values are not allowed in this context" => {
@@ -452,7 +455,7 @@ mod tests {
         let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for level in 1..10 {
             let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
-            bomb.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
+            bomb = bomb + &format!("a{level}: &a{level} [{aliases}]\n");
         }
         assert!(read(&bomb).0.unwrap_err().contains("more than 200000 values"));
     }

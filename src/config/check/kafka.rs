@@ -100,7 +100,7 @@ fn servers(texts: Option<&OneOrMany>, checker: &mut Checker<'_>) -> Vec<String> 
         // librdkafka takes `protocol://` before a broker.
         let address = server.split_once("://").map_or(server.as_str(), |(_, address)| address);
         let port = match address.rsplit_once(':') {
-            Some((host, _)) if host.is_empty() => None,
+            Some(("", _)) => None,
             // An IPv6 address without a port.
             Some(_) if address.ends_with(']') => Some(9092),
             Some((_, port)) => port.parse::<u16>().ok().filter(|port| *port > 0),
@@ -145,7 +145,7 @@ fn start(text: &str, checker: &mut Checker<'_>) -> Start {
 }
 
 fn librdkafka(settings: Option<&BTreeMap<String, super::super::file::Plain>>, checker: &mut Checker<'_>) -> BTreeMap<String, SecretString> {
-    let mut checked = BTreeMap::new();
+    let mut secrets = BTreeMap::new();
     for (name, value) in settings.into_iter().flatten() {
         let pointer = join("/kafka/librdkafka", name);
         if let Some((_, instead)) = OWNED.iter().find(|(owned, _)| owned == name) {
@@ -153,7 +153,7 @@ fn librdkafka(settings: Option<&BTreeMap<String, super::super::file::Plain>>, ch
         } else if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._".contains(&byte)) {
             checker.error_at_key(&pointer, "not the name of a setting of librdkafka", "names are like security.protocol");
         }
-        checked.insert(name.clone(), SecretString::from(canonical(value)));
+        secrets.insert(name.clone(), SecretString::from(canonical(value)));
     }
-    checked
+    secrets
 }

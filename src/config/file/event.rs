@@ -52,7 +52,7 @@ pub struct EventSection {
     /// The truth. Default: /label.
     #[schemars(extend("default" = "/label"))]
     pub label: Option<String>,
-    /// Latency of the prediction in milliseconds. Default: /latency_ms.
+    /// Latency of the prediction in milliseconds. Default: `/latency_ms`.
     #[schemars(extend("default" = "/latency_ms"))]
     pub latency_ms: Option<String>,
     /// The object of tags, by which segments are made. Default: /tags.

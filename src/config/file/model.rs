@@ -91,7 +91,7 @@ pub enum TaskName {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FeaturesEntry {
-    /// Globs of the features to monitor. Default: ["*"].
+    /// Globs of the features to monitor. Default: `["*"]`.
     #[schemars(extend("default" = ["*"]))]
     pub include: Option<OneOrMany>,
     /// Globs of those to leave out all the same. Default: none.
