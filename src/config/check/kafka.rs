@@ -1,0 +1,159 @@
+//! Checks of the section `kafka`.
+
+use std::collections::BTreeMap;
+
+use secrecy::SecretString;
+
+use crate::event::Timestamp;
+
+use super::super::checked::{Kafka, Purpose, Start};
+use super::super::fault::suggestion;
+use super::super::file::OneOrMany;
+use super::super::file::kafka::KafkaSection;
+use super::super::position::join;
+use super::{Checker, Commas, canonical};
+
+/// Consumer group where none is named.
+const GROUP_ID: &str = "driftline";
+/// Longest name of a topic, as brokers have it.
+const MAX_TOPIC_LENGTH: usize = 249;
+
+/// Settings of librdkafka on which the guarantees of driftline rest, and what to do instead of setting them.
+const OWNED: [(&str, &str); 15] = [
+    ("auto.commit.enable", "positions are stored with the state they describe"),
+    ("auto.commit.interval.ms", "set state.checkpoint_interval"),
+    ("auto.offset.reset", "set kafka.start"),
+    ("bootstrap.servers", "set kafka.bootstrap_servers"),
+    ("enable.auto.commit", "positions are stored with the state they describe"),
+    ("enable.auto.offset.store", "positions are stored with the state they describe"),
+    ("enable.partition.eof", "the end of a partition is found by its offsets"),
+    ("group.id", "set kafka.group_id"),
+    ("group.protocol", "members of one group must agree on it"),
+    ("metadata.broker.list", "set kafka.bootstrap_servers"),
+    ("offset.store.method", "positions are stored with the state they describe"),
+    ("offset.store.path", "positions are stored with the state they describe"),
+    ("offset.store.sync.interval.ms", "set state.checkpoint_interval"),
+    ("partition.assignment.strategy", "members of one group must agree on it"),
+    ("statistics.interval.ms", "the lag is measured by driftline itself"),
+];
+
+pub(super) fn check(section: Option<&KafkaSection>, checker: &mut Checker<'_>) -> Kafka {
+    let run = checker.purpose == Purpose::Run;
+    let missing = KafkaSection::default();
+    if section.is_none() && run {
+        checker.missing("", "kafka", "it says where the events come from");
+    }
+    let there = section.is_some();
+    let section = section.unwrap_or(&missing);
+    let mut kafka = Kafka {
+        bootstrap_servers: servers(section.bootstrap_servers.as_ref(), checker),
+        group_id: section.group_id.clone().unwrap_or_else(|| GROUP_ID.to_owned()),
+        predictions: Vec::new(),
+        features: Vec::new(),
+        labels: Vec::new(),
+        start: section.start.as_deref().map_or(Start::Earliest, |text| start(text, checker)),
+        librdkafka: librdkafka(section.librdkafka.as_ref(), checker),
+    };
+    if kafka.group_id.trim().is_empty() {
+        checker.error("/kafka/group_id", "an empty name");
+    }
+    if kafka.bootstrap_servers.is_empty() && section.bootstrap_servers.is_none() && there && run {
+        checker.missing("/kafka", "bootstrap_servers", "the brokers to begin with");
+    }
+    if let Some(topics) = &section.topics {
+        let mut seen = BTreeMap::new();
+        for (role, texts, list) in [
+            ("predictions", &topics.predictions, &mut kafka.predictions),
+            ("features", &topics.features, &mut kafka.features),
+            ("labels", &topics.labels, &mut kafka.labels),
+        ] {
+            for (pointer, topic) in checker.texts(&format!("/kafka/topics/{role}"), texts.as_ref(), Commas::Separate) {
+                check_topic(&pointer, &topic, checker);
+                match seen.insert(topic.clone(), role) {
+                    Some(first) if first == role => checker.error(&pointer, format!("the topic '{topic}' is named twice")),
+                    Some(first) => checker.error_with(
+                        &pointer,
+                        format!("the topic '{topic}' is also one of {first}"),
+                        "name it once; events that say their kind may be in any topic",
+                    ),
+                    None => list.push(topic),
+                }
+            }
+        }
+    }
+    if there && run && kafka.predictions.is_empty() && kafka.features.is_empty() {
+        match section.topics {
+            Some(_) => checker.missing("/kafka/topics", "predictions", "a topic of predictions or of features"),
+            None => checker.missing("/kafka", "topics", "the topics to read"),
+        }
+    }
+    kafka
+}
+
+fn servers(texts: Option<&OneOrMany>, checker: &mut Checker<'_>) -> Vec<String> {
+    let pointer = "/kafka/bootstrap_servers";
+    let servers = checker.texts(pointer, texts, Commas::Separate);
+    if servers.is_empty() && matches!(texts, Some(OneOrMany::Many(list)) if list.is_empty()) && checker.purpose == Purpose::Run {
+        checker.error(pointer, "must not be empty");
+    }
+    for (pointer, server) in &servers {
+        // librdkafka takes `protocol://` before a broker.
+        let address = server.split_once("://").map_or(server.as_str(), |(_, address)| address);
+        let port = match address.rsplit_once(':') {
+            Some(("", _)) => None,
+            // An IPv6 address without a port.
+            Some(_) if address.ends_with(']') => Some(9092),
+            Some((_, port)) => port.parse::<u16>().ok().filter(|port| *port > 0),
+            None => Some(9092),
+        };
+        if port.is_none() || address.is_empty() || address.contains(char::is_whitespace) {
+            checker.error(pointer, format!("'{server}' is not a broker; write host:port"));
+        }
+    }
+    servers.into_iter().map(|(_, server)| server).collect()
+}
+
+fn check_topic(pointer: &str, topic: &str, checker: &mut Checker<'_>) {
+    if topic.starts_with('^') {
+        checker.error_with(pointer, "not supported yet: topics by a regular expression", "name every topic");
+    } else if topic.len() > MAX_TOPIC_LENGTH
+        || matches!(topic, "." | "..")
+        || !topic.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    {
+        checker.error_with(
+            pointer,
+            format!("'{topic}' is not the name of a topic"),
+            "letters, digits, '.', '_' and '-', at most 249 of them",
+        );
+    }
+}
+
+fn start(text: &str, checker: &mut Checker<'_>) -> Start {
+    match text {
+        "earliest" => Start::Earliest,
+        "latest" => Start::Latest,
+        time => Timestamp::parse_rfc3339(time).map_or_else(
+            || {
+                let hint = suggestion(time, ["earliest", "latest"]).filter(|hint| hint.starts_with("did"));
+                let message = format!("'{time}' is neither earliest nor latest nor an RFC 3339 time");
+                checker.error_with("/kafka/start", message, hint.as_deref().unwrap_or("a time is written like 2026-11-22T10:45:00Z"));
+                Start::Earliest
+            },
+            Start::At,
+        ),
+    }
+}
+
+fn librdkafka(settings: Option<&BTreeMap<String, super::super::file::Plain>>, checker: &mut Checker<'_>) -> BTreeMap<String, SecretString> {
+    let mut secrets = BTreeMap::new();
+    for (name, value) in settings.into_iter().flatten() {
+        let pointer = join("/kafka/librdkafka", name);
+        if let Some((_, instead)) = OWNED.iter().find(|(owned, _)| owned == name) {
+            checker.error_at_key(&pointer, "driftline sets this itself", instead);
+        } else if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._".contains(&byte)) {
+            checker.error_at_key(&pointer, "not the name of a setting of librdkafka", "names are like security.protocol");
+        }
+        secrets.insert(name.clone(), SecretString::from(canonical(value)));
+    }
+    secrets
+}

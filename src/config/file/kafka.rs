@@ -1,0 +1,40 @@
+//! The section `kafka` as it is written.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{OneOrMany, Plain};
+
+/// Where the events come from.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSection {
+    /// Brokers to begin with: a list of `host:port`, or one text with commas.
+    pub bootstrap_servers: Option<OneOrMany>,
+    /// Consumer group. Default: driftline.
+    #[schemars(extend("default" = "driftline"))]
+    pub group_id: Option<String>,
+    /// The topics to read, by what they carry.
+    pub topics: Option<TopicsSection>,
+    /// Where to begin where there is neither a checkpoint nor a commit: `earliest`, `latest`, or an RFC 3339 time.
+    /// Default: earliest.
+    #[schemars(extend("default" = "earliest", "examples" = ["earliest", "latest", "2026-11-22T00:00:00Z"]))]
+    pub start: Option<String>,
+    /// Any setting of librdkafka by its own name, as `security.protocol` or `sasl.password`. Those that driftline sets
+    /// itself are refused.
+    pub librdkafka: Option<BTreeMap<String, Plain>>,
+}
+
+/// Topics by what their events are where the events do not say so themselves.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TopicsSection {
+    /// Topics of prediction events.
+    pub predictions: Option<OneOrMany>,
+    /// Topics of feature events.
+    pub features: Option<OneOrMany>,
+    /// Topics of label events.
+    pub labels: Option<OneOrMany>,
+}

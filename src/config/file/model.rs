@@ -1,0 +1,176 @@
+//! An entry of `models` as it is written.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{DurationText, OneOrMany, Plain, Switch};
+
+/// One model to watch.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModelEntry {
+    /// Name of the model as the events give it.
+    pub name: String,
+    /// The baseline: a file for every version, or files by version (`default` for the others).
+    pub baseline: Option<BaselineEntry>,
+    /// What the model does. Default: none, no performance is measured.
+    #[schemars(extend("default" = "none"))]
+    pub task: Option<TaskName>,
+    /// The positive class of a binary model. Default: 1.
+    pub positive_class: Option<Plain>,
+    /// The score from which on a binary model predicts the positive class, 0 to 1. Default: 0.5.
+    #[schemars(extend("default" = 0.5))]
+    pub threshold: Option<f64>,
+    /// Which features are monitored and as what.
+    pub features: Option<FeaturesEntry>,
+    /// From which events the features of an id are counted. Default: prediction.
+    #[schemars(extend("default" = "prediction"))]
+    pub features_from: Option<FeaturesFrom>,
+    /// The sliding windows. Default: 1h every 5m and 1d every 1h.
+    pub windows: Option<Vec<WindowEntry>>,
+    /// How far a record may lie behind its partition's newest before it is late. Default: 2m.
+    #[schemars(extend("default" = "2m"))]
+    pub lateness: Option<DurationText>,
+    /// Fewest events on which anything is judged. Default: 500.
+    #[schemars(range(min = 1), extend("default" = 500))]
+    pub min_samples: Option<u64>,
+    /// How labels are joined to predictions. Default: joined where there is a task, and Kafka has a topic of labels or is
+    /// not set up.
+    pub labels: Option<LabelsEntry>,
+    /// Parts of the traffic that are measured by themselves as well.
+    pub segments: Option<Vec<SegmentEntry>>,
+    /// Whether events with the model, version, id and kind of an earlier one are dropped. Default: off.
+    #[schemars(extend("default" = "off"))]
+    pub dedupe: Option<Switch>,
+    /// Whether events count by their weight. Default: off.
+    #[schemars(extend("default" = "off"))]
+    pub weighted: Option<Switch>,
+    /// The metrics to compute. Default: all that the task and the types of the features allow.
+    pub metrics: Option<Vec<String>>,
+    /// When a feature counts as drifted.
+    pub drift: Option<DriftEntry>,
+}
+
+/// A file, a reference to be learnt from the stream, or files by version.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum BaselineEntry {
+    /// One file for every version.
+    File(String),
+    /// Freeze a baseline from the first part of the stream.
+    Learn(LearnEntry),
+    /// Files by version; `default` serves the versions that are not named.
+    Versions(BTreeMap<String, String>),
+}
+
+/// A baseline that is frozen from the stream before anything is judged.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LearnEntry {
+    /// How long to learn.
+    pub learn: DurationText,
+}
+
+/// What a model does.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskName {
+    /// One of two classes.
+    Binary,
+    /// One of several classes.
+    Multiclass,
+    /// A number.
+    Regression,
+    /// Not known: predictions are monitored, performance is not measured.
+    None,
+}
+
+/// Which features are monitored and as what.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FeaturesEntry {
+    /// Globs of the features to monitor. Default: `["*"]`.
+    #[schemars(extend("default" = ["*"]))]
+    pub include: Option<OneOrMany>,
+    /// Globs of those to leave out all the same. Default: none.
+    pub exclude: Option<OneOrMany>,
+    /// Types by feature, where the type inferred from the reference is not the right one.
+    pub types: Option<BTreeMap<String, FeatureTypeName>>,
+}
+
+/// Type of a feature.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FeatureTypeName {
+    /// Numbers.
+    Numeric,
+    /// Levels, compared by their text.
+    Categorical,
+    /// The levels true and false.
+    Boolean,
+}
+
+/// From which events the features of an id are counted.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FeaturesFrom {
+    /// From prediction events.
+    Prediction,
+    /// From feature events.
+    Features,
+}
+
+/// A sliding window: [start, end) in UTC, a start at every multiple of `slide` from the epoch plus `offset`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WindowEntry {
+    /// Name of the window in rules and results. Default: its size as written.
+    pub name: Option<String>,
+    /// How long it is; a multiple of `slide`.
+    pub size: DurationText,
+    /// From one window to the next. Default: its size.
+    pub slide: Option<DurationText>,
+    /// Shift of the starts, less than `slide`; 4d for weeks that begin on Monday. Default: 0s.
+    #[schemars(extend("default" = "0s"))]
+    pub offset: Option<DurationText>,
+}
+
+/// How labels are joined to predictions.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LabelsEntry {
+    /// Longest time from a prediction to its label. Default: 30d.
+    #[schemars(extend("default" = "30d"))]
+    pub horizon: Option<DurationText>,
+}
+
+/// Parts of the traffic by the values of tags.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SegmentEntry {
+    /// The tags, as `tags.region`.
+    pub by: OneOrMany,
+    /// Most values that are measured by themselves, the rest is `other`. Default: 50.
+    #[schemars(range(min = 1, max = 1000), extend("default" = 50))]
+    pub limit: Option<u32>,
+    /// The values that are measured by themselves, for a segment by one tag. Default: those of the baseline's column of
+    /// that name, by their share.
+    pub values: Option<Vec<Plain>>,
+}
+
+/// When a feature counts as drifted in a window.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DriftEntry {
+    /// The metric of the effect. Default: psi.
+    #[schemars(extend("default" = "psi"))]
+    pub metric: Option<String>,
+    /// From which effect on. Default: 0.1.
+    #[schemars(extend("default" = 0.1))]
+    pub above: Option<f64>,
+    /// Below which adjusted p-value. Default: 0.01.
+    #[schemars(extend("default" = 0.01))]
+    pub p_adjusted: Option<f64>,
+}
