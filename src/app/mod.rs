@@ -1,3 +1,15 @@
-//! Reserved.
+//! The application: tasks, channels, wiring and shutdown around the engine and the edges.
+//!
+//! Layer 6. The only reader of the wall clock.
 
+pub mod checkpoint;
+pub mod clock;
+pub mod coordinator;
 pub mod demo;
+pub mod event;
+pub mod memory;
+pub mod publish;
+pub mod replay;
+pub mod run;
+pub mod shape;
+pub mod worker;

@@ -131,9 +131,13 @@ impl Evaluator {
         self
     }
 
-    /// Judges by other rules from now on.
-    pub fn set_rules(&mut self, rules: Arc<RuleSet>) {
+    /// Judges by other rules from now on. Alerts of rules that are gone end.
+    pub fn set_rules(&mut self, rules: Arc<RuleSet>) -> Vec<Emission> {
+        let at = self.event_clock().unwrap_or_default();
+        let happenings = self.alerts.retire(&rules, at);
         self.rules = rules;
+        let emission = |happening| Emission::Happening { model: Arc::from(""), window: None, version: Arc::from(""), happening };
+        happenings.into_iter().map(emission).collect()
     }
 
     /// Alert instances as they stand.

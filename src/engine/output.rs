@@ -126,6 +126,8 @@ pub struct ShardOutput {
     pub counts: BTreeMap<SourceId, Counts>,
     /// Prediction latencies in milliseconds, by model.
     pub latencies: Vec<(u16, f64)>,
+    /// Models that records came for, in runs.
+    pub seen: Vec<u16>,
 }
 
 impl ShardOutput {

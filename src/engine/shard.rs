@@ -198,6 +198,9 @@ impl Shard {
             },
         };
         *last_model = number;
+        if output.seen.last() != Some(&number) {
+            output.seen.push(number);
+        }
         let (Some(model), Some(state)) = (plan.models.get(usize::from(number)), models.get_mut(usize::from(number))) else {
             return Outcome::Rejected(Reject::UnknownModel);
         };

@@ -1,0 +1,421 @@
+//! The owner of the evaluator: one thread that takes in what workers and consumer say, lets the engine step, publishes
+//! what comes out, and writes checkpoints.
+//!
+//! A checkpoint is one cut through everything: each worker answers an order with its state, and is not listened to again
+//! until all have answered, so that the evaluator's state and the workers' positions are of the same moment. Deliveries
+//! are let go only after the checkpoint that holds the alert states they come from.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
+
+use crate::engine::{Emission, Evaluator, Plan};
+use crate::event::{SourceId, Span, Timestamp};
+use crate::rule::RuleSet;
+use crate::source::SourceInfo;
+use crate::source::kafka::{Command, Consumer, Notification};
+use crate::store::Directory;
+
+use super::checkpoint::Checkpoint;
+use super::event::AppEvent;
+use super::publish::Publisher;
+use super::worker::{Order, Saying, Snapshot, Worker};
+
+/// How often the clocks are looked at while nothing comes.
+const BEAT: Duration = Duration::from_millis(100);
+/// How far ahead of the wall clock event time may close windows.
+const CLOCK_SLACK: Span = Span(5 * 60_000);
+/// How often the status is made anew.
+const STATUS_EVERY: Span = Span(500);
+/// How long partitions of the checkpoint are waited for after the first assignment before windows close without them.
+const ASSIGNMENT_PATIENCE: Span = Span(60_000);
+/// Least time between two checkpoints that are written because an alert wants to be sent.
+const URGENT_EVERY: Span = Span(250);
+
+/// What the coordinator is told from outside.
+#[derive(Debug)]
+pub enum Control {
+    /// Judge by these rules from now on.
+    Rules(Arc<RuleSet>),
+    /// Read no further, count what was read, store it, end.
+    Stop,
+}
+
+/// Everything the coordinator owns.
+pub struct Coordinator {
+    /// What is to be done.
+    pub plan: Arc<Plan>,
+    /// Alert rules.
+    pub rules: Arc<RuleSet>,
+    /// Windows, joins and alerts.
+    pub evaluator: Evaluator,
+    /// The counting workers.
+    pub workers: Vec<Worker>,
+    /// The consumer.
+    pub consumer: Option<Consumer>,
+    /// What the consumer tells.
+    pub notifications: Receiver<Notification>,
+    /// What is told from outside.
+    pub control: Receiver<Control>,
+    /// Where checkpoints go.
+    pub store: Directory,
+    /// Time between two checkpoints.
+    pub checkpoint_every: Span,
+    /// Where results go.
+    pub publisher: Publisher,
+    /// Source partitions by number.
+    pub sources: Vec<SourceInfo>,
+    /// The wall clock.
+    pub now: fn() -> Timestamp,
+    /// Told when the coordinator ends by itself: why.
+    pub fatal: Sender<String>,
+}
+
+/// The state of the running loop.
+struct Loop {
+    of: Coordinator,
+    lags: BTreeMap<SourceId, i64>,
+    idle: BTreeSet<SourceId>,
+    /// Sources of the checkpoint that have not been assigned yet, and when the first assignment came.
+    expected: BTreeSet<SourceId>,
+    first_assigned: Option<Timestamp>,
+    last_record: BTreeMap<u16, Timestamp>,
+    /// Answers to the order for a snapshot; `None` while no checkpoint is under way.
+    aligning: Option<Vec<Option<Snapshot>>>,
+    /// The last words of workers that have ended.
+    ended: Vec<Option<Snapshot>>,
+    /// Something in the outbox waits for a checkpoint.
+    urgent: bool,
+    draining: bool,
+    checkpointed: Timestamp,
+    shown: Timestamp,
+    ticked: Timestamp,
+    rotated: Timestamp,
+}
+
+impl Coordinator {
+    /// Runs until it is told to stop or the consumer cannot go on. Gives the publisher back for the last words.
+    #[must_use]
+    pub fn run(self) -> Publisher {
+        let now = (self.now)();
+        let workers = self.workers.len();
+        let expected = self.sources.iter().map(|source| source.id).collect();
+        let mut body = Loop {
+            of: self,
+            lags: BTreeMap::new(),
+            idle: BTreeSet::new(),
+            expected,
+            first_assigned: None,
+            last_record: BTreeMap::new(),
+            aligning: None,
+            ended: (0..workers).map(|_| None).collect(),
+            urgent: false,
+            draining: false,
+            checkpointed: now,
+            shown: Timestamp(0),
+            ticked: now,
+            rotated: now,
+        };
+        body.of.publisher.show_alerts(&body.of.evaluator, &body.of.rules);
+        while !body.is_over() {
+            body.listen();
+            body.step();
+        }
+        body.end();
+        body.of.publisher
+    }
+}
+
+impl Loop {
+    fn is_over(&self) -> bool {
+        self.draining && self.ended.iter().all(Option::is_some)
+    }
+
+    /// Waits a beat for somebody to speak and takes in what is said.
+    fn listen(&mut self) {
+        let mut select = Select::new();
+        let mut speakers = Vec::new();
+        for (number, worker) in self.of.workers.iter().enumerate() {
+            if self.is_heard(number) {
+                select.recv(&worker.sayings);
+                speakers.push(number);
+            }
+        }
+        let first_other = speakers.len();
+        select.recv(&self.of.notifications);
+        if !self.draining {
+            select.recv(&self.of.control);
+        }
+        let Ok(ready) = select.ready_timeout(BEAT) else { return };
+        if let Some(number) = speakers.get(ready).copied() {
+            let said = self.of.workers.get(number).map(|worker| worker.sayings.try_recv());
+            match said {
+                Some(Ok(saying)) => self.heard(number, saying),
+                Some(Err(TryRecvError::Disconnected)) => self.worker_ended(number),
+                _ => {}
+            }
+        } else if ready == first_other {
+            match self.of.notifications.try_recv() {
+                Ok(notification) => self.notified(notification),
+                Err(TryRecvError::Disconnected) if !self.draining => self.stop(),
+                // With the consumer gone its channel is always ready: leave the turn to the workers.
+                Err(_) => std::thread::yield_now(),
+            }
+        } else {
+            match self.of.control.try_recv() {
+                Ok(Control::Rules(rules)) => {
+                    self.of.rules = Arc::clone(&rules);
+                    let emissions = self.of.evaluator.set_rules(rules);
+                    self.publish(&emissions);
+                }
+                Ok(Control::Stop) | Err(TryRecvError::Disconnected) => self.stop(),
+                Err(TryRecvError::Empty) => {}
+            }
+        }
+    }
+
+    /// Whether a worker is listened to: it lives, and has not answered for the checkpoint that is under way.
+    fn is_heard(&self, number: usize) -> bool {
+        let lives = self.ended.get(number).is_some_and(Option::is_none);
+        let answered = self.aligning.as_ref().and_then(|answers| answers.get(number)).is_some_and(Option::is_some);
+        lives && !answered
+    }
+
+    fn heard(&mut self, number: usize, saying: Saying) {
+        let now = (self.of.now)();
+        for model in &saying.output.seen {
+            self.last_record.insert(*model, now);
+        }
+        self.of.publisher.record_latencies(&saying.output.latencies);
+        self.of.evaluator.absorb(number, saying.output);
+        for source in saying.flushed {
+            // Only if it is still idle: records may have come since the order.
+            if self.idle.contains(&source) {
+                self.of.evaluator.set_idle(source, true);
+            }
+        }
+        if let Some(snapshot) = saying.snapshot {
+            if let Some(place) = self.aligning.as_mut().and_then(|answers| answers.get_mut(number)) {
+                *place = Some(snapshot);
+            } else if let Some(place) = self.ended.get_mut(number)
+                && self.draining
+            {
+                *place = Some(snapshot);
+            }
+        }
+    }
+
+    /// A worker has ended. Its last word was its snapshot; without one it has panicked, and nothing can be relied on.
+    fn worker_ended(&mut self, number: usize) {
+        if let Some(place) = self.ended.get_mut(number)
+            && place.is_none()
+        {
+            *place = Some(Snapshot::default());
+            let _ = self.of.fatal.send(format!("worker {number} has ended unexpectedly; what it counted since the last checkpoint is read again"));
+            self.stop();
+        }
+    }
+
+    fn notified(&mut self, notification: Notification) {
+        match notification {
+            Notification::Assigned(sources) => {
+                self.first_assigned.get_or_insert_with(self.of.now);
+                for source in &sources {
+                    self.expected.remove(&source.id);
+                    self.of.evaluator.assign(source.id, source.role);
+                    if usize::try_from(source.id.0).is_ok_and(|place| place >= self.of.sources.len()) {
+                        self.of.sources.push(source.clone());
+                    }
+                }
+                tracing::info!(partitions = sources.len(), "partitions assigned");
+                self.tell(&AppEvent::Assigned(sources.len()));
+            }
+            Notification::Revoked(sources) => {
+                tracing::info!(partitions = sources.len(), "partitions revoked");
+                sources.into_iter().for_each(|source| self.of.evaluator.revoke(source));
+            }
+            Notification::Progress { idle, lag } => {
+                self.lags.extend(lag);
+                let idle: BTreeSet<SourceId> = idle.into_iter().collect();
+                for source in self.idle.difference(&idle) {
+                    self.of.evaluator.set_idle(*source, false);
+                }
+                let fresh: Vec<SourceId> = idle.difference(&self.idle).copied().collect();
+                self.idle = idle;
+                self.flush(&fresh);
+            }
+            Notification::Gap { source, from, to } => {
+                let topic = self.of.sources.get(source.0 as usize).map_or("", |source| source.topic.as_str());
+                tracing::error!(topic, from, to, "records can no longer be read: the windows they belong to are marked");
+                self.of.evaluator.add_gap(source, format!("offsets {from} to {to} of {topic} could not be read").into());
+            }
+            Notification::Trouble(what) => tracing::warn!(target: "driftline::kafka", "{what}"),
+            Notification::Fatal(what) => {
+                let _ = self.of.fatal.send(format!("kafka: {what}"));
+                self.stop();
+            }
+        }
+    }
+
+    /// Asks for the open panes of partitions that became idle.
+    fn flush(&mut self, idle: &[SourceId]) {
+        let workers = self.of.workers.len();
+        for (number, worker) in self.of.workers.iter().enumerate() {
+            let belongs = |source: &&SourceId| {
+                let partition = self.of.sources.get(source.0 as usize).map_or(0, |source| source.partition);
+                crate::source::kafka::Routing::worker(partition, workers) == number
+            };
+            let sources: Vec<SourceId> = idle.iter().filter(belongs).copied().collect();
+            if !sources.is_empty() {
+                let _ = worker.orders.try_send(Order::Flush(sources));
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        let now = (self.of.now)();
+        if self.first_assigned.is_some_and(|first| now > first + ASSIGNMENT_PATIENCE) && !self.expected.is_empty() {
+            for source in std::mem::take(&mut self.expected) {
+                tracing::warn!(source = source.0, "a partition of the checkpoint was not assigned again; windows no longer wait for it");
+                self.of.evaluator.revoke(source);
+            }
+        }
+        // A cut must be through one moment: while it is made, nothing is closed or judged.
+        if self.aligning.is_none() {
+            let began = (self.of.now)();
+            let emissions = self.of.evaluator.advance(Some(now + CLOCK_SLACK));
+            self.time_closing(&emissions, began);
+            self.publish(&emissions);
+            if now - self.ticked >= Span::SECOND {
+                self.ticked = now;
+                self.tick(now);
+            }
+        }
+        self.checkpoint(now);
+        if now - self.shown >= STATUS_EVERY {
+            self.shown = now;
+            let publisher = &mut self.of.publisher;
+            publisher.show_status(&self.of.evaluator, &self.of.sources, &self.lags, now);
+            publisher.show_latencies(&self.of.plan);
+            if now - self.rotated >= Span::MINUTE {
+                self.rotated = now;
+                publisher.telemetry.rotate_latencies();
+            }
+        }
+    }
+
+    /// Rules on the stream itself are about wall time.
+    fn tick(&mut self, now: Timestamp) {
+        let last = |name: &str| {
+            let number = self.of.plan.by_name.get(name)?;
+            self.last_record.get(number).copied()
+        };
+        let emissions = self.of.evaluator.tick(&last, now);
+        self.publish(&emissions);
+    }
+
+    fn time_closing(&mut self, emissions: &[Emission], began: Timestamp) {
+        let closed = emissions.iter().filter(|emission| matches!(emission, Emission::Window(_))).count();
+        let took = ((self.of.now)() - began).0.max(0).unsigned_abs();
+        for emission in emissions {
+            if let Emission::Window(window) = emission {
+                let each = Duration::from_micros(took * 1000 / closed.max(1) as u64);
+                self.of.publisher.telemetry.record_window_close(&window.summary.model, each);
+            }
+        }
+    }
+
+    fn publish(&mut self, emissions: &[Emission]) {
+        if emissions.is_empty() {
+            return;
+        }
+        self.urgent |= self.of.publisher.publish(&self.of.plan, emissions);
+        self.of.publisher.show_alerts(&self.of.evaluator, &self.of.rules);
+    }
+
+    /// Begins a checkpoint when one is due, and writes it when everybody has answered.
+    fn checkpoint(&mut self, now: Timestamp) {
+        let since = now - self.checkpointed;
+        let due = since >= self.of.checkpoint_every || (self.urgent && since >= URGENT_EVERY);
+        if self.aligning.is_none() && due && !self.draining {
+            self.aligning = Some((0..self.of.workers.len()).map(|_| None).collect());
+            for worker in &self.of.workers {
+                let _ = worker.orders.send(Order::Snapshot);
+            }
+        }
+        let complete = self.aligning.as_ref().is_some_and(|answers| answers.iter().all(Option::is_some));
+        if complete && let Some(answers) = self.aligning.take() {
+            let snapshots = answers.into_iter().flatten().collect();
+            self.write(snapshots);
+        }
+    }
+
+    /// Writes one atom and lets go what it holds.
+    fn write(&mut self, snapshots: Vec<Snapshot>) {
+        self.checkpointed = (self.of.now)();
+        let (outbox, mark) = match self.of.publisher.outbox.snapshot() {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                tracing::error!(%error, "the outbox cannot be stored; deliveries are held back");
+                return;
+            }
+        };
+        for snapshot in &snapshots {
+            for (source, next) in &snapshot.positions {
+                if let Some(info) = self.of.sources.get_mut(source.0 as usize) {
+                    info.next = Some(*next);
+                }
+            }
+        }
+        let checkpoint = Checkpoint::assemble(&self.of.plan, &self.of.sources, snapshots, self.of.evaluator.clone(), outbox);
+        match self.of.store.write(&checkpoint) {
+            Ok(bytes) => {
+                self.of.publisher.outbox.release(mark);
+                self.urgent = false;
+                self.tell(&AppEvent::Checkpoint(bytes));
+                let positions = self.of.sources.iter().filter_map(|source| Some((source.id, source.next?))).collect();
+                if let Some(consumer) = &self.of.consumer {
+                    consumer.command(Command::Commit(positions));
+                }
+            }
+            Err(error) => tracing::error!(%error, "the checkpoint could not be written; deliveries are held back until one can"),
+        }
+    }
+
+    fn stop(&mut self) {
+        if self.draining {
+            return;
+        }
+        self.draining = true;
+        // What answers have come belong to a cut that will not be finished; the last words are a better one.
+        if let Some(answers) = self.aligning.take() {
+            drop(answers);
+        }
+        if let Some(consumer) = &self.of.consumer {
+            consumer.command(Command::Stop);
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(consumer) = self.of.consumer.take() {
+            consumer.stop();
+        }
+        let emissions = self.of.evaluator.advance(Some((self.of.now)() + CLOCK_SLACK));
+        self.publish(&emissions);
+        let snapshots = self.ended.iter_mut().filter_map(Option::take).collect();
+        self.write(snapshots);
+        let now = (self.of.now)();
+        self.of.publisher.show_status(&self.of.evaluator, &self.of.sources, &self.lags, now);
+        for worker in self.of.workers.drain(..) {
+            let _ = worker.thread.join();
+        }
+    }
+
+    fn tell(&self, event: &AppEvent) {
+        if let Some(listener) = &self.of.publisher.listener {
+            listener(event);
+        }
+    }
+}
