@@ -1,1 +1,3 @@
 //! Reserved.
+
+pub mod baseline_job;

@@ -1,1 +1,3 @@
-//! Reserved.
+//! The edges: where records and tables come from.
+
+pub mod table;
