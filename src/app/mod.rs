@@ -2,6 +2,7 @@
 //!
 //! Layer 6. The only reader of the wall clock.
 
+pub mod baseline_job;
 pub mod checkpoint;
 pub mod clock;
 pub mod coordinator;

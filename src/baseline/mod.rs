@@ -3,6 +3,131 @@
 //! Layer 2. Knows how a baseline is built from rows that somebody else reads, and what it looks like as a document. It
 //! opens no files.
 
+pub mod build;
+pub mod cell;
+mod codec;
+pub mod document;
+pub mod edges;
 pub mod layout;
+pub mod levels;
+mod observe;
+pub mod output;
+pub mod rows;
+pub mod segment;
+pub mod show;
+pub mod summary;
+pub mod survey;
+pub mod tally;
+pub mod task;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub use build::{BuildError, BuildSpec, FeatureType};
+pub use cell::{Placed, Scalar, place};
+pub use document::DocumentError;
 pub use layout::{Column, ColumnKind, Layout, Levels, NumericBins};
+pub use output::{Output, OutputRule, RawOutput, resolve_output};
+pub use segment::SegmentSpec;
+pub use summary::{LevelCounts, Summary};
+pub use survey::Survey;
+pub use tally::Tally;
+pub use task::Task;
+
+use crate::event::Segment;
+use crate::window::{JoinedLayout, JoinedPane, Pane};
+
+/// The reference rows, or those of one segment, counted over the layout.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reference {
+    /// Features and outputs.
+    pub pane: Pane,
+    /// Rows with a prediction and a label.
+    pub joined: JoinedPane,
+}
+
+/// A baseline in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Baseline {
+    /// Name of the model it was built for.
+    pub model: Arc<str>,
+    /// Kind of the output.
+    pub task: Task,
+    /// The classes of a classification by their canonical text, ascending; else empty.
+    pub classes: Vec<Arc<str>>,
+    /// Index of the positive class of a binary task.
+    pub positive: Option<usize>,
+    /// A score of at least this predicts the positive class.
+    pub threshold: f64,
+    /// Rows of the reference.
+    pub rows: u64,
+    /// By how much, as a share of the rows, the edges may lie beside their quantiles; 0 where they are exact. Counts are always exact.
+    pub rank_error: f64,
+    /// What a reader should know: inferred types, levels that were not remembered.
+    pub notes: Vec<String>,
+    /// The columns: features in the order of the table, then prediction, score, probabilities by class.
+    pub layout: Arc<Layout>,
+    /// The shape of joined panes. Without labels in the reference a regression's label has the bins of the prediction.
+    pub joined: Arc<JoinedLayout>,
+    /// All rows.
+    pub reference: Reference,
+    /// The rows of each admitted segment, and of `other` where there are any.
+    pub segments: BTreeMap<Segment, Reference>,
+    /// Parallel to the columns of the layout.
+    pub summaries: Vec<Summary>,
+    /// The labels of the reference, where there are any.
+    pub label_summary: Option<Summary>,
+}
+
+/// What a baseline is put together from, built or read.
+pub(crate) struct Parts {
+    pub(crate) model: Arc<str>,
+    pub(crate) task: Task,
+    pub(crate) classes: Vec<Arc<str>>,
+    pub(crate) threshold: f64,
+    pub(crate) rows: u64,
+    pub(crate) rank_error: f64,
+    pub(crate) notes: Vec<String>,
+    pub(crate) layout: Layout,
+    pub(crate) joined: JoinedLayout,
+    pub(crate) reference: Reference,
+    pub(crate) segments: BTreeMap<Segment, Reference>,
+}
+
+impl Baseline {
+    pub(crate) fn assemble(parts: Parts, levels: &[Option<LevelCounts>], label_levels: Option<LevelCounts>) -> Baseline {
+        let Parts { model, task, classes, threshold, rows, rank_error, notes, layout, joined, reference, segments } = parts;
+        let counts = levels.iter().copied().chain(std::iter::repeat(None));
+        let summaries = layout.columns.iter().zip(counts).map(|(column, levels)| Summary::of(column, &reference.pane, levels)).collect();
+        let label = joined.label.columns.first().filter(|_| reference.joined.matched > 0);
+        let label_summary = label.map(|column| Summary::of(column, &reference.joined.label, label_levels));
+        Baseline {
+            model,
+            task,
+            classes,
+            positive: joined.positive,
+            threshold,
+            rows,
+            rank_error,
+            notes,
+            layout: Arc::new(layout),
+            joined: Arc::new(joined),
+            reference,
+            segments,
+            summaries,
+            label_summary,
+        }
+    }
+
+    /// How an event's output is completed.
+    #[must_use]
+    pub fn output_rule(&self) -> OutputRule<'_> {
+        OutputRule { task: self.task, classes: &self.classes, positive: self.positive, threshold: self.threshold }
+    }
+
+    /// The reference of a segment; of all rows for the overall one.
+    #[must_use]
+    pub fn reference_of(&self, segment: &Segment) -> Option<&Reference> {
+        if segment.is_overall() { Some(&self.reference) } else { self.segments.get(segment) }
+    }
+}

@@ -6,6 +6,7 @@ pub mod batch;
 pub mod file;
 pub mod kafka;
 pub mod registry;
+pub mod table;
 
 pub use batch::{Batch, Head};
 pub use registry::{Registry, SourceInfo, Topics};

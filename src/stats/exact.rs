@@ -76,6 +76,40 @@ impl ExactSum {
         }
     }
 
+    /// The sum as text that [`ExactSum::from_text`] reads back without loss: multiples of 2^-40 in decimal, and where large
+    /// terms are in it, `:` and the multiples of 2^-30 in hexadecimal, two's complement.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut text = self.narrow.to_string();
+        if let Some(wide) = &self.wide {
+            text.push(':');
+            wide.0.iter().rev().for_each(|limb| text.push_str(&format!("{limb:016x}")));
+        }
+        text
+    }
+
+    /// Reads what [`ExactSum::to_text`] wrote; `None` for anything else, and for sums no number of events could have.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<ExactSum> {
+        /// 2^64 terms below 2^62 each; the bit to spare keeps merging from overflowing.
+        const NARROW_RANGE: u128 = 1 << 126;
+        let (narrow, wide) = text.split_once(':').map_or((text, None), |(narrow, wide)| (narrow, Some(wide)));
+        let narrow: i128 = narrow.parse().ok().filter(|narrow: &i128| narrow.unsigned_abs() < NARROW_RANGE)?;
+        let mut sum = ExactSum { narrow, wide: None };
+        if let Some(digits) = wide {
+            if digits.len() != LIMBS * 16 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+                return None;
+            }
+            let mut limbs = Wide::zero();
+            for (index, limb) in limbs.0.iter_mut().rev().enumerate() {
+                *limb = u64::from_str_radix(digits.get(index * 16..(index + 1) * 16)?, 16).ok()?;
+            }
+            sum.wide = Some(limbs);
+            sum.drop_empty_wide();
+        }
+        Some(sum)
+    }
+
     #[cold]
     fn add_wide(&mut self, term: f64, negate: bool) {
         if !term.is_finite() {
@@ -197,6 +231,7 @@ mod tests {
             let mut undone = forward.clone();
             terms.iter().for_each(|term| undone.subtract(*term));
             prop_assert_eq!(undone, ExactSum::default());
+            prop_assert_eq!(ExactSum::from_text(&forward.to_text()), Some(forward));
         }
     }
 }

@@ -1,0 +1,174 @@
+//! From one value to its cell: the one place where the training table and the stream are binned.
+//!
+//! Allocates nothing but what `scratch` may grow by. Knows no files, no JSON and no windows.
+
+use crate::event::text::write_number;
+use crate::window::Pane;
+
+use super::layout::{Column, ColumnKind, INFINITE, MISSING, NAN, NULL, SPECIAL, WRONG_TYPE};
+
+/// One value of an event or of a table, borrowed from it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scalar<'a> {
+    /// The key is not there.
+    Missing,
+    /// JSON null, or an empty cell.
+    Null,
+    /// A boolean.
+    Bool(bool),
+    /// Any number, NaN and the infinities included.
+    Num(f64),
+    /// A string.
+    Text(&'a str),
+    /// An array or an object.
+    Other,
+}
+
+impl Scalar<'_> {
+    /// Whether there is nothing: a missing key or null.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Scalar::Missing | Scalar::Null)
+    }
+
+    /// The canonical text of a class or level; `None` for what names none. Numbers are written into `scratch`.
+    pub fn level<'s>(&'s self, scratch: &'s mut String) -> Option<&'s str> {
+        match self {
+            Scalar::Text(text) => Some(text),
+            Scalar::Bool(true) => Some("true"),
+            Scalar::Bool(false) => Some("false"),
+            Scalar::Num(value) if value.is_finite() => {
+                scratch.clear();
+                write_number(*value, scratch);
+                Some(scratch)
+            }
+            _ => None,
+        }
+    }
+
+    /// The number, where it is a finite one. -0.0 is 0.0.
+    #[must_use]
+    pub fn finite(&self) -> Option<f64> {
+        match self {
+            Scalar::Num(value) if value.is_finite() => Some(if *value == 0.0 { 0.0 } else { *value }),
+            _ => None,
+        }
+    }
+}
+
+/// Where a value is counted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Placed {
+    /// Cell within the column, the special cells first.
+    pub cell: usize,
+    /// The number itself, where it is a finite number of a numeric column: it enters the moments.
+    pub value: Option<f64>,
+}
+
+/// The cell of `value` in a column of kind `kind`.
+///
+/// In a numeric column strings and booleans are a wrong type; in a categorical one numbers and booleans are levels by
+/// their canonical text, for which `scratch` is overwritten.
+#[inline]
+pub fn place(kind: &ColumnKind, value: &Scalar<'_>, scratch: &mut String) -> Placed {
+    let special = |cell| Placed { cell, value: None };
+    match (value, kind) {
+        (Scalar::Missing, _) => special(MISSING),
+        (Scalar::Null, _) => special(NULL),
+        (Scalar::Other, _) => special(WRONG_TYPE),
+        (Scalar::Num(number), _) if number.is_nan() => special(NAN),
+        (Scalar::Num(number), _) if number.is_infinite() => special(INFINITE),
+        (Scalar::Num(number), ColumnKind::Numeric(bins)) => {
+            let number = if *number == 0.0 { 0.0 } else { *number };
+            Placed { cell: SPECIAL + bins.cell(number), value: Some(number) }
+        }
+        (Scalar::Bool(_) | Scalar::Text(_), ColumnKind::Numeric(_)) => special(WRONG_TYPE),
+        (_, ColumnKind::Categorical(levels)) => match value.level(scratch) {
+            Some(level) => special(SPECIAL + levels.cell(level)),
+            None => special(WRONG_TYPE),
+        },
+    }
+}
+
+/// Counts a placed value of `column` in a pane of its layout. The pane's `n` is the caller's to count, once per event.
+#[inline]
+pub fn count(pane: &mut Pane, column: &Column, placed: Placed) {
+    if let Some(cell) = pane.cells.get_mut(column.offset + placed.cell) {
+        *cell += 1;
+    }
+    if let (Some(value), ColumnKind::Numeric(bins), Some(moments)) = (placed.value, &column.kind, column.moments)
+        && let Some(sums) = pane.moments.get_mut(moments)
+    {
+        sums.add(bins, placed.cell.saturating_sub(SPECIAL), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::baseline::layout::{Layout, Levels, NumericBins};
+    use crate::event::Subject;
+
+    fn numeric() -> ColumnKind {
+        ColumnKind::Numeric(NumericBins {
+            edges: vec![0.0, 1.0, 2.0],
+            coarse_edges: vec![1.0],
+            center: 1.0,
+            scale: 1.0,
+            min: 0.5,
+            max: 2.0,
+        })
+    }
+
+    fn cells(kind: &ColumnKind, values: &[Scalar<'_>]) -> Vec<usize> {
+        let mut scratch = String::new();
+        values.iter().map(|value| place(kind, value, &mut scratch).cell).collect()
+    }
+
+    #[test]
+    fn a_string_is_no_number() {
+        let values = [
+            Scalar::Missing,
+            Scalar::Null,
+            Scalar::Bool(true),
+            Scalar::Text("1"),
+            Scalar::Other,
+            Scalar::Num(f64::NAN),
+            Scalar::Num(f64::NEG_INFINITY),
+            Scalar::Num(-0.0),
+            Scalar::Num(0.5),
+            Scalar::Num(3.0),
+        ];
+        let expected = [MISSING, NULL, WRONG_TYPE, WRONG_TYPE, WRONG_TYPE, NAN, INFINITE, SPECIAL, SPECIAL + 1, SPECIAL + 3];
+        assert_eq!(cells(&numeric(), &values), expected);
+    }
+
+    #[test]
+    fn numbers_and_booleans_are_levels() {
+        let kind = ColumnKind::Categorical(Levels::new(vec!["1".into(), "true".into(), "0.5".into()], vec!["9".into()]));
+        let values = [
+            Scalar::Num(1.0),
+            Scalar::Text("1"),
+            Scalar::Bool(true),
+            Scalar::Num(0.5),
+            Scalar::Num(9.0),
+            Scalar::Text("x"),
+            Scalar::Num(f64::NAN),
+            Scalar::Other,
+        ];
+        assert_eq!(cells(&kind, &values), [5, 5, 6, 7, 8, 9, NAN, WRONG_TYPE]);
+    }
+
+    #[test]
+    fn only_numbers_enter_the_moments() {
+        let layout = Layout::new(vec![(Subject::Score, numeric())]);
+        let mut pane = Pane::new(&layout);
+        let mut scratch = String::new();
+        for value in [Scalar::Num(2.0), Scalar::Num(f64::NAN), Scalar::Num(5.0), Scalar::Null] {
+            let column = &layout.columns[0];
+            count(&mut pane, column, place(&column.kind, &value, &mut scratch));
+        }
+        assert_eq!(pane.cells.iter().sum::<u64>(), 4);
+        assert_eq!((pane.moments[0].sum.value(), pane.moments[0].above.value()), (5.0, 4.0));
+    }
+}

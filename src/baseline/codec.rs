@@ -1,0 +1,406 @@
+//! From the document to the baseline in memory and back; every contradiction is named by its field.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Segment, Subject};
+use crate::stats::exact::ExactSum;
+use crate::window::{JoinedLayout, JoinedPane, Moments, Pane};
+
+use super::document::{
+    BinsDocument, CategoricalDocument, ColumnDocument, CountsDocument, Document, DocumentError, FORMAT, JoinedDocument, Lines,
+    NumericDocument, ReferenceDocument, SegmentDocument, SumsDocument,
+};
+use super::layout::{Column, ColumnKind, INFINITE, Layout, Levels, MISSING, NAN, NULL, NumericBins, SPECIAL, WRONG_TYPE};
+use super::summary::{LevelCounts, Summary};
+use super::task::Task;
+use super::{Baseline, Parts, Reference};
+
+type Checked<T> = Result<T, DocumentError>;
+
+impl Baseline {
+    /// The document as text, ending with a line feed. The same baseline gives the same bytes.
+    ///
+    /// # Errors
+    /// Only where the program cannot write JSON at all.
+    pub fn to_json(&self) -> Result<String, DocumentError> {
+        let mut bytes = Vec::new();
+        self.to_document().serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, Lines::new()))?;
+        bytes.push(b'\n');
+        String::from_utf8(bytes).map_err(|fault| DocumentError::field("document", fault.to_string()))
+    }
+
+    /// Reads a document and checks that it makes sense.
+    ///
+    /// # Errors
+    /// The place in the text where it is not of the shape, or the field that contradicts itself or another.
+    pub fn from_json(text: &str) -> Result<Baseline, DocumentError> {
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        // Before the rest: a later format may have fields that this version cannot know.
+        match serde_json::from_str::<Version>(text) {
+            Ok(Version { format }) if format > FORMAT => Err(DocumentError::Newer(format)),
+            _ => Baseline::from_document(serde_json::from_str(text)?),
+        }
+    }
+
+    /// The document of this baseline.
+    #[must_use]
+    pub fn to_document(&self) -> Document {
+        let column = |column: &Column, summary: Option<&Summary>| ColumnDocument {
+            subject: column.subject.to_string(),
+            summary: summary.cloned(),
+            bins: bins_document(&column.kind),
+            level_counts: summary.and_then(|summary| Some(LevelCounts { distinct: summary.distinct?, singletons: summary.singletons? })),
+        };
+        let columns = self.layout.columns.iter().zip(&self.summaries).map(|(one, summary)| column(one, Some(summary))).collect();
+        let segments = self.segments.iter().map(|(segment, reference)| SegmentDocument {
+            segment: segment.0.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
+            reference: self.reference_document(reference),
+        });
+        Document {
+            format: FORMAT,
+            model: self.model.to_string(),
+            task: self.task,
+            classes: self.classes.iter().map(ToString::to_string).collect(),
+            positive_class: self.positive.and_then(|index| self.classes.get(index)).map(ToString::to_string),
+            threshold: self.threshold,
+            rows: self.rows,
+            rank_error: self.rank_error,
+            notes: self.notes.clone(),
+            columns,
+            label: self.joined.label.columns.first().map(|label| column(label, self.label_summary.as_ref())),
+            reference: self.reference_document(&self.reference),
+            segments: segments.collect(),
+        }
+    }
+
+    fn reference_document(&self, reference: &Reference) -> ReferenceDocument {
+        let joined = &reference.joined;
+        let label = self.joined.label.columns.first();
+        ReferenceDocument {
+            rows: reference.pane.n,
+            weight: reference.pane.weight.to_text(),
+            columns: self.layout.columns.iter().map(|column| counts_document(column, &reference.pane)).collect(),
+            joined: label.map(|label| {
+                let (negative, positive) = joined.scores.split_at(joined.scores.len() / 2);
+                JoinedDocument {
+                    rows: joined.matched,
+                    label: counts_document(label, &joined.label),
+                    confusion: joined.confusion.chunks(self.classes.len() + 1).map(<[u64]>::to_vec).collect(),
+                    score_negative: negative.to_vec(),
+                    score_positive: positive.to_vec(),
+                    scored: joined.scored,
+                    sums: joined_sums(joined).into_iter().filter_map(|(name, sum)| Some((name.to_owned(), nonzero(sum)?))).collect(),
+                }
+            }),
+        }
+    }
+
+    fn from_document(document: Document) -> Checked<Baseline> {
+        let Document {
+            format,
+            model,
+            task,
+            classes,
+            positive_class,
+            threshold,
+            rows,
+            rank_error,
+            notes,
+            columns,
+            label,
+            reference,
+            segments,
+        } = document;
+        ensure(format == FORMAT, "format", || format!("{format} is not a format; it starts with {FORMAT}"))?;
+        ensure((0.0..=1.0).contains(&threshold), "threshold", || format!("{threshold} is not between 0 and 1"))?;
+        ensure((0.0..=1.0).contains(&rank_error), "rank_error", || format!("{rank_error} is not between 0 and 1"))?;
+        let classes: Vec<Arc<str>> = classes.into_iter().map(Arc::from).collect();
+        let positive = read_classes(task, &classes, positive_class.as_deref())?;
+
+        let levels: Vec<Option<LevelCounts>> = columns.iter().map(|column| column.level_counts).collect();
+        let label_levels = label.as_ref().and_then(|label| label.level_counts);
+        let mut kinds = Vec::with_capacity(columns.len());
+        let mut subjects = BTreeSet::new();
+        for (index, column) in columns.into_iter().enumerate() {
+            let field = format!("columns[{index}]");
+            let subject = read_subject(&column.subject).ok_or_else(|| {
+                DocumentError::field(
+                    format!("{field}.subject"),
+                    format!("'{}' is not a feature, prediction, score or probability", column.subject),
+                )
+            })?;
+            ensure(subjects.insert(subject.clone()), &format!("{field}.subject"), || format!("'{subject}' is there twice"))?;
+            let kind = read_bins(column.bins, &format!("{field}.bins"))?;
+            let numeric = matches!(kind, ColumnKind::Numeric(_));
+            let fits = match subject {
+                Subject::Score | Subject::Proba(_) => numeric,
+                Subject::Prediction if task.is_classification() => !numeric,
+                Subject::Prediction if task == Task::Regression => numeric,
+                _ => true,
+            };
+            ensure(fits, &format!("{field}.bins"), || format!("not the bins of the {subject} of a {task} model"))?;
+            kinds.push((subject, kind));
+        }
+        let layout = Layout::new(kinds);
+        let joined = read_joined_layout(task, &classes, positive, label, &layout)?;
+
+        let reference = read_reference(reference, &layout, &joined, "reference")?;
+        ensure(reference.pane.n == rows, "reference.rows", || format!("{} rows, but the document says {rows}", reference.pane.n))?;
+        let mut by_segment = BTreeMap::new();
+        for (index, SegmentDocument { segment, reference }) in segments.into_iter().enumerate() {
+            let field = format!("segments[{index}]");
+            // Sorted by key, as a segment is.
+            let segment = Segment(segment.into_iter().map(|(key, value)| (Arc::from(key), Arc::from(value))).collect());
+            ensure(!segment.is_overall(), &format!("{field}.segment"), || "names no key".to_owned())?;
+            let reference = read_reference(reference, &layout, &joined, &format!("{field}.reference"))?;
+            ensure(by_segment.insert(segment, reference).is_none(), &format!("{field}.segment"), || "is there twice".to_owned())?;
+        }
+        let parts = Parts {
+            model: model.into(),
+            task,
+            classes,
+            threshold,
+            rows,
+            rank_error,
+            notes,
+            layout,
+            joined,
+            reference,
+            segments: by_segment,
+        };
+        Ok(Baseline::assemble(parts, &levels, label_levels))
+    }
+}
+
+fn ensure(holds: bool, field: &str, fault: impl FnOnce() -> String) -> Checked<()> {
+    if holds { Ok(()) } else { Err(DocumentError::field(field, fault())) }
+}
+
+fn read_subject(text: &str) -> Option<Subject> {
+    match text {
+        "prediction" => Some(Subject::Prediction),
+        "score" => Some(Subject::Score),
+        _ => match text.split_once(':')? {
+            ("feature", name) => Some(Subject::Feature(name.into())),
+            ("proba", class) => Some(Subject::Proba(class.into())),
+            _ => None,
+        },
+    }
+}
+
+fn read_classes(task: Task, classes: &[Arc<str>], positive: Option<&str>) -> Checked<Option<usize>> {
+    let ascending = classes.windows(2).all(|pair| matches!(pair, [low, high] if low < high));
+    ensure(ascending, "classes", || "not in ascending order, or one is there twice".to_owned())?;
+    ensure(task.is_classification() || classes.is_empty(), "classes", || format!("a {task} model has none"))?;
+    if task != Task::Binary {
+        ensure(positive.is_none(), "positive_class", || format!("a {task} model has none"))?;
+        return Ok(None);
+    }
+    ensure(classes.len() == 2, "classes", || format!("a binary model has two, not {}", classes.len()))?;
+    let index = positive.and_then(|positive| classes.iter().position(|class| **class == *positive));
+    ensure(index.is_some(), "positive_class", || format!("'{}' is not one of the classes", positive.unwrap_or_default()))?;
+    Ok(index)
+}
+
+fn read_joined_layout(
+    task: Task,
+    classes: &[Arc<str>],
+    positive: Option<usize>,
+    label: Option<ColumnDocument>,
+    layout: &Layout,
+) -> Checked<JoinedLayout> {
+    ensure(label.is_some() == (task != Task::None), "label", || {
+        format!("a {task} model has {}", if task == Task::None { "none" } else { "one" })
+    })?;
+    let mut columns = Vec::new();
+    if let Some(label) = label {
+        ensure(label.subject == "label", "label.subject", || format!("'{}' is not 'label'", label.subject))?;
+        let kind = read_bins(label.bins, "label.bins")?;
+        match &kind {
+            ColumnKind::Categorical(levels) => {
+                ensure(levels.kept == classes && levels.folded.is_empty(), "label.bins", || "the levels are not the classes".to_owned())?;
+            }
+            ColumnKind::Numeric(_) => ensure(task == Task::Regression, "label.bins", || format!("numeric in a {task} model"))?,
+        }
+        columns.push((Subject::Label, kind));
+    }
+    let score = layout.columns.iter().find(|column| column.subject == Subject::Score && task == Task::Binary);
+    let score = score.and_then(|column| if let ColumnKind::Numeric(bins) = &column.kind { Some(bins.clone()) } else { None });
+    Ok(JoinedLayout { classes: classes.len(), positive, score, label: Layout::new(columns) })
+}
+
+fn bins_document(kind: &ColumnKind) -> BinsDocument {
+    match kind {
+        ColumnKind::Numeric(bins) => BinsDocument::Numeric(NumericDocument {
+            edges: bins.edges.clone(),
+            coarse_edges: bins.coarse_edges.clone(),
+            center: bins.center,
+            scale: bins.scale,
+            min: bins.min,
+            max: bins.max,
+        }),
+        ColumnKind::Categorical(levels) => BinsDocument::Categorical(CategoricalDocument {
+            levels: levels.kept.iter().map(ToString::to_string).collect(),
+            folded: levels.folded.iter().map(ToString::to_string).collect(),
+        }),
+    }
+}
+
+fn read_bins(bins: BinsDocument, field: &str) -> Checked<ColumnKind> {
+    match bins {
+        BinsDocument::Numeric(NumericDocument { edges, coarse_edges, center, scale, min, max }) => {
+            let field = format!("{field}.numeric");
+            for (name, list) in [("edges", &edges), ("coarse_edges", &coarse_edges)] {
+                let name = format!("{field}.{name}");
+                ensure(!list.is_empty(), &name, || "is empty".to_owned())?;
+                let bad = list.windows(2).position(|pair| !matches!(pair, [low, high] if low < high));
+                ensure(bad.is_none(), &name, || format!("not strictly ascending after position {}", bad.unwrap_or_default()))?;
+                ensure(list.iter().all(|edge| edge.is_finite()), &name, || "not finite".to_owned())?;
+            }
+            let fine = coarse_edges.iter().all(|edge| edges.binary_search_by(|other| other.total_cmp(edge)).is_ok());
+            ensure(fine, &format!("{field}.coarse_edges"), || "one of them is not among the edges".to_owned())?;
+            ensure(center.is_finite(), &format!("{field}.center"), || "not finite".to_owned())?;
+            ensure(scale.is_finite() && scale > 0.0, &format!("{field}.scale"), || "not above 0".to_owned())?;
+            ensure(min <= max && edges.last() == Some(&max), &format!("{field}.max"), || {
+                "not the last edge, or below the minimum".to_owned()
+            })?;
+            Ok(ColumnKind::Numeric(NumericBins { edges, coarse_edges, center, scale, min, max }))
+        }
+        BinsDocument::Categorical(CategoricalDocument { levels, folded }) => {
+            let mut seen = BTreeSet::new();
+            let twice = levels.iter().chain(&folded).find(|level| !seen.insert(level.as_str()));
+            ensure(twice.is_none(), &format!("{field}.categorical.levels"), || {
+                format!("'{}' is there twice", twice.map_or("", String::as_str))
+            })?;
+            let arcs = |levels: Vec<String>| levels.into_iter().map(Arc::from).collect();
+            Ok(ColumnKind::Categorical(Levels::new(arcs(levels), arcs(folded))))
+        }
+    }
+}
+
+fn nonzero(sum: &ExactSum) -> Option<String> {
+    (*sum != ExactSum::default()).then(|| sum.to_text())
+}
+
+fn counts_document(column: &Column, pane: &Pane) -> CountsDocument {
+    let cells = pane.cells.get(column.offset..column.offset + column.cells()).unwrap_or(&[]);
+    let at = |cell: usize| cells.get(cell).copied().unwrap_or(0);
+    CountsDocument {
+        null: at(NULL),
+        missing: at(MISSING),
+        nan: at(NAN),
+        infinite: at(INFINITE),
+        wrong_type: at(WRONG_TYPE),
+        counts: cells.get(SPECIAL..).unwrap_or(&[]).to_vec(),
+        sums: column.moments.and_then(|index| pane.moments.get(index)).map(|moments| SumsDocument {
+            z: moments.sum.to_text(),
+            z2: moments.squares.to_text(),
+            below: nonzero(&moments.below),
+            above: nonzero(&moments.above),
+        }),
+    }
+}
+
+fn read_sum(text: Option<&str>, field: &str) -> Checked<ExactSum> {
+    match text {
+        None => Ok(ExactSum::default()),
+        Some(text) => ExactSum::from_text(text).ok_or_else(|| DocumentError::field(field, format!("'{text}' is not an exact sum"))),
+    }
+}
+
+/// Counts of one column into the pane; every row has to be in one cell.
+fn read_counts(counts: CountsDocument, column: &Column, pane: &mut Pane, field: &str) -> Checked<()> {
+    let wanted = column.cells() - SPECIAL;
+    ensure(counts.counts.len() == wanted, &format!("{field}.counts"), || format!("{} cells, not {wanted}", counts.counts.len()))?;
+    let special =
+        [(NULL, counts.null), (MISSING, counts.missing), (NAN, counts.nan), (INFINITE, counts.infinite), (WRONG_TYPE, counts.wrong_type)];
+    let cells = special.into_iter().chain(counts.counts.into_iter().enumerate().map(|(cell, count)| (SPECIAL + cell, count)));
+    let mut rows = Some(0u64);
+    for (cell, count) in cells {
+        rows = rows.and_then(|rows| rows.checked_add(count));
+        if let Some(place) = pane.cells.get_mut(column.offset + cell) {
+            *place = count;
+        }
+    }
+    ensure(rows == Some(pane.n), field, || {
+        let sum = rows.map_or("beyond any number of rows".to_owned(), |rows| rows.to_string());
+        format!("the counts of '{}' sum to {sum}, not to {}", column.subject, pane.n)
+    })?;
+    ensure(counts.sums.is_some() == column.moments.is_some(), &format!("{field}.sums"), || {
+        "are for numeric columns, and needed there".to_owned()
+    })?;
+    if let (Some(sums), Some(place)) = (counts.sums, column.moments.and_then(|index| pane.moments.get_mut(index))) {
+        *place = Moments {
+            sum: read_sum(Some(&sums.z), &format!("{field}.sums.z"))?,
+            squares: read_sum(Some(&sums.z2), &format!("{field}.sums.z2"))?,
+            below: read_sum(sums.below.as_deref(), &format!("{field}.sums.below"))?,
+            above: read_sum(sums.above.as_deref(), &format!("{field}.sums.above"))?,
+        };
+    }
+    Ok(())
+}
+
+fn read_reference(document: ReferenceDocument, layout: &Layout, joined: &JoinedLayout, field: &str) -> Checked<Reference> {
+    let mut reference = Reference::new(layout, joined);
+    reference.pane.n = document.rows;
+    reference.pane.weight = read_sum(Some(&document.weight), &format!("{field}.weight"))?;
+    let (found, wanted) = (document.columns.len(), layout.columns.len());
+    ensure(found == wanted, &format!("{field}.columns"), || format!("{found} columns, not {wanted}"))?;
+    for (index, (counts, column)) in document.columns.into_iter().zip(&layout.columns).enumerate() {
+        read_counts(counts, column, &mut reference.pane, &format!("{field}.columns[{index}]"))?;
+    }
+    let label = joined.label.columns.first();
+    ensure(document.joined.is_some() == label.is_some(), &format!("{field}.joined"), || {
+        "is for models with a label, and needed there".to_owned()
+    })?;
+    if let (Some(document), Some(label)) = (document.joined, label) {
+        read_joined(document, label, joined, &mut reference.joined, &format!("{field}.joined"))?;
+    }
+    Ok(reference)
+}
+
+fn read_joined(document: JoinedDocument, label: &Column, layout: &JoinedLayout, pane: &mut JoinedPane, field: &str) -> Checked<()> {
+    pane.matched = document.rows;
+    pane.label.n = document.rows;
+    pane.scored = document.scored;
+    read_counts(document.label, label, &mut pane.label, &format!("{field}.label"))?;
+    let shaped = document.confusion.len() == layout.classes && document.confusion.iter().all(|row| row.len() == layout.classes + 1);
+    ensure(shaped, &format!("{field}.confusion"), || format!("not {} rows of {} counts", layout.classes, layout.classes + 1))?;
+    pane.confusion = document.confusion.into_iter().flatten().collect();
+    let cells = layout.score.as_ref().map_or(0, NumericBins::cells);
+    for (name, list) in [("score_negative", &document.score_negative), ("score_positive", &document.score_positive)] {
+        ensure(list.len() == cells, &format!("{field}.{name}"), || format!("{} cells, not {cells}", list.len()))?;
+    }
+    pane.scores = document.score_negative.into_iter().chain(document.score_positive).collect();
+    let total = |counts: &[u64]| counts.iter().try_fold(0u64, |sum, count| sum.checked_add(*count));
+    let rows = if layout.classes > 0 { Some(pane.matched) } else { Some(0) };
+    ensure(total(&pane.confusion) == rows, &format!("{field}.confusion"), || format!("does not sum to {} rows", pane.matched))?;
+    ensure(total(&pane.scores) == Some(pane.scored), &format!("{field}.scored"), || "is not the sum of the score cells".to_owned())?;
+    for name in document.sums.keys() {
+        let known = joined_sums(pane).iter().any(|(other, _)| other == name);
+        ensure(known, &format!("{field}.sums.{name}"), || "is not known".to_owned())?;
+    }
+    let sum = |name: &str| read_sum(document.sums.get(name).map(String::as_str), &format!("{field}.sums.{name}"));
+    pane.brier = sum("brier")?;
+    pane.log_loss = sum("log_loss")?;
+    pane.absolute = sum("absolute")?;
+    pane.squared = sum("squared")?;
+    pane.signed = sum("signed")?;
+    Ok(())
+}
+
+fn joined_sums(pane: &JoinedPane) -> [(&'static str, &ExactSum); 5] {
+    [
+        ("brier", &pane.brier),
+        ("log_loss", &pane.log_loss),
+        ("absolute", &pane.absolute),
+        ("squared", &pane.squared),
+        ("signed", &pane.signed),
+    ]
+}

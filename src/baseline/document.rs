@@ -1,0 +1,300 @@
+//! The baseline as a JSON document: its fields, its schema, and what can be wrong with it.
+//!
+//! Numbers are written in the shortest form that parses back, sums exactly, maps in a fixed order: the same rows give the
+//! same bytes. `codec` turns it into a [`super::Baseline`] and back.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::summary::{LevelCounts, Summary};
+use super::task::Task;
+
+/// Version of the document that this build writes, and the newest that it reads.
+pub const FORMAT: u32 = 1;
+
+/// Why a document is not a baseline.
+#[derive(Debug, Error)]
+pub enum DocumentError {
+    /// Not JSON, or not of this shape.
+    #[error("not a baseline: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Written by a later version of the program.
+    #[error("format {0} is newer than {FORMAT}, the newest that this version reads")]
+    Newer(u32),
+    /// A field whose value contradicts itself or another.
+    #[error("{field}: {fault}")]
+    Field {
+        /// Path of the field.
+        field: String,
+        /// What is wrong.
+        fault: String,
+    },
+}
+
+impl DocumentError {
+    pub(super) fn field(field: impl Into<String>, fault: impl Into<String>) -> DocumentError {
+        DocumentError::Field { field: field.into(), fault: fault.into() }
+    }
+}
+
+/// A baseline: the bins that a model's events are counted over, and the training data counted over them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "driftline baseline")]
+pub struct Document {
+    /// Version of this format: 1.
+    #[schemars(range(min = 1, max = 1))]
+    pub format: u32,
+    /// Name of the model.
+    pub model: String,
+    /// Kind of the model's output.
+    pub task: Task,
+    /// Classes of a classification by their canonical text, ascending.
+    #[serde(default)]
+    pub classes: Vec<String>,
+    /// The positive class of a binary task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub positive_class: Option<String>,
+    /// A score of at least this predicts the positive class.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub threshold: f64,
+    /// Rows of the training data.
+    pub rows: u64,
+    /// By how much, as a share of the rows, the edges may lie beside their quantiles.
+    #[serde(default)]
+    pub rank_error: f64,
+    /// What a reader should know.
+    #[serde(default)]
+    pub notes: Vec<String>,
+    /// The monitored columns in the order of their cells.
+    pub columns: Vec<ColumnDocument>,
+    /// The label's column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<ColumnDocument>,
+    /// All rows.
+    pub reference: ReferenceDocument,
+    /// Rows by segment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<SegmentDocument>,
+}
+
+/// One column and its bins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ColumnDocument {
+    /// `feature:NAME`, `prediction`, `score`, `proba:CLASS` or `label`.
+    pub subject: String,
+    /// The reference in a few numbers. For readers: it is computed again from the counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Summary>,
+    /// Its bins.
+    pub bins: BinsDocument,
+    /// How many levels a categorical column has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level_counts: Option<LevelCounts>,
+}
+
+/// The bins of a column.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BinsDocument {
+    /// Numbers.
+    Numeric(NumericDocument),
+    /// Levels.
+    Categorical(CategoricalDocument),
+}
+
+/// The bins of a numeric column.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NumericDocument {
+    /// Fine edges, strictly ascending, from the next float below the minimum to the maximum. Bins are right-closed.
+    pub edges: Vec<f64>,
+    /// The inner deciles made distinct; each is a fine edge too.
+    pub coarse_edges: Vec<f64>,
+    /// What moments are taken around: the mean.
+    pub center: f64,
+    /// The unit of the moments: the standard deviation (n).
+    pub scale: f64,
+    /// Least value.
+    pub min: f64,
+    /// Greatest value.
+    pub max: f64,
+}
+
+/// The levels of a categorical column.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CategoricalDocument {
+    /// Levels with a cell of their own, by descending share, ties by name.
+    pub levels: Vec<String>,
+    /// Further levels of the reference, which count as `other`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub folded: Vec<String>,
+}
+
+/// Rows counted over the columns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReferenceDocument {
+    /// Number of rows.
+    pub rows: u64,
+    /// Sum of the weights, exact.
+    pub weight: String,
+    /// Parallel to the columns.
+    pub columns: Vec<CountsDocument>,
+    /// Rows with a prediction and a label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joined: Option<JoinedDocument>,
+}
+
+/// Rows of one segment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SegmentDocument {
+    /// Values by key.
+    pub segment: BTreeMap<String, String>,
+    /// Its rows.
+    pub reference: ReferenceDocument,
+}
+
+/// Counts of one column.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CountsDocument {
+    /// Rows with null, or an empty cell.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub null: u64,
+    /// Rows without the key.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub missing: u64,
+    /// Rows with NaN.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub nan: u64,
+    /// Rows with an infinity.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub infinite: u64,
+    /// Rows with a value of another type.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub wrong_type: u64,
+    /// By bin: below, between the edges, above; or by level, then other and unseen.
+    pub counts: Vec<u64>,
+    /// Moments of a numeric column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sums: Option<SumsDocument>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // The signature is serde's.
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// Exact sums of z = (x - center) / scale: multiples of 2^-40 in decimal, and where large terms are in it, `:` and multiples of 2^-30 in hexadecimal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SumsDocument {
+    /// Sum of z.
+    pub z: String,
+    /// Sum of z * z.
+    pub z2: String,
+    /// Sum of z below the minimum; left out where it is 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub below: Option<String>,
+    /// Sum of z above the maximum; left out where it is 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub above: Option<String>,
+}
+
+/// Predictions with their truth.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JoinedDocument {
+    /// Rows with both.
+    pub rows: u64,
+    /// The labels over their column.
+    pub label: CountsDocument,
+    /// By true class: counts by predicted class, then of predictions of no known class.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub confusion: Vec<Vec<u64>>,
+    /// Score cells of the negatives.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub score_negative: Vec<u64>,
+    /// Score cells of the positives.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub score_positive: Vec<u64>,
+    /// Rows with a score.
+    #[serde(default)]
+    pub scored: u64,
+    /// Exact sums by name: `brier`, `log_loss`, `absolute`, `squared`, `signed`; those that are 0 are left out.
+    #[serde(default)]
+    pub sums: BTreeMap<String, String>,
+}
+
+/// Breaks lines between fields and columns, and keeps everything deeper on one line: readable, and small changes are small diffs.
+pub(super) struct Lines {
+    depth: usize,
+}
+
+/// Fields of the document and elements of its lists each stand on a line of their own.
+const LINE_DEPTH: usize = 2;
+
+impl Lines {
+    pub(super) fn new() -> Lines {
+        Lines { depth: 0 }
+    }
+
+    fn open<W: ?Sized + io::Write>(&mut self, writer: &mut W, bracket: &[u8]) -> io::Result<()> {
+        self.depth += 1;
+        writer.write_all(bracket)
+    }
+
+    fn close<W: ?Sized + io::Write>(&mut self, writer: &mut W, bracket: &[u8]) -> io::Result<()> {
+        self.depth -= 1;
+        if self.depth < LINE_DEPTH {
+            self.line(writer)?;
+        }
+        writer.write_all(bracket)
+    }
+
+    fn next<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if !first {
+            writer.write_all(b",")?;
+        }
+        if self.depth <= LINE_DEPTH { self.line(writer) } else { Ok(()) }
+    }
+
+    fn line<W: ?Sized + io::Write>(&self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b"\n")?;
+        (0..self.depth).try_for_each(|_| writer.write_all(b" "))
+    }
+}
+
+impl serde_json::ser::Formatter for Lines {
+    fn begin_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.open(writer, b"[")
+    }
+
+    fn end_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.close(writer, b"]")
+    }
+
+    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.next(writer, first)
+    }
+
+    fn begin_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.open(writer, b"{")
+    }
+
+    fn end_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.close(writer, b"}")
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.next(writer, first)
+    }
+}
