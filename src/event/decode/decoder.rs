@@ -237,6 +237,21 @@ impl Found {
         }
     }
 
+    /// Keeps the value of a key that is for one thing.
+    #[inline(always)]
+    fn put(&mut self, target: Target, cell: Cell) {
+        match target {
+            Target::Feature(slot) => self.feature(slot, cell),
+            Target::Field(field) => {
+                if let Some(place) = self.fields.get_mut(field as usize) {
+                    *place = cell;
+                }
+            }
+            Target::Tag(slot) => self.tag(slot, cell),
+            Target::Skip | Target::Sink(_) | Target::Open => {}
+        }
+    }
+
     #[inline(always)]
     fn feature(&mut self, slot: u32, cell: Cell) {
         if let Some(place) = self.features.get_mut(slot as usize) {
@@ -249,11 +264,6 @@ impl Found {
         if let Some(place) = self.tags.get_mut(slot as usize) {
             *place = Cell { epoch: self.tags_epoch, ..cell };
         }
-    }
-
-    fn class(&mut self, name: Cell, value: Cell) {
-        let order = u32::try_from(self.classes.len()).unwrap_or(NONE);
-        self.classes.push(Class { name, value, order });
     }
 
     /// After the walk: numbers that serve as names become canonical, and of a class that came twice the last one stays.
@@ -296,12 +306,12 @@ struct Walk<'d, 'p, 'c> {
     json: Json<'p, 'c>,
 }
 
-/// A key of the text: its number in the node or `NONE`, what it is for, and where its name is.
+/// A key of the text: where it is, its number in the node or `NONE`, and what it is for.
 #[derive(Clone, Copy)]
 struct KeyHere {
+    at: usize,
     number: u32,
     target: Target,
-    name: Cell,
 }
 
 /// A value of the text: where it begins and with which byte, and how many objects and arrays it is in.
@@ -344,24 +354,12 @@ impl Walk<'_, '_, '_> {
             previous = key.number;
             let (start, first) = json.space(after);
             at = match key.target {
-                Target::Feature(slot) => {
+                Target::Feature(_) | Target::Field(_) | Target::Tag(_) => {
                     let (cell, end) = json.value(start, first, depth, &mut self.found.unescaped)?;
-                    self.found.feature(slot, cell);
-                    end
-                }
-                Target::Field(field) => {
-                    let (cell, end) = json.value(start, first, depth, &mut self.found.unescaped)?;
-                    if let Some(place) = self.found.fields.get_mut(field as usize) {
-                        *place = cell;
-                    }
+                    self.found.put(key.target, cell);
                     end
                 }
                 Target::Skip => json.skip(start, first, depth)?,
-                Target::Tag(slot) => {
-                    let (cell, end) = json.value(start, first, depth, &mut self.found.unescaped)?;
-                    self.found.tag(slot, cell);
-                    end
-                }
                 Target::Sink(sink) => self.sink(sink, node, key, ValueHere { at: start, first, depth })?,
                 Target::Open => self.open(node, key, ValueHere { at: start, first, depth })?,
             };
@@ -382,9 +380,7 @@ impl Walk<'_, '_, '_> {
         if let Some(key) = known.keys.get(guess as usize)
             && key.matches(self.json, at)
         {
-            let after = at + key.length as usize;
-            let name = Cell::with_text(CellKind::Text, at + 1, after.saturating_sub(2));
-            return Ok((KeyHere { number: guess, target: key.target, name }, after));
+            return Ok((KeyHere { at, number: guess, target: key.target }, at + key.length as usize));
         }
         self.other_key(node, previous, at)
     }
@@ -396,24 +392,17 @@ impl Walk<'_, '_, '_> {
             return Err(Broken);
         }
         self.found.key.clear();
-        let (mut name, end) = json.string(at + 1, Some(&mut self.found.key))?;
+        let (name, end) = json.string(at + 1, Some(&mut self.found.key))?;
         let known = self.schema.nodes.get_mut(node as usize).ok_or(Broken)?;
-        let (number, target) = if name.kind == CellKind::Text {
-            known.find(json.slice(name.start as usize, name.end as usize))
-        } else {
-            let found = known.find(&self.found.key);
-            if known.roles & PROBABILITIES != 0 {
-                let start = self.found.unescaped.len();
-                self.found.unescaped.push_str(&self.found.key);
-                name = Cell::with_text(CellKind::Unescaped, start, self.found.unescaped.len());
-            }
-            found
-        };
+        let (number, target) = known.find(match name.kind {
+            CellKind::Unescaped => &self.found.key,
+            _ => json.slice(name.start as usize, name.end as usize),
+        });
         if number != NONE {
             known.learn(previous, number);
         }
         let (after, _) = json.colon(end)?;
-        Ok((KeyHere { number, target, name }, after))
+        Ok((KeyHere { at, number, target }, after))
     }
 
     /// A key that has no slot, of an object of features or of classes.
@@ -426,11 +415,11 @@ impl Walk<'_, '_, '_> {
             return self.json.skip(value.at, value.first, value.depth);
         }
         let (cell, end) = self.json.value(value.at, value.first, value.depth, &mut self.found.unescaped)?;
-        self.class(node, key, cell);
+        self.class(node, key, cell)?;
         Ok(end)
     }
 
-    fn class(&mut self, node: u32, key: KeyHere, value: Cell) {
+    fn class(&mut self, node: u32, key: KeyHere, value: Cell) -> Result<(), Broken> {
         let keys = self.schema.nodes.get_mut(node as usize).map(|node| &mut node.keys);
         match keys.and_then(|keys| keys.get_mut(key.number as usize)) {
             Some(known) => {
@@ -440,7 +429,10 @@ impl Walk<'_, '_, '_> {
             // Too many classes to have numbers: look for repetitions among all.
             None => self.found.repeated_class = true,
         }
-        self.found.class(key.name, value);
+        let (name, _) = self.json.string(key.at + 1, Some(&mut self.found.unescaped))?;
+        let order = u32::try_from(self.found.classes.len()).unwrap_or(NONE);
+        self.found.classes.push(Class { name, value, order });
+        Ok(())
     }
 
     /// A value that is for several things, or an object or array to enter.
@@ -480,7 +472,7 @@ impl Walk<'_, '_, '_> {
             self.found.tag(sink.tag, cell);
         }
         if sink.probability {
-            self.class(node, key, cell);
+            self.class(node, key, cell)?;
         }
         Ok(end)
     }
@@ -499,7 +491,7 @@ impl Walk<'_, '_, '_> {
         if first == b']' {
             return Ok(at + 1);
         }
-        let nameless = KeyHere { number: NONE, target: Target::Skip, name: Cell::default() };
+        let nameless = KeyHere { at, number: NONE, target: Target::Skip };
         let mut index = 0;
         loop {
             let elements = self.schema.nodes.get(node as usize).map_or(&[][..], |node| &node.elements);

@@ -254,7 +254,7 @@ impl<'p, 'c> Json<'p, 'c> {
     }
 
     /// Steps over any value that begins with `first` at a place, inside `depth` objects and arrays, and keeps nothing.
-    #[inline(always)]
+    #[inline(never)]
     pub(super) fn skip(self, at: usize, first: u8, depth: u32) -> Result<usize, Broken> {
         let (_, end) = match first {
             b'"' => self.string(at + 1, None)?,

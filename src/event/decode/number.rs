@@ -80,24 +80,43 @@ fn by_library(json: Json<'_, '_>, start: usize, end: usize) -> Result<(f64, usiz
 
 /// Steps over digits and appends them to `mantissa`, which wraps.
 #[inline(always)]
-fn digits(json: Json<'_, '_>, mut at: usize, mut mantissa: u64) -> (u64, usize) {
+fn digits(json: Json<'_, '_>, at: usize, mantissa: u64) -> (u64, usize) {
+    let (lanes, count) = leading_digits(json.word(at));
+    match count {
+        0 => (mantissa, at),
+        8 => many_digits(json, at, mantissa),
+        _ => (append(mantissa, lanes, count), at + count),
+    }
+}
+
+#[inline(never)]
+fn many_digits(json: Json<'_, '_>, mut at: usize, mut mantissa: u64) -> (u64, usize) {
     loop {
-        // Digits become their values, 0 to 9; in every other lane the upper half is set, or is after adding 6. A carry out of a
-        // lane can only come from one that is no digit, and everything above the first such lane is ignored.
-        let lanes = json.word(at) ^ 0x3030_3030_3030_3030;
-        let others = (lanes | lanes.wrapping_add(0x0606_0606_0606_0606)) & 0xF0F0_F0F0_F0F0_F0F0;
-        let count = (others.trailing_zeros() / 8) as usize;
+        let (lanes, count) = leading_digits(json.word(at));
         if count == 0 {
             return (mantissa, at);
         }
-        let value = eight_digits(lanes << (64 - 8 * count));
-        let power = STEP_POWERS.get(count).copied().unwrap_or(1);
-        mantissa = mantissa.wrapping_mul(power).wrapping_add(value);
+        mantissa = append(mantissa, lanes, count);
         at += count;
-        if count < 8 {
-            return (mantissa, at);
-        }
     }
+}
+
+/// The values of the digits that a word begins with, and how many there are.
+///
+/// Digits become their values, 0 to 9; in every other lane the upper half is set, or is after adding 6. A carry out of a lane can
+/// only come from one that is no digit, and everything above the first such lane is ignored.
+#[inline(always)]
+fn leading_digits(word: u64) -> (u64, usize) {
+    let lanes = word ^ 0x3030_3030_3030_3030;
+    let others = (lanes | lanes.wrapping_add(0x0606_0606_0606_0606)) & 0xF0F0_F0F0_F0F0_F0F0;
+    (lanes, (others.trailing_zeros() / 8) as usize)
+}
+
+/// Appends `count` digits, 1 to 8, to a number.
+#[inline(always)]
+fn append(mantissa: u64, lanes: u64, count: usize) -> u64 {
+    let power = STEP_POWERS.get(count).copied().unwrap_or(1);
+    mantissa.wrapping_mul(power).wrapping_add(eight_digits(lanes << (64 - 8 * count)))
 }
 
 /// The number of eight digits, the greatest in the lowest lane: pairs, then fours, then all, each by one product.
