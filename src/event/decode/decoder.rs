@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use super::cursor::{Broken, Cell, CellKind, Cursor, MAX_DEPTH};
 use super::dictionary::Dictionary;
+use super::json::{Broken, Cell, CellKind, Json, MAX_DEPTH};
 use super::mapping::{Field, Mapping, SCALARS, Selector};
 use super::raw::{Class, Kind, Probabilities, RawEvent, Texts, Ts};
 use super::schema::{FEATURES, NONE, PROBABILITIES, Schema, TAGS, Target};
@@ -97,9 +97,9 @@ impl Decoder {
         let text = std::str::from_utf8(payload).map_err(|_| Reject::NotJson)?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         self.found.begin();
-        let mut walk = Walk { schema: &mut self.schema, found: &mut self.found, cursor: Cursor::new(text) };
+        let nonstandard = std::cell::Cell::new(0);
+        let mut walk = Walk { schema: &mut self.schema, found: &mut self.found, json: Json::new(text, &nonstandard) };
         let is_object = walk.record().map_err(|Broken| Reject::NotJson)?;
-        let nonstandard = walk.cursor.nonstandard;
         if !is_object {
             return Err(Reject::NotAnObject);
         }
@@ -108,7 +108,7 @@ impl Decoder {
         if decoder.found.bad_features {
             return Err(Reject::BadFeatures);
         }
-        decoder.event(text, record, nonstandard)
+        decoder.event(text, record, nonstandard.get())
     }
 
     fn event<'a>(&'a self, text: &'a str, record: &RecordMeta<'a>, nonstandard: u32) -> Result<RawEvent<'a>, Reject> {
@@ -187,9 +187,10 @@ fn beside<'a>(selector: &'a Selector, record: &RecordMeta<'a>) -> Option<&'a str
 }
 
 fn number_or_text(text: &str) -> Scalar<'_> {
-    let mut cursor = Cursor::new(text);
-    match number::read(&mut cursor) {
-        Ok(value) if cursor.at_end() => Scalar::Num { value, text },
+    let nonstandard = std::cell::Cell::new(0);
+    let json = Json::new(text, &nonstandard);
+    match number::read(json, 0) {
+        Ok((value, end)) if json.is_end(end) => Scalar::Num { value, text },
         _ => Scalar::Text(text),
     }
 }
@@ -236,6 +237,21 @@ impl Found {
         }
     }
 
+    /// Keeps the value of a key that is for one thing.
+    #[inline(always)]
+    fn put(&mut self, target: Target, cell: Cell) {
+        match target {
+            Target::Feature(slot) => self.feature(slot, cell),
+            Target::Field(field) => {
+                if let Some(place) = self.fields.get_mut(field as usize) {
+                    *place = cell;
+                }
+            }
+            Target::Tag(slot) => self.tag(slot, cell),
+            Target::Skip | Target::Sink(_) | Target::Open => {}
+        }
+    }
+
     #[inline(always)]
     fn feature(&mut self, slot: u32, cell: Cell) {
         if let Some(place) = self.features.get_mut(slot as usize) {
@@ -248,11 +264,6 @@ impl Found {
         if let Some(place) = self.tags.get_mut(slot as usize) {
             *place = Cell { epoch: self.tags_epoch, ..cell };
         }
-    }
-
-    fn class(&mut self, name: Cell, value: Cell) {
-        let order = u32::try_from(self.classes.len()).unwrap_or(NONE);
-        self.classes.push(Class { name, value, order });
     }
 
     /// After the walk: numbers that serve as names become canonical, and of a class that came twice the last one stays.
@@ -289,79 +300,73 @@ fn make_canonical(cell: &mut Cell, text: &str, unescaped: &mut String) {
 }
 
 /// A walk of the trie along a text.
-struct Walk<'d, 'p> {
+struct Walk<'d, 'p, 'c> {
     schema: &'d mut Schema,
     found: &'d mut Found,
-    cursor: Cursor<'p>,
+    json: Json<'p, 'c>,
 }
 
-/// A key of the text: its number in the node or `NONE`, what it is for, and where its name is.
+/// A key of the text: where it is, its number in the node or `NONE`, and what it is for.
 #[derive(Clone, Copy)]
 struct KeyHere {
+    at: usize,
     number: u32,
     target: Target,
-    name: Cell,
 }
 
-impl Walk<'_, '_> {
+/// A value of the text: where it begins and with which byte, and how many objects and arrays it is in.
+#[derive(Clone, Copy)]
+struct ValueHere {
+    at: usize,
+    first: u8,
+    depth: u32,
+}
+
+impl Walk<'_, '_, '_> {
     /// Walks the whole record; whether it is an object.
     fn record(&mut self) -> Result<bool, Broken> {
-        let first = self.cursor.space();
+        let (at, first) = self.json.space(0);
         let is_object = first == b'{';
-        if is_object {
+        let end = if is_object {
             let roles = self.schema.nodes.first().map_or(0, |root| root.roles);
             self.found.has_features = roles & FEATURES != 0;
-            self.object(0, 1)?;
+            self.object(0, at, 1)?
         } else {
-            self.cursor.skip(first, 0)?;
-        }
-        self.cursor.space();
-        if self.cursor.at_end() { Ok(is_object) } else { Err(Broken) }
+            self.json.skip(at, first, 0)?
+        };
+        let (end, _) = self.json.space(end);
+        if self.json.is_end(end) { Ok(is_object) } else { Err(Broken) }
     }
 
-    /// Walks an object that begins here, of a node of the trie, as the `depth`th level of nesting.
-    fn object(&mut self, node: u32, depth: u32) -> Result<(), Broken> {
+    /// Walks an object that begins at a place, of a node of the trie, as the `depth`th level of nesting: the place after it.
+    fn object(&mut self, node: u32, at: usize, depth: u32) -> Result<usize, Broken> {
         if depth > MAX_DEPTH {
             return Err(Broken);
         }
-        self.cursor.pos += 1;
-        if self.cursor.space() == b'}' {
-            self.cursor.pos += 1;
-            return Ok(());
+        let json = self.json;
+        let (mut at, first) = json.space(at + 1);
+        if first == b'}' {
+            return Ok(at + 1);
         }
         let mut previous = NONE;
         loop {
-            let key = self.key(node, previous)?;
+            let (key, after) = self.key(node, previous, at)?;
             previous = key.number;
-            let first = self.cursor.space();
-            match key.target {
-                Target::Feature(slot) => {
-                    let cell = self.cursor.value(first, depth, &mut self.found.unescaped)?;
-                    self.found.feature(slot, cell);
+            let (start, first) = json.space(after);
+            at = match key.target {
+                Target::Feature(_) | Target::Field(_) | Target::Tag(_) => {
+                    let (cell, end) = json.value(start, first, depth, &mut self.found.unescaped)?;
+                    self.found.put(key.target, cell);
+                    end
                 }
-                Target::Field(field) => {
-                    let cell = self.cursor.value(first, depth, &mut self.found.unescaped)?;
-                    if let Some(place) = self.found.fields.get_mut(field as usize) {
-                        *place = cell;
-                    }
-                }
-                Target::Skip => self.cursor.skip(first, depth)?,
-                Target::Tag(slot) => {
-                    let cell = self.cursor.value(first, depth, &mut self.found.unescaped)?;
-                    self.found.tag(slot, cell);
-                }
-                Target::Sink(sink) => self.sink(sink, node, key, first, depth)?,
-                Target::Open => self.open(node, key, first, depth)?,
-            }
-            match self.cursor.space() {
-                b',' => {
-                    self.cursor.pos += 1;
-                    self.cursor.space();
-                }
-                b'}' => {
-                    self.cursor.pos += 1;
-                    return Ok(());
-                }
+                Target::Skip => json.skip(start, first, depth)?,
+                Target::Sink(sink) => self.sink(sink, node, key, ValueHere { at: start, first, depth })?,
+                Target::Open => self.open(node, key, ValueHere { at: start, first, depth })?,
+            };
+            let (place, next) = json.space(at);
+            match next {
+                b',' => (at, _) = json.space(place + 1),
+                b'}' => return Ok(place + 1),
                 _ => return Err(Broken),
             }
         }
@@ -369,62 +374,52 @@ impl Walk<'_, '_> {
 
     /// Steps over a key and its colon. As a rule it is the one that came after `previous` last time.
     #[inline(always)]
-    fn key(&mut self, node: u32, previous: u32) -> Result<KeyHere, Broken> {
+    fn key(&mut self, node: u32, previous: u32, at: usize) -> Result<(KeyHere, usize), Broken> {
         let known = self.schema.nodes.get(node as usize).ok_or(Broken)?;
         let guess = known.keys.get(previous as usize).map_or(known.first, |key| key.next);
         if let Some(key) = known.keys.get(guess as usize)
-            && key.matches(&self.cursor)
+            && key.matches(self.json, at)
         {
-            let start = self.cursor.pos;
-            self.cursor.pos += key.length as usize;
-            let name = Cell::with_text(CellKind::Text, start + 1, self.cursor.pos.saturating_sub(2));
-            return Ok(KeyHere { number: guess, target: key.target, name });
+            return Ok((KeyHere { at, number: guess, target: key.target }, at + key.length as usize));
         }
-        self.other_key(node, previous)
+        self.other_key(node, previous, at)
     }
 
     #[inline(never)]
-    fn other_key(&mut self, node: u32, previous: u32) -> Result<KeyHere, Broken> {
-        if self.cursor.peek() != b'"' {
+    fn other_key(&mut self, node: u32, previous: u32, at: usize) -> Result<(KeyHere, usize), Broken> {
+        let json = self.json;
+        if json.byte(at) != b'"' {
             return Err(Broken);
         }
-        self.cursor.pos += 1;
         self.found.key.clear();
-        let mut name = self.cursor.string(Some(&mut self.found.key))?;
+        let (name, end) = json.string(at + 1, Some(&mut self.found.key))?;
         let known = self.schema.nodes.get_mut(node as usize).ok_or(Broken)?;
-        let (number, target) = if name.kind == CellKind::Text {
-            known.find(self.cursor.slice(name.start as usize, name.end as usize))
-        } else {
-            let found = known.find(&self.found.key);
-            if known.roles & PROBABILITIES != 0 {
-                let start = self.found.unescaped.len();
-                self.found.unescaped.push_str(&self.found.key);
-                name = Cell::with_text(CellKind::Unescaped, start, self.found.unescaped.len());
-            }
-            found
-        };
+        let (number, target) = known.find(match name.kind {
+            CellKind::Unescaped => &self.found.key,
+            _ => json.slice(name.start as usize, name.end as usize),
+        });
         if number != NONE {
             known.learn(previous, number);
         }
-        self.cursor.colon()?;
-        Ok(KeyHere { number, target, name })
+        let (after, _) = json.colon(end)?;
+        Ok((KeyHere { at, number, target }, after))
     }
 
     /// A key that has no slot, of an object of features or of classes.
-    fn open(&mut self, node: u32, key: KeyHere, first: u8, depth: u32) -> Result<(), Broken> {
+    fn open(&mut self, node: u32, key: KeyHere, value: ValueHere) -> Result<usize, Broken> {
         let roles = self.schema.nodes.get(node as usize).map_or(0, |node| node.roles);
         if roles & FEATURES != 0 {
             self.found.unknown_features = self.found.unknown_features.saturating_add(1);
         }
         if roles & PROBABILITIES == 0 {
-            return self.cursor.skip(first, depth);
+            return self.json.skip(value.at, value.first, value.depth);
         }
-        let value = self.cursor.value(first, depth, &mut self.found.unescaped)?;
-        self.class(node, key, value);
-        Ok(())
+        let (cell, end) = self.json.value(value.at, value.first, value.depth, &mut self.found.unescaped)?;
+        self.class(node, key, cell)?;
+        Ok(end)
     }
 
-    fn class(&mut self, node: u32, key: KeyHere, value: Cell) {
+    fn class(&mut self, node: u32, key: KeyHere, value: Cell) -> Result<(), Broken> {
         let keys = self.schema.nodes.get_mut(node as usize).map(|node| &mut node.keys);
         match keys.and_then(|keys| keys.get_mut(key.number as usize)) {
             Some(known) => {
@@ -434,11 +429,14 @@ impl Walk<'_, '_> {
             // Too many classes to have numbers: look for repetitions among all.
             None => self.found.repeated_class = true,
         }
-        self.found.class(key.name, value);
+        let (name, _) = self.json.string(key.at + 1, Some(&mut self.found.unescaped))?;
+        let order = u32::try_from(self.found.classes.len()).unwrap_or(NONE);
+        self.found.classes.push(Class { name, value, order });
+        Ok(())
     }
 
     /// A value that is for several things, or an object or array to enter.
-    fn sink(&mut self, number: u32, node: u32, key: KeyHere, first: u8, depth: u32) -> Result<(), Broken> {
+    fn sink(&mut self, number: u32, node: u32, key: KeyHere, value: ValueHere) -> Result<usize, Broken> {
         let sink = self.schema.sinks.get_mut(number as usize).ok_or(Broken)?;
         let came_before = sink.seen == self.found.event;
         sink.seen = self.found.event;
@@ -447,38 +445,36 @@ impl Walk<'_, '_> {
             self.found.forget(sink.roles_beneath);
             self.found.set_fields(sink.fields_beneath, Cell::default());
         }
-        let value = match first {
+        let (cell, end) = match value.first {
             b'{' if sink.child != NONE => {
                 self.found.has_features |= sink.roles & FEATURES != 0;
-                self.object(sink.child, depth + 1)?;
-                Cell::of(CellKind::Other)
+                (Cell::of(CellKind::Other), self.object(sink.child, value.at, value.depth + 1)?)
             }
             b'[' if sink.child != NONE => {
-                self.array(sink.child, depth + 1)?;
                 self.not_an_object(sink.roles);
-                Cell::of(CellKind::Other)
+                (Cell::of(CellKind::Other), self.array(sink.child, value.at, value.depth + 1)?)
             }
-            _ => {
-                let cell = self.cursor.value(first, depth, &mut self.found.unescaped)?;
+            first => {
+                let (cell, end) = self.json.value(value.at, first, value.depth, &mut self.found.unescaped)?;
                 if cell.kind != CellKind::Null {
                     self.not_an_object(sink.roles);
                 }
-                cell
+                (cell, end)
             }
         };
         if sink.fields != 0 {
-            self.found.set_fields(sink.fields, value);
+            self.found.set_fields(sink.fields, cell);
         }
         if sink.feature != NONE {
-            self.found.feature(sink.feature, value);
+            self.found.feature(sink.feature, cell);
         }
         if sink.tag != NONE {
-            self.found.tag(sink.tag, value);
+            self.found.tag(sink.tag, cell);
         }
         if sink.probability {
-            self.class(node, key, value);
+            self.class(node, key, cell)?;
         }
-        Ok(())
+        Ok(end)
     }
 
     fn not_an_object(&mut self, roles: u8) {
@@ -486,32 +482,28 @@ impl Walk<'_, '_> {
         self.found.bad_probabilities |= roles & PROBABILITIES != 0;
     }
 
-    /// Walks an array that begins here, some of whose elements are pointed at.
-    fn array(&mut self, node: u32, depth: u32) -> Result<(), Broken> {
+    /// Walks an array that begins at a place, some of whose elements are pointed at: the place after it.
+    fn array(&mut self, node: u32, at: usize, depth: u32) -> Result<usize, Broken> {
         if depth > MAX_DEPTH {
             return Err(Broken);
         }
-        self.cursor.pos += 1;
-        if self.cursor.space() == b']' {
-            self.cursor.pos += 1;
-            return Ok(());
+        let (mut at, mut first) = self.json.space(at + 1);
+        if first == b']' {
+            return Ok(at + 1);
         }
-        let nameless = KeyHere { number: NONE, target: Target::Skip, name: Cell::default() };
+        let nameless = KeyHere { at, number: NONE, target: Target::Skip };
         let mut index = 0;
         loop {
-            let first = self.cursor.space();
             let elements = self.schema.nodes.get(node as usize).map_or(&[][..], |node| &node.elements);
-            match elements.iter().find(|element| element.0 == index) {
-                Some((_, sink)) => self.sink(*sink, node, nameless, first, depth)?,
-                None => self.cursor.skip(first, depth)?,
-            }
+            let end = match elements.iter().find(|element| element.0 == index) {
+                Some((_, sink)) => self.sink(*sink, node, nameless, ValueHere { at, first, depth })?,
+                None => self.json.skip(at, first, depth)?,
+            };
             index += 1;
-            match self.cursor.space() {
-                b',' => self.cursor.pos += 1,
-                b']' => {
-                    self.cursor.pos += 1;
-                    return Ok(());
-                }
+            (at, first) = self.json.space(end);
+            match first {
+                b',' => (at, first) = self.json.space(at + 1),
+                b']' => return Ok(at + 1),
                 _ => return Err(Broken),
             }
         }

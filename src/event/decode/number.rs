@@ -7,7 +7,7 @@
 //!   the error leaves the rounding open, as it does about once in a thousand, the standard library decides.
 //! * All else: the standard library.
 
-use super::cursor::{Broken, Cursor};
+use super::json::{Broken, Json};
 
 /// As many digits as every `u64` can hold.
 const EXACT_DIGITS: usize = 19;
@@ -23,68 +23,100 @@ const RECIPROCALS: [Reciprocal; 28] = reciprocals();
 /// Beyond this many digits an exponent only says zero or infinity; the standard library reads it from the text.
 const EXPONENT_CAP: i64 = 1_000_000;
 
-/// Steps over a number here: its nearest double, infinite where it is too large for one. `-Infinity` is taken too.
+/// Steps over a number: its nearest double, infinite where it is too large for one, and the place after it. `-Infinity` is taken
+/// too.
 #[inline(always)]
-pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<f64, Broken> {
-    let start = cursor.pos;
-    let negative = cursor.peek() == b'-';
-    cursor.pos += usize::from(negative);
-    let leading_zero = cursor.peek() == b'0';
-    let mut mantissa = 0;
-    let whole = digits(cursor, &mut mantissa);
-    if whole == 0 {
-        // Only after a sign: else the caller has seen a digit.
-        return if cursor.peek() == b'I' { cursor.nonstandard(b'I').map(|number| -number) } else { Err(Broken) };
+pub(super) fn read(json: Json<'_, '_>, start: usize) -> Result<(f64, usize), Broken> {
+    let negative = json.byte(start) == b'-';
+    let whole_at = start + usize::from(negative);
+    let leading_zero = json.byte(whole_at) == b'0';
+    let (mut mantissa, mut at) = digits(json, whole_at, 0);
+    let mut count = at - whole_at;
+    if count == 0 || (leading_zero && count > 1) {
+        return no_digits(json, at, count);
     }
-    if leading_zero && whole > 1 {
-        return Err(Broken);
-    }
-    let mut count = whole;
     let mut exponent = 0;
-    let mut next = cursor.peek();
+    let mut next = json.byte(at);
     if next == b'.' {
-        cursor.pos += 1;
-        let decimals = digits(cursor, &mut mantissa);
+        let decimals_at = at + 1;
+        (mantissa, at) = digits(json, decimals_at, mantissa);
+        let decimals = at - decimals_at;
         if decimals == 0 {
             return Err(Broken);
         }
         count += decimals - usize::from(leading_zero);
         exponent = -(decimals.cast_signed() as i64);
-        next = cursor.peek();
+        next = json.byte(at);
     }
     if next | 0x20 == b'e' {
-        exponent += read_exponent(cursor)?;
+        let (power, after) = read_exponent(json, at + 1)?;
+        exponent += power;
+        at = after;
     }
     if count <= EXACT_DIGITS
         && let Some(number) = scale(mantissa, exponent)
     {
-        return Ok(if negative { -number } else { number });
+        return Ok((if negative { -number } else { number }, at));
     }
-    cursor.slice(start, cursor.pos).parse().map_err(|_| Broken)
+    by_library(json, start, at)
 }
 
-/// Steps over digits, appends them to `mantissa` (which wraps) and counts them.
-#[inline(always)]
-fn digits(cursor: &mut Cursor<'_>, mantissa: &mut u64) -> usize {
-    let start = cursor.pos;
-    loop {
-        // Digits become their values, 0 to 9; in every other lane the upper half is set, or is after adding 6. A carry out of a
-        // lane can only come from one that is no digit, and everything above the first such lane is ignored.
-        let lanes = cursor.word(cursor.pos) ^ 0x3030_3030_3030_3030;
-        let others = (lanes | lanes.wrapping_add(0x0606_0606_0606_0606)) & 0xF0F0_F0F0_F0F0_F0F0;
-        let count = (others.trailing_zeros() / 8) as usize;
-        if count == 0 {
-            break;
-        }
-        let value = eight_digits(lanes << (64 - 8 * count));
-        let power = STEP_POWERS.get(count).copied().unwrap_or(1);
-        *mantissa = mantissa.wrapping_mul(power).wrapping_add(value);
-        cursor.pos += count;
-        if count < 8 {
-            break;
-        }
+#[cold]
+#[inline(never)]
+fn no_digits(json: Json<'_, '_>, at: usize, count: usize) -> Result<(f64, usize), Broken> {
+    // Only after a sign: else the caller has seen a digit.
+    if count == 0 && json.byte(at) == b'I' {
+        return json.nonstandard(at, b'I').map(|(number, end)| (-number, end));
     }
-    cursor.pos - start
+    Err(Broken)
+}
+
+#[cold]
+#[inline(never)]
+fn by_library(json: Json<'_, '_>, start: usize, end: usize) -> Result<(f64, usize), Broken> {
+    let number = json.slice(start, end).parse().map_err(|_| Broken)?;
+    Ok((number, end))
+}
+
+/// Steps over digits and appends them to `mantissa`, which wraps.
+#[inline(always)]
+fn digits(json: Json<'_, '_>, at: usize, mantissa: u64) -> (u64, usize) {
+    let (lanes, count) = leading_digits(json.word(at));
+    match count {
+        0 => (mantissa, at),
+        8 => many_digits(json, at, mantissa),
+        _ => (append(mantissa, lanes, count), at + count),
+    }
+}
+
+#[inline(never)]
+fn many_digits(json: Json<'_, '_>, mut at: usize, mut mantissa: u64) -> (u64, usize) {
+    loop {
+        let (lanes, count) = leading_digits(json.word(at));
+        if count == 0 {
+            return (mantissa, at);
+        }
+        mantissa = append(mantissa, lanes, count);
+        at += count;
+    }
+}
+
+/// The values of the digits that a word begins with, and how many there are.
+///
+/// Digits become their values, 0 to 9; in every other lane the upper half is set, or is after adding 6. A carry out of a lane can
+/// only come from one that is no digit, and everything above the first such lane is ignored.
+#[inline(always)]
+fn leading_digits(word: u64) -> (u64, usize) {
+    let lanes = word ^ 0x3030_3030_3030_3030;
+    let others = (lanes | lanes.wrapping_add(0x0606_0606_0606_0606)) & 0xF0F0_F0F0_F0F0_F0F0;
+    (lanes, (others.trailing_zeros() / 8) as usize)
+}
+
+/// Appends `count` digits, 1 to 8, to a number.
+#[inline(always)]
+fn append(mantissa: u64, lanes: u64, count: usize) -> u64 {
+    let power = STEP_POWERS.get(count).copied().unwrap_or(1);
+    mantissa.wrapping_mul(power).wrapping_add(eight_digits(lanes << (64 - 8 * count)))
 }
 
 /// The number of eight digits, the greatest in the lowest lane: pairs, then fours, then all, each by one product.
@@ -97,20 +129,21 @@ fn eight_digits(lanes: u64) -> u64 {
     upper.wrapping_add(lower) >> 32
 }
 
-/// Steps over an exponent from its `e`.
-fn read_exponent(cursor: &mut Cursor<'_>) -> Result<i64, Broken> {
-    cursor.pos += 1;
-    let sign = cursor.peek();
-    cursor.pos += usize::from(matches!(sign, b'-' | b'+'));
-    if !cursor.peek().is_ascii_digit() {
+/// Steps over an exponent whose `e` is before `at`.
+#[cold]
+#[inline(never)]
+fn read_exponent(json: Json<'_, '_>, mut at: usize) -> Result<(i64, usize), Broken> {
+    let sign = json.byte(at);
+    at += usize::from(matches!(sign, b'-' | b'+'));
+    if !json.byte(at).is_ascii_digit() {
         return Err(Broken);
     }
     let mut exponent: i64 = 0;
-    while cursor.peek().is_ascii_digit() {
-        exponent = (exponent * 10 + i64::from(cursor.peek() - b'0')).min(EXPONENT_CAP);
-        cursor.pos += 1;
+    while json.byte(at).is_ascii_digit() {
+        exponent = (exponent * 10 + i64::from(json.byte(at) - b'0')).min(EXPONENT_CAP);
+        at += 1;
     }
-    Ok(if sign == b'-' { -exponent } else { exponent })
+    Ok((if sign == b'-' { -exponent } else { exponent }, at))
 }
 
 /// The double nearest to mantissa * 10^exponent, where a short way to it is exact.
@@ -179,9 +212,10 @@ mod tests {
     use super::*;
 
     fn number(text: &str) -> Option<f64> {
-        let mut cursor = Cursor::new(text);
-        let number = read(&mut cursor).ok()?;
-        cursor.at_end().then_some(number)
+        let counter = std::cell::Cell::new(0);
+        let json = Json::new(text, &counter);
+        let (number, end) = read(json, 0).ok()?;
+        json.is_end(end).then_some(number)
     }
 
     #[track_caller]

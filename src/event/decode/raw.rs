@@ -2,7 +2,7 @@
 //!
 //! It lives until the decoder reads the next record. What its values mean for a model is said elsewhere.
 
-use super::cursor::{Cell, CellKind};
+use super::json::{Cell, CellKind};
 use crate::event::{Reject, Scalar, Timestamp};
 
 /// What an event says of itself.

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use super::cursor::Cursor;
 use super::dictionary::Dictionary;
+use super::json::{Json, last_word};
 use super::mapping::{Field, Mapping, SCALARS, Selector};
 
 /// No key, node or slot.
@@ -111,10 +111,9 @@ impl Key {
             key.head = u64::MAX;
             return key;
         }
-        let cursor = Cursor::new(&text);
         let tail_at = pattern.len().saturating_sub(8);
-        key.head = cursor.word(0);
-        key.tail = cursor.word(tail_at);
+        key.head = last_word(&text, 0);
+        key.tail = last_word(&text, tail_at);
         key.tail_at = u32::try_from(tail_at).unwrap_or(NONE);
         if pattern.len() < 8 {
             key.mask = (1 << (8 * pattern.len())) - 1;
@@ -127,10 +126,10 @@ impl Key {
 
     /// Whether the text goes on with this key and a colon.
     #[inline(always)]
-    pub(super) fn matches(&self, cursor: &Cursor<'_>) -> bool {
-        let head = cursor.word(cursor.pos) ^ self.head;
-        let tail = cursor.word(cursor.pos + self.tail_at as usize) ^ self.tail;
-        (head | tail) & self.mask == 0 && (self.long.is_empty() || cursor.starts_with(&self.long))
+    pub(super) fn matches(&self, json: Json<'_, '_>, at: usize) -> bool {
+        let head = json.word(at) ^ self.head;
+        let tail = json.word(at + self.tail_at as usize) ^ self.tail;
+        (head | tail) & self.mask == 0 && (self.long.is_empty() || json.starts_with(at, &self.long))
     }
 }
 
@@ -302,6 +301,10 @@ fn index_of(segment: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
+    fn matches(key: &Key, text: &str) -> bool {
+        key.matches(Json::new(text, &std::cell::Cell::new(0)), 0)
+    }
+
     #[test]
     fn keys_match_themselves_and_nothing_else() {
         let names = [
@@ -324,12 +327,12 @@ mod tests {
             let key = Key::new(name, Target::Skip);
             for other in names {
                 let text = format!("\"{other}\":1}}");
-                assert_eq!(key.matches(&Cursor::new(&text)), name == other, "{name} {other}");
+                assert_eq!(matches(&key, &text), name == other, "{name} {other}");
             }
             for cut in 0..name.len() + 2 {
                 let text = format!("\"{name}\":");
                 if let Some(text) = text.get(..cut) {
-                    assert!(!key.matches(&Cursor::new(text)), "{text}");
+                    assert!(!matches(&key, text), "{text}");
                 }
             }
         }
@@ -339,9 +342,9 @@ mod tests {
     fn a_name_that_needs_escapes_matches_no_text() {
         for name in ["a\":1,\"b", "a\\", "\0", "\n"] {
             let text = format!("\"{name}\":1");
-            assert!(!Key::new(name, Target::Skip).matches(&Cursor::new(&text)));
+            assert!(!matches(&Key::new(name, Target::Skip), &text));
         }
-        assert!(!Key::new("\0\0\0\0\0", Target::Skip).matches(&Cursor::new("")));
+        assert!(!matches(&Key::new("\0\0\0\0\0", Target::Skip), ""));
     }
 
     #[test]

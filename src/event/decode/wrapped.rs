@@ -8,8 +8,8 @@ use std::borrow::Cow;
 
 use memchr::memmem;
 
-use super::cursor::{Broken, CellKind, Cursor};
 use super::decoder::RecordMeta;
+use super::json::{Broken, CellKind, Json};
 use super::mapping::TsUnit;
 use super::rfc3339;
 use crate::event::Timestamp;
@@ -56,24 +56,21 @@ pub fn unwrap_line(line: &[u8]) -> Option<Wrapped<'_>> {
     let text = std::str::from_utf8(line).ok()?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     i32::try_from(text.len()).ok()?;
-    let mut cursor = Cursor::new(text);
+    let nonstandard = std::cell::Cell::new(0);
+    let json = Json::new(text, &nonstandard);
     let mut wrapped = Wrapped::default();
     let mut have = [false; 4];
-    let read = members(&mut cursor, 1, |cursor, key, first| {
-        let start = cursor.pos;
+    let end = members(json, 0, 1, |at, key, first| {
         if key == "headers" && first == b'{' {
-            let mut headers = Vec::new();
-            members(cursor, 2, |cursor, name, first| {
-                if let Some(value) = string_or_skip(cursor, first, 2)? {
-                    headers.push((name, value));
-                }
-                Ok(())
-            })?;
-            wrapped.headers = headers;
-            return Ok(());
+            wrapped.headers.clear();
+            return members(json, at, 2, |at, name, first| {
+                let (value, end) = string_or_skip(json, at, first, 2)?;
+                wrapped.headers.extend(value.map(|value| (name, value)));
+                Ok(end)
+            });
         }
-        let string = string_or_skip(cursor, first, 1)?;
-        let raw = cursor.slice(start, cursor.pos);
+        let (string, end) = string_or_skip(json, at, first, 1)?;
+        let raw = json.slice(at, end);
         match &*key {
             "topic" => (have[0], wrapped.topic) = (string.is_some(), string.unwrap_or_default()),
             "partition" => (have[1], wrapped.partition) = (raw.parse::<i32>().is_ok(), raw.parse().unwrap_or_default()),
@@ -96,55 +93,54 @@ pub fn unwrap_line(line: &[u8]) -> Option<Wrapped<'_>> {
             }
             _ => {}
         }
-        Ok(())
-    });
-    cursor.space();
-    (read == Ok(()) && cursor.at_end() && have == [true; 4]).then_some(wrapped)
+        Ok(end)
+    })
+    .ok()?;
+    let (end, _) = json.space(end);
+    (json.is_end(end) && have == [true; 4]).then_some(wrapped)
 }
 
-/// Goes through the members of an object here, the `depth`th level of nesting: each with its key and the first byte of its value.
+/// Goes through the members of an object at a place, the `depth`th level of nesting: each with the place of its value, its key
+/// and the first byte of the value; to be answered with the place after the value.
 fn members<'p>(
-    cursor: &mut Cursor<'p>,
+    json: Json<'p, '_>,
+    at: usize,
     depth: u32,
-    mut member: impl FnMut(&mut Cursor<'p>, Cow<'p, str>, u8) -> Result<(), Broken>,
-) -> Result<(), Broken> {
-    if cursor.space() != b'{' {
+    mut member: impl FnMut(usize, Cow<'p, str>, u8) -> Result<usize, Broken>,
+) -> Result<usize, Broken> {
+    let (at, first) = json.space(at);
+    if first != b'{' {
         return Err(Broken);
     }
-    cursor.pos += 1;
-    if cursor.space() == b'}' {
-        cursor.pos += 1;
-        return Ok(());
+    let (mut at, mut next) = json.space(at + 1);
+    if next == b'}' {
+        return Ok(at + 1);
     }
     loop {
-        let first = cursor.space();
-        let key = string_or_skip(cursor, first, depth)?.ok_or(Broken)?;
-        let first = cursor.colon()?;
-        member(cursor, key, first)?;
-        match cursor.space() {
-            b',' => cursor.pos += 1,
-            b'}' => {
-                cursor.pos += 1;
-                return Ok(());
-            }
+        let (key, end) = string_or_skip(json, at, next, depth)?;
+        let (value_at, first) = json.colon(end)?;
+        let end = member(value_at, key.ok_or(Broken)?, first)?;
+        (at, next) = json.space(end);
+        match next {
+            b',' => (at, next) = json.space(at + 1),
+            b'}' => return Ok(at + 1),
             _ => return Err(Broken),
         }
     }
 }
 
-/// Steps over a value inside `depth` objects and arrays: its text where it is a string.
-fn string_or_skip<'p>(cursor: &mut Cursor<'p>, first: u8, depth: u32) -> Result<Option<Cow<'p, str>>, Broken> {
+/// Steps over a value inside `depth` objects and arrays: its text where it is a string, and the place after it.
+fn string_or_skip<'p>(json: Json<'p, '_>, at: usize, first: u8, depth: u32) -> Result<(Option<Cow<'p, str>>, usize), Broken> {
     if first != b'"' {
-        cursor.skip(first, depth)?;
-        return Ok(None);
+        return json.skip(at, first, depth).map(|end| (None, end));
     }
-    cursor.pos += 1;
     let mut unescaped = String::new();
-    let cell = cursor.string(Some(&mut unescaped))?;
-    Ok(Some(match cell.kind {
+    let (cell, end) = json.string(at + 1, Some(&mut unescaped))?;
+    let text = match cell.kind {
         CellKind::Unescaped => Cow::Owned(unescaped),
-        _ => Cow::Borrowed(cursor.slice(cell.start as usize, cell.end as usize)),
-    }))
+        _ => Cow::Borrowed(json.slice(cell.start as usize, cell.end as usize)),
+    };
+    Ok((Some(text), end))
 }
 
 #[cfg(test)]
