@@ -1,0 +1,77 @@
+"""Stopping, killing and starting again: no event is lost, none is counted twice."""
+
+import pytest
+
+import carloan
+from agent import Agent
+
+# In the middle of week 23: the stop falls into an open window.
+CUT = carloan.WEEKS[23][1] - carloan.WEEKS[21][1] + 500
+
+
+@pytest.fixture()
+def agent(folder, broker, baseline, request):
+    agent = Agent(folder / request.node.name.replace("test_", "").replace("_", "-"), broker, baseline)
+    yield agent
+    agent.stop()
+
+
+def produce(agent, broker, records):
+    """Sends them and waits until this process has counted as many more."""
+    before = agent.records().get("counted", 0)
+    broker.produce(agent.predictions, records)
+    agent.wait_for(lambda: agent.records().get("counted", 0) - before >= len(records), f"{len(records)} more events counted")
+
+
+def check_windows(agent):
+    start, _ = carloan.week(24)
+    agent.wait_for(lambda: agent.windows().get(start), f"the window from {start} is closed")
+    windows = agent.windows()
+    counts = {number: windows[carloan.week(number)[0]]["n"] for number in (21, 22, 23, 24)}
+    assert counts == {number: carloan.week(number)[1] for number in (21, 22, 23, 24)}
+    low, high = sorted(carloan.PSI_CAR_VALUE[23])
+    value = agent.measured("feature:car_value", "psi")[carloan.week(23)[0]]["value"]
+    assert low * 0.999 <= value <= high * 1.001
+
+
+def test_a_drained_agent_goes_on_where_it_stopped(agent, broker):
+    records = carloan.predictions(21, 26)
+    agent.start()
+    produce(agent, broker, records[:CUT])
+    assert agent.drain() == 0, agent.server.tail()
+    # What comes while nobody listens is not lost either.
+    broker.produce(agent.predictions, records[CUT : CUT + 1000])
+    agent.start()
+    broker.produce(agent.predictions, records[CUT + 1000 :])
+    check_windows(agent)
+    assert agent.drain() == 0, agent.server.tail()
+
+
+def test_a_killed_agent_loses_nothing_and_counts_nothing_twice(agent, broker):
+    records = carloan.predictions(21, 26)
+    agent.start()
+    produce(agent, broker, records[:CUT])
+    agent.kill()
+    agent.start()
+    broker.produce(agent.predictions, records[CUT:])
+    check_windows(agent)
+
+
+def test_an_agent_without_its_broker_says_so_and_still_stops(folder, broker, baseline, driftline):
+    agent = Agent(folder / "unreachable", broker, baseline)
+    agent.config["kafka"]["bootstrap_servers"] = ["127.0.0.1:1"]
+    arguments = agent.write()
+    done = driftline("check", *arguments, "--connect", status=69)
+    assert "127.0.0.1:1" in done.stdout + done.stderr
+
+
+def test_check_finds_everything_it_is_given_reachable(folder, broker, baseline, driftline):
+    agent = Agent(folder / "reachable", broker, baseline)
+    driftline("check", *agent.write(), "--connect")
+
+
+def test_a_bad_configuration_is_status_78(folder, broker, baseline, driftline):
+    agent = Agent(folder / "bad", broker, baseline)
+    agent.config["kafka"]["bootstrap_server"] = agent.config["kafka"].pop("bootstrap_servers")
+    done = driftline("run", *agent.write(), status=78)
+    assert "bootstrap_servers" in done.stderr, "it names what was meant"
