@@ -92,16 +92,12 @@ class Agent:
     def json(self, path):
         return json.loads(self.text(path))
 
+    def status(self):
+        return self.json("/api/v1/status")["data"]
+
     def results(self):
-        """Every result object behind /api/v1/windows, whether it answers in lines or in one document."""
-        text = self.text("/api/v1/windows?model=car_loan")
-        try:
-            document = json.loads(text)
-        except ValueError:
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
-        while isinstance(document, dict) and "type" not in document:
-            document = document.get("data", document.get("windows", document.get("results")))
-        return document if isinstance(document, list) else [document]
+        """Every result line behind /api/v1/windows."""
+        return [json.loads(line) for line in self.text("/api/v1/windows?model=car_loan").splitlines()]
 
     def _latest(self, kind, key, wanted):
         latest = {}
@@ -136,10 +132,3 @@ class Agent:
                 labels = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', match.group(1) or ""))
                 found.append((labels, float(match.group(2))))
         return found
-
-    def records(self):
-        """Events by outcome since this process started, from its own counter."""
-        totals = {}
-        for labels, value in self.samples("driftline_records_total"):
-            totals[labels["outcome"]] = totals.get(labels["outcome"], 0) + int(value)
-        return totals

@@ -2,6 +2,7 @@
 
 import email
 import email.policy
+import functools
 import mailbox
 import os
 import pathlib
@@ -142,8 +143,8 @@ class Postfix:
     def messages(self):
         if not (self.maildir / "new").exists():
             return []
-        factory = lambda file: email.message_from_binary_file(file, policy=email.policy.default)  # noqa: E731
-        return list(mailbox.Maildir(self.maildir, factory=factory, create=False))
+        read = functools.partial(email.message_from_binary_file, policy=email.policy.default)
+        return list(mailbox.Maildir(self.maildir, factory=read, create=False))
 
     def stop(self):
         subprocess.run(["postfix", "-c", self.config, "stop"], capture_output=True, timeout=30, check=False)

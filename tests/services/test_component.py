@@ -1,5 +1,6 @@
 """The servers themselves: what the other scenarios stand on works without driftline."""
 
+import datetime
 import json
 import smtplib
 import ssl
@@ -94,7 +95,7 @@ def test_a_signature_is_refused_when_a_byte_changes(hook):
     import datetime
 
     webhook = Webhook(hook.secret)
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     headers = {
         "webhook-id": "msg_1",
         "webhook-timestamp": str(int(now.timestamp())),

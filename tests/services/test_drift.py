@@ -51,7 +51,12 @@ def test_the_model_and_its_features_are_listed(stream):
         assert name in features, name
 
 
-def test_all_records_are_accounted_for(stream):
-    sent = len(stream.sent)
-    records = stream.wait_for(lambda: (lambda got: got if got.get("counted", 0) >= sent else None)(stream.records()), "all predictions counted")
-    assert not {"late", "duplicate", "rejected", "shed"} & {outcome for outcome, count in records.items() if count}, records
+def test_all_events_are_accounted_for(stream):
+    def settled():
+        status = stream.status()
+        return status if status["outcomes"].get("counted", 0) >= len(stream.sent) else None
+
+    status = stream.wait_for(settled, "all predictions counted")
+    assert status["received"] == sum(status["outcomes"].values()) + status["waiting"], status
+    assert not {"late", "duplicate", "rejected", "shed"} & {outcome for outcome, count in status["outcomes"].items() if count}, status
+    assert status["unknown_feature"] == 0 and status["timestamp_fallback"] == 0 and status["nonstandard_json"] == 0

@@ -7,7 +7,6 @@ import pytest
 import carloan
 from agent import Agent
 
-# One record of each kind, and the reason under which it is counted.
 NOON = carloan.millis("2019-03-21T12:00:00Z")
 
 
@@ -17,6 +16,7 @@ def prediction(**changes):
     return json.dumps({key: value for key, value in event.items() if value is not ...}).encode()
 
 
+# The reason under which each is counted.
 POISON = {
     "empty": [b"", None],
     "not_json": [b"not json", b'{"model":"car_loan","id":"x"', b"\x00\xff\xfe"],
@@ -50,36 +50,21 @@ def agent(folder, broker, baseline):
         agent.stop()
 
 
-def reasons(document):
-    """Every `reason: count` of the status, wherever it stands."""
-    found = {}
-    if isinstance(document, dict):
-        for key, value in document.items():
-            if isinstance(value, int) and not isinstance(value, bool):
-                found[key] = max(value, found.get(key, 0))
-            for name, count in reasons(value).items():
-                found[name] = max(count, found.get(name, 0))
-    elif isinstance(document, list):
-        for entry in document:
-            if isinstance(entry, dict) and "reason" in entry:
-                found[entry["reason"]] = max(entry.get("count", entry.get("n", 0)), found.get(entry["reason"], 0))
-            else:
-                for name, count in reasons(entry).items():
-                    found[name] = max(count, found.get(name, 0))
-    return found
-
-
 @pytest.mark.parametrize("reason", sorted(POISON))
 def test_a_rejected_record_is_counted_under_its_reason(agent, reason):
-    assert reasons(agent.json("/api/v1/status")).get(reason) == len(POISON[reason])
+    assert agent.status()["rejected"].get(reason) == len(POISON[reason])
 
 
 def test_a_label_event_without_its_label_is_counted(agent):
-    agent.wait_for(lambda: reasons(agent.json("/api/v1/status")).get("missing_label") == 1, "missing_label: 1")
+    agent.wait_for(lambda: agent.status()["rejected"].get("missing_label") == 1, "missing_label: 1")
 
 
 def test_bare_tokens_are_read_and_counted(agent):
-    assert reasons(agent.json("/api/v1/status")).get("nonstandard_json") == 1
+    assert agent.status()["nonstandard_json"] == 1
+
+
+def test_no_record_was_rejected_for_another_reason(agent):
+    assert set(agent.status()["rejected"]) <= {*POISON, "missing_label"} | {reason for reason, count in agent.status()["rejected"].items() if not count}
 
 
 def test_the_stream_goes_on(agent):
