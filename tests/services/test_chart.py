@@ -166,3 +166,17 @@ def baseline_for(model, baseline):
     document = json.loads(baseline.read_bytes())
     document["model"] = model
     return json.dumps(document).encode()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_sidecar_of_the_readme_is_valid(version):
+    text = (CHART / "README.md").read_text().split("<!-- sidecar -->\n```yaml\n")[1].split("```")[0]
+    deployment = yaml.safe_load(text)
+    kubernetes_validate.validate(deployment, version, strict=True)
+    sidecar = deployment["spec"]["template"]["spec"]["initContainers"][0]
+    assert sidecar["restartPolicy"] == "Always" and "startupProbe" not in sidecar and "readinessProbe" not in sidecar
+
+
+def test_the_least_values_of_the_readme_render():
+    text = (CHART / "README.md").read_text().split("must say:\n\n```yaml\n")[1].split("```")[0]
+    render(yaml.safe_load(text))
