@@ -1,11 +1,15 @@
 """Owns every process of the tier: what a test needs it names, and what was started here is stopped here."""
 
+import os
 import shutil
 import signal
 import subprocess
 
 import pytest
 import trustme
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
 
 import carloan
 from agent import BINARY, Agent
@@ -155,6 +159,33 @@ def prometheus(folder):
         yield server.start().wait_for_port(port)
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def browser(folder):
+    """A headless Chromium that can reach nothing but this machine."""
+    options = Options()
+    options.binary_location = shutil.which("chromium")
+    for switch in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+        "--window-size=1280,1600",
+        "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+        f"--user-data-dir={folder}/browser",
+    ):
+        options.add_argument(switch)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    # Without it the driver's own client would call home.
+    os.environ["SE_AVOID_STATS"] = "true"
+    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    yield driver
+    driver.quit()
 
 
 @pytest.fixture(scope="session")
