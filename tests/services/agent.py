@@ -57,6 +57,7 @@ class Agent:
         self.server = None
 
     def write(self):
+        """Writes the files; returns the arguments that name them."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "rules").mkdir(exist_ok=True)
         arguments = ["--config", self.folder / "driftline.yaml"]
@@ -66,10 +67,12 @@ class Agent:
             arguments += ["--rules", self.folder / "rules" / "*.yaml"]
         return arguments
 
-    def start(self):
+    def start(self, ready=True):
+        """Returns once it is ready, or, without `ready`, once it listens."""
         self.server = Server("driftline", [BINARY, "run", *self.write()], self.folder, env=self.environment).start()
         self.server.wait_for_port(self.port)
-        self.server.wait_for(lambda: fetch(f"{self.url}/readyz")[0] == 200, PATIENCE, "/readyz answers 200")
+        if ready:
+            self.server.wait_for(lambda: fetch(f"{self.url}/readyz")[0] == 200, PATIENCE, "/readyz answers 200")
         return self
 
     def stop(self):
@@ -79,6 +82,11 @@ class Agent:
         """SIGTERM, as an orchestrator sends it. Returns the exit status."""
         self.server.signal(signal.SIGTERM)
         return self.server.wait(60)
+
+    def reload(self):
+        """SIGHUP, after the files have been written anew."""
+        self.write()
+        self.server.signal(signal.SIGHUP)
 
     def kill(self):
         self.server.signal(signal.SIGKILL)

@@ -116,8 +116,6 @@ def test_the_browser_shows_a_page_and_reaches_nothing_else(browser):
 
 
 def test_a_signature_is_refused_when_a_byte_changes(hook):
-    import datetime
-
     webhook = Webhook(hook.secret)
     now = datetime.datetime.now(datetime.UTC)
     headers = {

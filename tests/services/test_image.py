@@ -21,10 +21,10 @@ def test_the_shell_scripts_have_no_findings():
 
 
 def test_image_chart_and_crate_name_one_version():
-    crate = re.search(r'^version = "(.+)"', (TOP / "Cargo.toml").read_text(), re.M).group(1)
+    crate = re.search(r'^version = "(.+)"', (TOP / "Cargo.toml").read_text(), re.MULTILINE).group(1)
     chart = (TOP / "helm" / "driftline" / "Chart.yaml").read_text()
-    assert re.search(r'^appVersion: "(.+)"', chart, re.M).group(1) == crate
-    assert re.search(r"^ARG VERSION=(.+)", (TOP / "Dockerfile").read_text(), re.M).group(1) == crate
+    assert re.search(r'^appVersion: "(.+)"', chart, re.MULTILINE).group(1) == crate
+    assert re.search(r"^ARG VERSION=(.+)", (TOP / "Dockerfile").read_text(), re.MULTILINE).group(1) == crate
 
 
 def test_the_user_of_image_and_chart_is_one():

@@ -1,9 +1,13 @@
 """Stopping, killing and starting again: no event is lost, none is counted twice."""
 
+import copy
+
 import pytest
 
 import carloan
+import conftest
 from agent import Agent
+from server import fetch
 
 # In the middle of week 23: the stop falls into an open window.
 CUT = carloan.WEEKS[23][1] - carloan.WEEKS[21][1] + 500
@@ -68,12 +72,40 @@ def test_a_killed_agent_loses_nothing_and_counts_nothing_twice(agent, broker):
     check_windows(agent, before)
 
 
-def test_an_agent_without_its_broker_says_so_and_still_stops(folder, broker, baseline, driftline):
+def test_check_names_a_broker_that_cannot_be_reached(folder, broker, baseline, driftline):
     agent = Agent(folder / "unreachable", broker, baseline)
     agent.config["kafka"]["bootstrap_servers"] = ["127.0.0.1:1"]
-    arguments = agent.write()
-    done = driftline("check", *arguments, "--connect", status=69)
+    done = driftline("check", *agent.write(), "--connect", status=69)
     assert "127.0.0.1:1" in done.stdout + done.stderr
+
+
+def test_an_agent_waits_for_its_broker_and_still_stops(agent):
+    agent.config["kafka"]["bootstrap_servers"] = ["127.0.0.1:1"]
+    agent.start(ready=False)
+    agent.wait_for(lambda: fetch(f"{agent.url}/livez")[0] == 200, "/livez answers 200")
+    assert agent.drain() == 0, agent.server.tail()
+
+
+def test_a_reload_applies_whole_or_not_at_all(agent):
+    def names():
+        groups = agent.json("/api/v1/rules")["data"]["groups"]
+        return [rule["name"] for group in groups for rule in group["rules"]]
+
+    def reloads():
+        return [value for _, value in agent.samples("driftline_config_last_reload_successful")]
+
+    agent.rules = copy.deepcopy({**conftest.RULES, "receivers": [{"name": "everyone"}]})
+    agent.start()
+    assert names() == ["FeaturePSI"]
+
+    agent.rules["groups"][0]["rules"][0]["alert"] = "AnotherName"
+    agent.reload()
+    agent.wait_for(lambda: names() == ["AnotherName"], "the new rule is listed")
+
+    agent.rules["groups"][0]["rules"][0].update(alert="NeverSeen", value="psi +")
+    agent.reload()
+    agent.wait_for(lambda: reloads() == [0.0], "the faulty reload is reported")
+    assert names() == ["AnotherName"], "and changes nothing"
 
 
 def test_check_finds_everything_it_is_given_reachable(folder, broker, baseline, driftline):
