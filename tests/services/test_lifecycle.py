@@ -1,0 +1,120 @@
+"""Stopping, killing and starting again: no event is lost, none is counted twice."""
+
+import copy
+
+import pytest
+
+import carloan
+import conftest
+from agent import Agent
+from server import fetch
+
+# In the middle of week 23: the stop falls into an open window.
+CUT = carloan.WEEKS[23][1] - carloan.WEEKS[21][1] + 500
+
+
+@pytest.fixture()
+def agent(folder, broker, baseline, request):
+    agent = Agent(folder / request.node.name.replace("test_", "").replace("_", "-"), broker, baseline)
+    yield agent
+    agent.stop()
+
+
+def counted(agent):
+    return agent.status()["outcomes"].get("counted", 0)
+
+
+def produce(agent, broker, records):
+    """Sends them and waits until this process has counted as many more."""
+    before = counted(agent)
+    broker.produce(agent.predictions, records)
+    agent.wait_for(lambda: counted(agent) - before >= len(records), f"{len(records)} more events counted")
+
+
+def sizes(agent):
+    """Events of each closed window by the number of its week."""
+    names = {carloan.week(number)[0]: number for number in (21, 22, 23, 24)}
+    return {names[start]: window["n"] for start, window in agent.windows().items() if start in names}
+
+
+def check_windows(agent, before):
+    start, _ = carloan.week(24)
+    agent.wait_for(lambda: agent.windows().get(start), f"the window from {start} is closed")
+    # The one the stop fell into is the third.
+    assert {**before, **sizes(agent)} == {number: carloan.week(number)[1] for number in (21, 22, 23, 24)}
+    low, high = sorted(carloan.PSI_CAR_VALUE[23])
+    value = agent.measured("feature:car_value", "psi")[carloan.week(23)[0]]["value"]
+    assert low * 0.999 <= value <= high * 1.001
+
+
+def test_a_drained_agent_goes_on_where_it_stopped(agent, broker):
+    records = carloan.predictions(21, 26)
+    agent.start()
+    produce(agent, broker, records[:CUT])
+    before = agent.wait_for(lambda: sizes(agent) if len(sizes(agent)) == 2 else None, "weeks 21 and 22 are closed")
+    assert agent.drain() == 0, agent.server.tail()
+    # What comes while nobody listens is not lost either.
+    broker.produce(agent.predictions, records[CUT : CUT + 1000])
+    agent.start()
+    broker.produce(agent.predictions, records[CUT + 1000 :])
+    check_windows(agent, before)
+    assert agent.drain() == 0, agent.server.tail()
+
+
+def test_a_killed_agent_loses_nothing_and_counts_nothing_twice(agent, broker):
+    records = carloan.predictions(21, 26)
+    agent.start()
+    produce(agent, broker, records[:CUT])
+    before = agent.wait_for(lambda: sizes(agent) if len(sizes(agent)) == 2 else None, "weeks 21 and 22 are closed")
+    agent.kill()
+    agent.start()
+    broker.produce(agent.predictions, records[CUT:])
+    check_windows(agent, before)
+
+
+def test_check_names_a_broker_that_cannot_be_reached(folder, broker, baseline, driftline):
+    agent = Agent(folder / "unreachable", broker, baseline)
+    agent.config["kafka"]["bootstrap_servers"] = ["127.0.0.1:1"]
+    done = driftline("check", *agent.write(), "--connect", status=69)
+    assert "127.0.0.1:1" in done.stdout + done.stderr
+
+
+def test_an_agent_waits_for_its_broker_and_still_stops(agent):
+    agent.config["kafka"]["bootstrap_servers"] = ["127.0.0.1:1"]
+    agent.start(ready=False)
+    agent.wait_for(lambda: fetch(f"{agent.url}/livez")[0] == 200, "/livez answers 200")
+    assert agent.drain() == 0, agent.server.tail()
+
+
+def test_a_reload_applies_whole_or_not_at_all(agent):
+    def names():
+        groups = agent.json("/api/v1/rules")["data"]["groups"]
+        return [rule["name"] for group in groups for rule in group["rules"]]
+
+    def reloads():
+        return [value for _, value in agent.samples("driftline_config_last_reload_successful")]
+
+    agent.rules = copy.deepcopy({**conftest.RULES, "receivers": [{"name": "everyone"}]})
+    agent.start()
+    assert names() == ["FeaturePSI"]
+
+    agent.rules["groups"][0]["rules"][0]["alert"] = "AnotherName"
+    agent.reload()
+    agent.wait_for(lambda: names() == ["AnotherName"], "the new rule is listed")
+
+    agent.rules["groups"][0]["rules"][0].update(alert="NeverSeen", value="psi +")
+    agent.reload()
+    agent.wait_for(lambda: reloads() == [0.0], "the faulty reload is reported")
+    assert names() == ["AnotherName"], "and changes nothing"
+
+
+def test_check_finds_everything_it_is_given_reachable(folder, broker, baseline, driftline):
+    agent = Agent(folder / "reachable", broker, baseline)
+    driftline("check", *agent.write(), "--connect")
+
+
+def test_a_bad_configuration_is_status_78(folder, broker, baseline, driftline):
+    agent = Agent(folder / "bad", broker, baseline)
+    agent.config["kafka"]["bootstrap_server"] = agent.config["kafka"].pop("bootstrap_servers")
+    done = driftline("run", *agent.write(), status=78)
+    assert "bootstrap_servers" in done.stderr, "it names what was meant"
