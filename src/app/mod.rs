@@ -2,7 +2,9 @@
 //!
 //! Layer 6. The only reader of the wall clock.
 
+pub mod assemble;
 pub mod baseline_job;
+pub mod baseline_spec;
 pub mod checkpoint;
 pub mod clock;
 pub mod coordinator;

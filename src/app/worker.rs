@@ -109,7 +109,8 @@ impl Body {
             match orders.try_recv() {
                 Ok(Order::Flush(sources)) => {
                     sources.iter().for_each(|source| self.shard.flush(*source));
-                    self.say(Saying { output: self.shard.take_output(), flushed: sources, snapshot: None });
+                    let output = self.shard.take_output();
+                    self.say(Saying { output, flushed: sources, snapshot: None });
                 }
                 Ok(Order::Snapshot) => self.say_all(),
                 Err(_) => {}
@@ -133,7 +134,8 @@ impl Body {
         batch.clear();
         // When nobody wants the empty batch back it is simply freed.
         let _ = self.empties.try_send(batch);
-        self.say(Saying { output: self.shard.take_output(), flushed: Vec::new(), snapshot: None });
+        let output = self.shard.take_output();
+        self.say(Saying { output, flushed: Vec::new(), snapshot: None });
     }
 
     fn say_all(&mut self) {

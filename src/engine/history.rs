@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Timestamp;
-use crate::window::{JoinedLayout, JoinedPane, Observed, Pane, WindowRef};
+use crate::event::{Timestamp, WindowRef};
+use crate::window::{JoinedLayout, JoinedPane, Observed, Pane};
 
 /// Number of a version in the model's list, and number of a segment in its plan.
 pub type Place = (u16, u16);

@@ -85,6 +85,8 @@ pub struct Action {
     pub retry: Option<RetrySpec>,
     /// What must happen before it is asked for again, as written; not acted on yet.
     pub hold: Option<HoldSpec>,
+    /// How the request is signed.
+    pub signing: Option<SigningSpec>,
     pub(crate) success: Option<Expr>,
     pub(crate) duplicate: Option<Expr>,
 }

@@ -1,4 +1,4 @@
-//! Receivers that run inside the process, so that the demonstration and the tests need nothing else.
+//! The demo.
 
 pub mod hook_sink;
 pub mod smtp_sink;

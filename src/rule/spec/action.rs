@@ -34,6 +34,9 @@ pub struct ActionSpec {
     pub budget: Option<BudgetSpec>,
     /// What must happen before it may be asked for again.
     pub hold: Option<HoldSpec>,
+    /// How the request is signed.
+    #[serde(default)]
+    pub signing: Option<super::receiver::SigningSpec>,
 }
 
 /// Well-known services.
