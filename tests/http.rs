@@ -140,7 +140,7 @@ fn push_window(view: &ViewHandle, index: i64, drift: f64) {
     let eu = Segment(vec![("region".into(), "eu".into())]);
     measurements
         .push(Measurement { segment: eu, ..measurement(&window, Subject::Feature("car_value".into()), Metric::Psi, drift * 0.5, 1e-8) });
-    let labels_matched = (4_900.0 - 2_600.0 * (index as f64 / 40.0)) as u64;
+    let labels_matched = 4_900 - 65 * u64::try_from(index).unwrap();
     let summary = WindowSummary {
         model: MODEL.into(),
         window,
