@@ -140,7 +140,7 @@ fn push_window(view: &ViewHandle, index: i64, drift: f64) {
     let eu = Segment(vec![("region".into(), "eu".into())]);
     measurements
         .push(Measurement { segment: eu, ..measurement(&window, Subject::Feature("car_value".into()), Metric::Psi, drift * 0.5, 1e-8) });
-    let labels_matched = (4_900.0 - 2_600.0 * (index as f64 / 40.0)) as u64;
+    let labels_matched = 4_900 - 65 * u64::try_from(index).unwrap();
     let summary = WindowSummary {
         model: MODEL.into(),
         window,
@@ -313,8 +313,13 @@ async fn results_are_lines_in_the_promised_shape_and_order() {
     fill(&running.view);
     let all = running.lines("/api/v1/windows").await;
     assert_eq!((&all[0]["type"], &all[0]["partitions"], &all[0]["labels"]["matched"]), (&json!("window"), &json!("6/6"), &json!(4900)));
-    let ends: Vec<&str> = all.iter().map(|line| line["window"]["end"].as_str().unwrap()).collect();
-    assert!(ends.is_sorted());
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let place = |line: &Value| {
+        let segment = line["segment"].as_object().map(|pairs| pairs.iter().map(|(key, value)| format!("{key}={}", text(value))).collect());
+        let about: (String, String, String) = (segment.unwrap_or_default(), text(&line["subject"]), text(&line["metric"]));
+        (text(&line["window"]["end"]), text(&line["version"]), about)
+    };
+    assert!(all.iter().map(place).is_sorted());
 
     let one = running.lines("/api/v1/windows?model=claims&version=3&window=1h&subject=feature:car_value&metric=psi&segment=&limit=2").await;
     assert_eq!(one.len(), 2);

@@ -106,7 +106,7 @@ async fn blocking<R: Send + 'static>(telemetry: &Arc<Telemetry>, call: impl FnOn
 
 fn start(endpoint: &str, max_series: usize) -> Arc<Telemetry> {
     let settings = Settings { otlp_endpoint: Some(endpoint.to_owned()), max_series, ..Settings::default() };
-    Arc::new(Telemetry::start(settings).unwrap())
+    Arc::new(Telemetry::start(&settings).unwrap())
 }
 
 fn window(end: i64) -> WindowRef {
@@ -298,7 +298,7 @@ async fn the_budget_holds_and_what_it_leaves_out_is_counted() {
     let of_models: usize =
         received.last().iter().filter(|(name, _)| name.starts_with("drift.")).map(|(_, (_, _, points))| points.len()).sum();
     assert_eq!(of_models, 50);
-    assert_eq!(received.points("driftline.metrics.suppressed")[""], 153.0);
+    assert_eq!(received.points("driftline.metrics.suppressed"), [(String::new(), 153.0)].into());
     let scores = received.points("drift.score");
     let has = |feature: &str| scores.keys().any(|attributes| attributes.contains(&format!("feature={feature} ")));
     assert!(has("zip"), "what alerts was left out");
@@ -331,7 +331,7 @@ async fn windows_and_alerts_are_log_events() {
 
 #[test]
 fn the_text_for_prometheus_has_help_and_plain_names() {
-    let telemetry = Telemetry::start(Settings::default()).unwrap();
+    let telemetry = Telemetry::start(&Settings::default()).unwrap();
     fill(&telemetry);
     let text = telemetry.metrics_text();
     for line in [
@@ -365,10 +365,10 @@ fn nobody_who_listens_is_no_error_and_a_disabled_sdk_says_nothing() {
     assert!(started.elapsed() < Duration::from_secs(3), "the shutdown did not keep its deadline");
 
     let environment = [("OTEL_SDK_DISABLED".to_owned(), "true".to_owned())].into();
-    let disabled = Telemetry::start(Settings { environment, ..Settings::default() }).unwrap();
+    let disabled = Telemetry::start(&Settings { environment, ..Settings::default() }).unwrap();
     fill(&disabled);
     assert!(disabled.metrics_text().is_empty() && !disabled.serves_prometheus());
 
     let bad = Settings { otlp_endpoint: Some("no url".into()), ..Settings::default() };
-    assert!(Telemetry::start(bad).unwrap_err().to_string().starts_with("cannot export metrics to no url/v1/metrics"));
+    assert!(Telemetry::start(&bad).unwrap_err().to_string().starts_with("cannot export metrics to no url/v1/metrics"));
 }

@@ -73,7 +73,7 @@ pub enum Line<'a> {
     Measurement(&'a Measurement),
 }
 
-impl<'a> Line<'a> {
+impl Line<'_> {
     /// What every output is ordered by: window end, model, version, window name, segment, subject, metric, type, revision.
     /// What a summary does not have counts as empty and so comes first.
     #[must_use]

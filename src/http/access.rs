@@ -64,34 +64,32 @@ impl Access {
         }
     }
 
-    /// Lets a request pass, or answers why not. Reads the token file where a token is needed.
+    /// The answer that refuses a request, or `None` where it may pass. Reads the token file where a token is needed.
     ///
-    /// # Errors
-    /// The answer to give: 403 for a strange `Host`, 401 for a missing or wrong token, 403 where there is no token to match.
-    #[allow(clippy::result_large_err)]
-    pub fn admit(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<(), Response> {
+    /// 403 for a strange `Host`, 401 for a missing or wrong token, 403 where there is no token to match.
+    pub fn refuse(&self, method: &Method, path: &str, headers: &HeaderMap) -> Option<Response> {
         // A page elsewhere can make a browser resolve its own name to 127.0.0.1; the Host header still carries that name.
         if self.loopback && !self.knows_host(headers.get(HOST)) {
-            return Err(failure(StatusCode::FORBIDDEN, "forbidden", "the Host header does not name this machine's loopback"));
+            return Some(failure(StatusCode::FORBIDDEN, "forbidden", "the Host header does not name this machine's loopback"));
         }
         let need = self.need(method, path);
         if need == Need::Nothing {
-            return Ok(());
+            return None;
         }
         let Some(file) = &self.settings.token_file else {
-            return Err(failure(StatusCode::FORBIDDEN, "forbidden", "this needs a bearer token, and http.token_file is not set"));
+            return Some(failure(StatusCode::FORBIDDEN, "forbidden", "this needs a bearer token, and http.token_file is not set"));
         };
         let expected = match read_token(file) {
             Ok(token) => token,
             Err(reason) => {
                 let error = format!("the token file cannot be used: {reason}");
-                return Err(failure(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &error));
+                return Some(failure(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &error));
             }
         };
         match headers.get(AUTHORIZATION).and_then(|value| presented(value, need)) {
-            Some(token) if same(token.expose_secret(), expected.expose_secret()) => Ok(()),
-            Some(_) => Err(challenge(need, "the token is wrong")),
-            None => Err(challenge(need, "this needs Authorization: Bearer with the token of http.token_file")),
+            Some(token) if same(token.expose_secret(), expected.expose_secret()) => None,
+            Some(_) => Some(challenge(need, "the token is wrong")),
+            None => Some(challenge(need, "this needs Authorization: Bearer with the token of http.token_file")),
         }
     }
 

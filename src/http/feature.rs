@@ -45,13 +45,15 @@ pub struct Feature<'a> {
     /// PSI where it is `ok`: what the list is sorted by.
     score: Option<f64>,
     metrics: BTreeMap<&'static str, Value>,
-    series: BTreeMap<&'static str, Vec<(TextTime, Option<f64>)>>,
+    series: Courses,
     #[serde(skip_serializing_if = "Option::is_none")]
     histogram: Option<&'a Histogram>,
 }
 
 /// A subject of one version and segment.
 type Key<'a> = (&'a str, &'a Segment, &'a Subject);
+/// The values of each metric over the windows, oldest first, by the windows' ends.
+type Courses = BTreeMap<&'static str, Vec<(TextTime, Option<f64>)>>;
 
 /// The subjects that match, the highest score first.
 pub fn features<'a>(view: &'a View, query: &Query) -> Vec<Feature<'a>> {
@@ -121,11 +123,8 @@ fn matches(measurement: &Measurement, query: &Query) -> bool {
 }
 
 /// The courses of all subjects: of PSI only, or of every metric where one subject is asked for.
-fn courses<'a>(
-    windows: impl Iterator<Item = &'a ClosedWindow>,
-    query: &Query,
-) -> BTreeMap<Key<'a>, BTreeMap<&'static str, Vec<(TextTime, Option<f64>)>>> {
-    let mut courses: BTreeMap<Key<'a>, BTreeMap<&'static str, Vec<_>>> = BTreeMap::new();
+fn courses<'a>(windows: impl Iterator<Item = &'a ClosedWindow>, query: &Query) -> BTreeMap<Key<'a>, Courses> {
+    let mut courses: BTreeMap<Key<'a>, Courses> = BTreeMap::new();
     for closed in windows {
         for m in closed.measurements.iter().filter(|m| matches(m, query)) {
             if query.feature.is_none() && m.metric != Metric::Psi {

@@ -20,7 +20,8 @@ pub struct Alert<'a> {
     active_at: Option<TextTime>,
     value: String,
     phase: &'a str,
-    alert: &'a str,
+    #[serde(rename = "alert")]
+    name: &'a str,
     group: &'a str,
     severity: Option<&'a str>,
     episode: Option<&'a str>,
@@ -52,7 +53,7 @@ impl<'a> From<&'a AlertView> for Alert<'a> {
             active_at: view.active_at.map(TextTime),
             value: view.value.map_or_else(String::new, |value| format!("{value:e}")),
             phase: &view.state,
-            alert: &view.alert,
+            name: &view.alert,
             group: &view.group,
             severity: view.severity.as_deref(),
             episode: view.episode.as_deref(),

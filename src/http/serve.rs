@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -93,17 +94,17 @@ fn router(shared: Shared) -> Router {
 async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let (method, path, headers) = (request.method().clone(), request.uri().path().to_owned(), request.headers().clone());
     let access = Arc::clone(&shared.access);
-    let verdict = if access.need(&method, &path) == Need::Nothing {
-        access.admit(&method, &path, &headers)
+    let refusal = if access.need(&method, &path) == Need::Nothing {
+        access.refuse(&method, &path, &headers)
     } else {
-        match tokio::task::spawn_blocking(move || access.admit(&method, &path, &headers)).await {
-            Ok(verdict) => verdict,
-            Err(_) => return reply::failure(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "internal", "the token could not be checked"),
+        match tokio::task::spawn_blocking(move || access.refuse(&method, &path, &headers)).await {
+            Ok(refusal) => refusal,
+            Err(_) => Some(reply::failure(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the token could not be checked")),
         }
     };
-    match verdict {
-        Ok(()) => next.run(request).await,
-        Err(refusal) => refusal,
+    match refusal {
+        None => next.run(request).await,
+        Some(refusal) => refusal,
     }
 }
 

@@ -23,7 +23,7 @@ pub const MAX_OUTBOX: usize = 1_000;
 pub const MAX_ALERTS: usize = 5_000;
 /// Display bins of one histogram: what still has a visible width.
 pub const MAX_BINS: usize = 64;
-/// Sets of histograms (model, version, window name).
+/// Sets of histograms (model, version, window name); beyond, the one that was set least lately goes.
 pub const MAX_HISTOGRAM_SETS: usize = 200;
 
 /// A closed window with all that was measured in it, over versions and segments.
@@ -35,6 +35,14 @@ pub struct ClosedWindow {
     pub measurements: Vec<Arc<Measurement>>,
 }
 
+/// The histograms of one model, version and window name, by subject.
+#[derive(Debug, Default)]
+struct HistogramSet {
+    /// Number of the change that set it, to tell the one that has not been set for longest.
+    set_at: u64,
+    by_subject: BTreeMap<String, Histogram>,
+}
+
 /// Everything that can be shown.
 #[derive(Debug, Default)]
 pub struct View {
@@ -44,7 +52,8 @@ pub struct View {
     models: Vec<ModelView>,
     windows: BTreeMap<(Arc<str>, Arc<str>), VecDeque<ClosedWindow>>,
     measurements: usize,
-    histograms: BTreeMap<(String, String, String), BTreeMap<String, Histogram>>,
+    histograms: BTreeMap<(String, String, String), HistogramSet>,
+    histogram_age: u64,
     alerts: Vec<AlertView>,
     rule_groups: Vec<Value>,
     events: VecDeque<Value>,
@@ -91,7 +100,7 @@ impl View {
 
     /// Baseline against current of a subject in the last closed window.
     pub fn histogram(&self, model: &str, version: &str, window: &str, subject: &str) -> Option<&Histogram> {
-        self.histograms.get(&(model.to_owned(), version.to_owned(), window.to_owned()))?.get(subject)
+        self.histograms.get(&(model.to_owned(), version.to_owned(), window.to_owned()))?.by_subject.get(subject)
     }
 
     /// The alert instances.
@@ -119,22 +128,19 @@ impl View {
         let ring = self.windows.entry(key).or_default();
         let place = ring.partition_point(|closed| closed.summary.window.end < summary.window.end);
         let fresh = measurements.into_iter().map(Arc::new);
-        match ring.get_mut(place).filter(|closed| closed.summary.window.end == summary.window.end) {
-            Some(closed) => {
-                let before = closed.measurements.len();
-                restate(&mut closed.measurements, fresh);
-                self.measurements += closed.measurements.len() - before;
-                if summary.revision >= closed.summary.revision {
-                    closed.summary = Arc::new(summary);
-                }
+        if let Some(closed) = ring.get_mut(place).filter(|closed| closed.summary.window.end == summary.window.end) {
+            let before = closed.measurements.len();
+            restate(&mut closed.measurements, fresh);
+            self.measurements += closed.measurements.len() - before;
+            if summary.revision >= closed.summary.revision {
+                closed.summary = Arc::new(summary);
             }
-            None => {
-                let measurements: Vec<_> = fresh.collect();
-                self.measurements += measurements.len();
-                ring.insert(place, ClosedWindow { summary: Arc::new(summary), measurements });
-                if ring.len() > MAX_WINDOWS {
-                    self.measurements -= ring.pop_front().map_or(0, |closed| closed.measurements.len());
-                }
+        } else {
+            let measurements: Vec<_> = fresh.collect();
+            self.measurements += measurements.len();
+            ring.insert(place, ClosedWindow { summary: Arc::new(summary), measurements });
+            if ring.len() > MAX_WINDOWS {
+                self.measurements -= ring.pop_front().map_or(0, |closed| closed.measurements.len());
             }
         }
         self.evict(MAX_MEASUREMENTS);
@@ -159,11 +165,22 @@ impl View {
     }
 
     fn set_histograms(&mut self, model: &str, version: &str, window: &str, histograms: impl IntoIterator<Item = (String, Histogram)>) {
+        self.histogram_age += 1;
+        let by_subject = histograms.into_iter().map(|(subject, histogram)| (subject, bounded(histogram))).collect();
         let key = (model.to_owned(), version.to_owned(), window.to_owned());
-        if self.histograms.len() >= MAX_HISTOGRAM_SETS && !self.histograms.contains_key(&key) {
-            return;
+        self.histograms.insert(key, HistogramSet { set_at: self.histogram_age, by_subject });
+        if self.histograms.len() > MAX_HISTOGRAM_SETS {
+            let oldest = self.histograms.iter().min_by_key(|(_, set)| set.set_at).map(|(key, _)| key.clone());
+            oldest.and_then(|key| self.histograms.remove(&key));
         }
-        self.histograms.insert(key, histograms.into_iter().map(|(subject, histogram)| (subject, bounded(histogram))).collect());
+    }
+
+    fn set_models(&mut self, models: Vec<ModelView>) {
+        let known = |name: &str| models.iter().any(|model| model.name == name);
+        self.windows.retain(|(model, _), _| known(model));
+        self.histograms.retain(|(model, _, _), _| known(model));
+        self.measurements = self.windows.values().flatten().map(|closed| closed.measurements.len()).sum();
+        self.models = models;
     }
 }
 
@@ -225,9 +242,9 @@ impl ViewHandle {
         self.update(|view| view.draining = true);
     }
 
-    /// Sets the models, in the order in which they are shown.
+    /// Sets the models, in the order in which they are shown; what is held of others is dropped.
     pub fn set_models(&self, models: Vec<ModelView>) {
-        self.update(|view| view.models = models);
+        self.update(|view| view.set_models(models));
     }
 
     /// Adds a closed window, or restates one: measurements of the same version, segment, subject and metric are replaced by
@@ -376,6 +393,24 @@ mod tests {
         let wide = Histogram { labels: vec!["x".into(); 100], baseline: vec![f64::NAN; 100], current: vec![0.1; 90], n: 1 };
         view.set_histograms("loan", "", "1h", [("score".to_owned(), wide)]);
         let held = view.read().histogram("loan", "", "1h", "score").cloned().unwrap();
-        assert_eq!((held.labels.len(), held.current.len(), held.baseline[0]), (MAX_BINS, MAX_BINS, 0.0));
+        assert_eq!((held.labels.len(), held.current.len(), held.baseline.iter().sum::<f64>().to_bits()), (MAX_BINS, MAX_BINS, 0));
+        for version in 0..MAX_HISTOGRAM_SETS {
+            view.set_histograms("loan", &version.to_string(), "1h", []);
+        }
+        assert_eq!(view.read().histograms.len(), MAX_HISTOGRAM_SETS);
+        assert!(view.read().histogram("loan", "", "1h", "score").is_none(), "the oldest set has stayed");
+    }
+
+    #[test]
+    fn what_belongs_to_no_model_any_more_is_dropped() {
+        let view = ViewHandle::new();
+        view.push_window(summary(10, 0), vec![measurement(10, "age", 0.1, 0)]);
+        view.set_histograms("loan", "", "1h", [("score".to_owned(), Histogram::default())]);
+        view.set_models(vec![ModelView { name: "loan".into(), ..ModelView::default() }]);
+        assert!(view.read().ring("loan", "1h").is_some());
+        view.set_models(vec![ModelView { name: "other".into(), ..ModelView::default() }]);
+        let view = view.read();
+        assert!(view.ring("loan", "1h").is_none() && view.histogram("loan", "", "1h", "score").is_none());
+        assert_eq!(view.measurements, 0);
     }
 }

@@ -118,7 +118,9 @@ fn lags(meter: &Meter, tables: &Arc<Tables>) {
         .with_description("Records between the position of the agent and the end of the partition")
         .with_callback(move |instrument| {
             for lag in &locked(&read.agent).lags {
-                lag.records.into_iter().for_each(|records| instrument.observe(records, &attributes(lag)));
+                if let Some(records) = lag.records {
+                    instrument.observe(records, &attributes(lag));
+                }
             }
         })
         .build();
@@ -129,8 +131,9 @@ fn lags(meter: &Meter, tables: &Arc<Tables>) {
         .with_description("How far the newest event time of the partition lies behind the clock")
         .with_callback(move |instrument| {
             for lag in &locked(&read.agent).lags {
-                let seconds = lag.event_time_seconds.filter(|seconds| seconds.is_finite());
-                seconds.into_iter().for_each(|seconds| instrument.observe(seconds, &attributes(lag)));
+                if let Some(seconds) = lag.event_time_seconds.filter(|seconds| seconds.is_finite()) {
+                    instrument.observe(seconds, &attributes(lag));
+                }
             }
         })
         .build();

@@ -4,6 +4,7 @@
 //! anybody having to choose buckets. They are over the running interval and the one before, so that an old peak fades.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -84,13 +85,15 @@ impl LatencyTable {
     }
 
     fn running(&mut self, kind: Kind, model: &str) -> Option<&mut Histogram<u64>> {
-        if !self.0.contains_key(&(kind, model.to_owned())) {
-            let (mut running, mut previous) = (Histogram::new(DIGITS).ok()?, Histogram::new(DIGITS).ok()?);
-            running.auto(true);
-            previous.auto(true);
-            self.0.insert((kind, model.to_owned()), Rotating { running, previous });
-        }
-        self.0.get_mut(&(kind, model.to_owned())).map(|rotating| &mut rotating.running)
+        let rotating = match self.0.entry((kind, model.to_owned())) {
+            Entry::Occupied(held) => held.into_mut(),
+            Entry::Vacant(free) => {
+                let mut running = Histogram::new(DIGITS).ok()?;
+                running.auto(true);
+                free.insert(Rotating { previous: running.clone(), running })
+            }
+        };
+        Some(&mut rotating.running)
     }
 }
 

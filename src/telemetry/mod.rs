@@ -127,8 +127,8 @@ impl Telemetry {
     ///
     /// # Errors
     /// [`Error::Exporter`] where an endpoint is no URL. That nobody listens there is no error: it may come later.
-    pub fn start(settings: Settings) -> Result<Telemetry, Error> {
-        let plan = Plan::resolve(&settings);
+    pub fn start(settings: &Settings) -> Result<Telemetry, Error> {
+        let plan = Plan::resolve(settings);
         let tables = Arc::new(Tables {
             scores: Mutex::new(ScoreTable::new(settings.max_series)),
             agent: Mutex::new(AgentTable::default()),
