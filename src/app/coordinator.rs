@@ -7,12 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
 
 use crate::engine::{Emission, Evaluator, Plan};
 use crate::event::{SourceId, Span, Timestamp};
+use crate::http::Check;
 use crate::rule::RuleSet;
 use crate::source::SourceInfo;
 use crate::source::kafka::{Command, Consumer, Notification};
@@ -69,6 +71,8 @@ pub struct Coordinator {
     pub sources: Vec<SourceInfo>,
     /// The wall clock.
     pub now: fn() -> Timestamp,
+    /// When the coordinator last stepped, in milliseconds of the wall clock.
+    pub heartbeat: Arc<AtomicI64>,
     /// Told when the coordinator ends by itself: why.
     pub fatal: Sender<String>,
 }
@@ -230,6 +234,7 @@ impl Loop {
                     }
                 }
                 tracing::info!(partitions = sources.len(), "partitions assigned");
+                self.of.publisher.view.set_checks(vec![Check::new("kafka", true, "partitions assigned")]);
                 self.tell(&AppEvent::Assigned(sources.len()));
             }
             Notification::Revoked(sources) => {
@@ -276,6 +281,7 @@ impl Loop {
 
     fn step(&mut self) {
         let now = (self.of.now)();
+        self.of.heartbeat.store(now.0, Ordering::Relaxed);
         if self.first_assigned.is_some_and(|first| now > first + ASSIGNMENT_PATIENCE) && !self.expected.is_empty() {
             for source in std::mem::take(&mut self.expected) {
                 tracing::warn!(source = source.0, "a partition of the checkpoint was not assigned again; windows no longer wait for it");

@@ -15,4 +15,5 @@ pub mod publish;
 pub mod replay;
 pub mod run;
 pub mod shape;
+pub mod watch;
 pub mod worker;

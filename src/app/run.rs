@@ -1,0 +1,456 @@
+//! The running agent: everything is started here, wired, and stopped in order.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::{Notify, oneshot};
+
+use crate::config::checked::{Config, Purpose, Start, Workers};
+use crate::config::environment::Environment;
+use crate::config::fault::Fault;
+use crate::engine::measure;
+use crate::engine::{Evaluator, Plan};
+use crate::event::decode::Mapping;
+use crate::event::{Span, TopicRole};
+use crate::http::{self, BaselineView, Check, FeatureView, Hooks, ModelView, ReloadView, ViewHandle, WindowView};
+use crate::notify::{Dispatcher, Options, Outbox, Transports};
+use crate::rule::RuleSet;
+use crate::source::kafka::{self, Consumer, Routing, StartAt, Topic};
+use crate::store::{Directory, StoreError};
+use crate::telemetry::{self, Telemetry};
+
+use super::assemble::{Assembly, assemble};
+use super::checkpoint::{Checkpoint, FORMAT, Restored};
+use super::clock;
+use super::coordinator::{Control, Coordinator};
+use super::event::{AppEvent, Listener};
+use super::publish::Publisher;
+use super::worker;
+
+/// How long the last deliveries may take at the end.
+const DELIVERY_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the last telemetry may take at the end.
+const TELEMETRY_PATIENCE: Duration = Duration::from_secs(5);
+/// A coordinator that has not stepped for this long does not live.
+const HEARTBEAT_PATIENCE: Span = Span(60_000);
+/// Notifications of the consumer that may wait.
+const NOTIFICATIONS: usize = 1024;
+/// The least the consumer may fetch ahead, in KiB; it is otherwise an eighth of `limits.memory`.
+const LEAST_QUEUE_KIB: u64 = 4096;
+
+/// Why the agent does not run, or no longer.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The state directory cannot be used.
+    #[error("state")]
+    Store(#[from] StoreError),
+    /// The HTTP server cannot be started.
+    #[error("http")]
+    Http(#[from] http::Error),
+    /// Telemetry cannot be started.
+    #[error("telemetry")]
+    Telemetry(#[from] telemetry::Error),
+    /// librdkafka refuses its configuration.
+    #[error("kafka: {0}")]
+    Kafka(String),
+    /// Receivers or actions cannot be used.
+    #[error("notify: {0}")]
+    Notify(String),
+    /// The stored outbox cannot be read.
+    #[error("the stored outbox cannot be read: {0}")]
+    Outbox(String),
+    /// The system gives no thread.
+    #[error("cannot start a thread")]
+    Thread(#[from] std::io::Error),
+    /// Something that must not end has ended.
+    #[error("{0}")]
+    Fatal(String),
+}
+
+/// How the agent is run.
+#[derive(Clone)]
+pub struct Settings {
+    /// The configuration file, for reloads.
+    pub config: PathBuf,
+    /// Rule globs of the command line.
+    pub rules: Vec<String>,
+    /// The variables of the process.
+    pub environment: Environment,
+    /// Actions are logged and not called.
+    pub dry_run_actions: bool,
+    /// Whether changed rule files are applied without being asked.
+    pub watch: bool,
+    /// Whoever watches.
+    pub listener: Option<Listener>,
+}
+
+/// Ways to speak to a running agent.
+#[derive(Clone, Debug, Default)]
+pub struct Handle {
+    stop: Arc<Notify>,
+    reload: Arc<Notify>,
+}
+
+impl Handle {
+    /// Drain and end.
+    pub fn stop(&self) {
+        self.stop.notify_one();
+    }
+
+    /// Read the rule files anew.
+    pub fn reload(&self) {
+        self.reload.notify_one();
+    }
+}
+
+/// Runs the agent until it is told to stop.
+///
+/// # Errors
+/// What keeps it from starting, or made it end.
+pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Result<(), RunError> {
+    let Assembly { config, plan, rules, notify, rule_paths, .. } = assembly;
+    let workers = worker_count(&config);
+    let store = Directory::open(&config.state.path, FORMAT)?;
+    let restored = restore(&store, &plan, workers)?;
+    let outbox = if restored.outbox.is_empty() {
+        Outbox::default()
+    } else {
+        Outbox::restore(&restored.outbox).map_err(|error| RunError::Outbox(error.to_string()))?
+    };
+    let telemetry = Arc::new(Telemetry::start(telemetry_settings(&config, &settings.environment))?);
+    telemetry.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+    let transports = Transports::build(notify).map_err(|errors| {
+        RunError::Notify(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    })?;
+    let options = Options { dry_run_actions: settings.dry_run_actions, ..Options::default() };
+    let (dispatcher, mut reports) = Dispatcher::spawn(transports, outbox, options, clock::now);
+
+    let view = ViewHandle::new();
+    view.set_models(model_views(&plan));
+    view.set_checks(vec![Check::new("kafka", false, "no partitions assigned yet")]);
+    let (control, control_in) = crossbeam_channel::bounded(16);
+    let (fatal, fatal_in) = crossbeam_channel::bounded(16);
+    let heartbeat = Arc::new(AtomicI64::new(clock::now().0));
+    let (http_stop, http_stopped) = oneshot::channel::<()>();
+    let reloader = Reloader {
+        settings: settings.clone(),
+        plan: Arc::clone(&plan),
+        outbox: dispatcher.outbox(),
+        control: control.clone(),
+        view: view.clone(),
+        telemetry: Arc::clone(&telemetry),
+    };
+    let server = http::serve(http_settings(&config), view.clone(), hooks(&telemetry, &heartbeat, &reloader), async move {
+        let _ = http_stopped.await;
+    })
+    .await?;
+    tracing::info!(address = %server.address, "console");
+    tell(settings.listener.as_ref(), &AppEvent::Listening(server.address));
+
+    let (notifications, notified) = crossbeam_channel::bounded(NOTIFICATIONS);
+    let mut batch_senders = Vec::new();
+    let (empties, empties_out) = crossbeam_channel::bounded(workers * worker::QUEUE * 2);
+    let mut running = Vec::new();
+    let Restored { registry, snapshots, evaluator, .. } = restored;
+    for (number, snapshot) in snapshots.into_iter().enumerate() {
+        let (sender, receiver) = crossbeam_channel::bounded(worker::QUEUE);
+        batch_senders.push(sender);
+        running.push(worker::spawn(number, Arc::clone(&plan), registry.topics(), snapshot, receiver, empties.clone())?);
+    }
+    drop(empties);
+    let routing = Routing { workers: batch_senders, empties: empties_out };
+    let consumer = Consumer::start(kafka_settings(&config, &plan), registry.clone(), routing, notifications, clock::now)
+        .map_err(|error| RunError::Kafka(error.to_string()))?;
+
+    let evaluator = match evaluator {
+        Some(evaluator) => evaluator.resume(Arc::clone(&plan), Arc::clone(&rules)),
+        None => Evaluator::new(Arc::clone(&plan), Arc::clone(&rules)),
+    };
+    let now = clock::now();
+    let publisher = Publisher {
+        view: view.clone(),
+        telemetry: Arc::clone(&telemetry),
+        outbox: dispatcher.outbox(),
+        listener: settings.listener.clone(),
+        latencies: BTreeMap::new(),
+        started_at: now,
+        last_received: (0, now),
+    };
+    let coordinator = Coordinator {
+        plan: Arc::clone(&plan),
+        rules,
+        evaluator,
+        workers: running,
+        consumer: Some(consumer),
+        notifications: notified,
+        control: control_in,
+        store,
+        checkpoint_every: config.state.checkpoint_interval,
+        publisher,
+        sources: registry.all().to_vec(),
+        now: clock::now,
+        heartbeat,
+        fatal,
+    };
+    let (ended, mut over) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("coordinator".into()).spawn(move || {
+        let publisher = coordinator.run();
+        let _ = ended.send(());
+        publisher
+    })?;
+
+    let reporting = tokio::spawn({
+        let (view, telemetry, listener) = (view.clone(), Arc::clone(&telemetry), settings.listener.clone());
+        async move {
+            while let Some(report) = reports.recv().await {
+                report_delivery(&view, &telemetry, &report);
+                tell(listener.as_ref(), &AppEvent::Delivery(Box::new(report)));
+            }
+        }
+    });
+    let watching = settings.watch.then(|| tokio::spawn(super::watch::watch(rule_paths, handle.clone())));
+    loop {
+        tokio::select! {
+            () = handle.stop.notified() => break,
+            _ = &mut over => break,
+            () = handle.reload.notified() => {
+                let reloader = reloader.clone();
+                let _ = tokio::task::spawn_blocking(move || reloader.reload()).await;
+            }
+        }
+    }
+    tracing::info!("draining");
+    view.set_draining();
+    if let Some(watching) = watching {
+        watching.abort();
+    }
+    let _ = control.send(Control::Stop);
+    let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+    dispatcher_shutdown(dispatcher).await;
+    let _ = reporting.await;
+    let _ = tokio::task::spawn_blocking(move || telemetry.shutdown(TELEMETRY_PATIENCE)).await;
+    let _ = http_stop.send(());
+    let _ = server.task.await;
+    if !matches!(joined, Ok(Ok(_))) {
+        return Err(RunError::Fatal("the coordinator has panicked; the last checkpoint stands".into()));
+    }
+    match fatal_in.try_recv() {
+        Ok(reason) => Err(RunError::Fatal(reason)),
+        Err(_) => Ok(()),
+    }
+}
+
+/// What has not been delivered by then is in the last checkpoint and is tried again at the next start.
+async fn dispatcher_shutdown(dispatcher: Dispatcher) {
+    dispatcher.shutdown(DELIVERY_PATIENCE).await;
+}
+
+fn tell(listener: Option<&Listener>, event: &AppEvent) {
+    if let Some(listener) = listener {
+        listener(event);
+    }
+}
+
+fn report_delivery(view: &ViewHandle, telemetry: &Telemetry, report: &crate::notify::DeliveryReport) {
+    use crate::notify::Target;
+    let outcome = report.outcome_name();
+    match &report.target {
+        Target::Receiver { name, .. } => telemetry.count_notification(name, outcome),
+        Target::Action { name } => telemetry.count_action(name, outcome),
+    }
+    if let Some(error) = &report.error {
+        tracing::warn!(target = report.target.name(), outcome, attempts = report.attempts, "delivery: {error}");
+    }
+    let kind = if matches!(report.target, Target::Action { .. }) { "action" } else { "notification" };
+    let name = if kind == "action" { "action" } else { "receiver" };
+    view.push_event(serde_json::json!({
+        "type": kind, name: report.target.name(), "episode": report.episode, "outcome": outcome, "attempts": report.attempts,
+        "error": report.error, "at": report.at.rfc3339(),
+    }));
+}
+
+fn worker_count(config: &Config) -> usize {
+    match config.limits.workers {
+        Workers::Count(count) => count.max(1),
+        Workers::Auto => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+    }
+}
+
+fn restore(store: &Directory, plan: &Arc<Plan>, workers: usize) -> Result<Restored, RunError> {
+    let Some((checkpoint, damage)) = store.read::<Checkpoint>()? else { return Ok(Restored::nothing(workers)) };
+    if let Some(damage) = damage {
+        tracing::error!(%damage, "the last checkpoint is damaged; going on from the one before, records since then are read again");
+    }
+    let (restored, changed) = Restored::from(checkpoint, plan, workers);
+    if changed {
+        tracing::warn!("models, windows or baselines have changed: positions are kept, open windows start anew");
+    }
+    Ok(restored)
+}
+
+fn telemetry_settings(config: &Config, environment: &Environment) -> telemetry::Settings {
+    telemetry::Settings {
+        otlp_endpoint: config.telemetry.otlp_endpoint.clone(),
+        prometheus: config.telemetry.prometheus,
+        max_series: config.telemetry.max_series,
+        environment: environment.with_prefix("OTEL_"),
+        ..telemetry::Settings::default()
+    }
+}
+
+fn http_settings(config: &Config) -> http::Settings {
+    http::Settings {
+        listen: config.http.listen.to_string(),
+        token_file: config.http.token_file.clone(),
+        open_reads: config.http.open_reads,
+        allowed_hosts: Vec::new(),
+    }
+}
+
+/// Settings of the consumer, also for `check --connect`.
+#[must_use]
+pub fn kafka_settings(config: &Config, plan: &Plan) -> kafka::Settings {
+    let topics = [
+        (&config.kafka.predictions, TopicRole::Predictions),
+        (&config.kafka.features, TopicRole::Features),
+        (&config.kafka.labels, TopicRole::Labels),
+    ];
+    let longest = plan.models.iter().map(|model| model.longest_window() + model.lateness).max().unwrap_or_default();
+    kafka::Settings {
+        bootstrap_servers: config.kafka.bootstrap_servers.join(","),
+        group_id: config.kafka.group_id.clone(),
+        topics: topics
+            .into_iter()
+            .flat_map(|(names, role)| names.iter().map(move |name| Topic { name: name.clone(), role }))
+            .collect(),
+        start: match config.kafka.start {
+            Start::Earliest => StartAt::Earliest,
+            Start::Latest => StartAt::Latest,
+            Start::At(at) => StartAt::At(at),
+        },
+        look_back: longest,
+        max_bytes: plan.max_bytes,
+        headers: wants_headers(&plan.mapping),
+        idle_after: config.kafka.idle_timeout,
+        queue_kib: usize::try_from((config.limits.memory / 8 / 1024).max(LEAST_QUEUE_KIB)).unwrap_or(65_536).min(1 << 20),
+        librdkafka: config.kafka.librdkafka.clone(),
+    }
+}
+
+fn wants_headers(mapping: &Mapping) -> bool {
+    mapping.headers().next().is_some()
+}
+
+fn model_views(plan: &Plan) -> Vec<ModelView> {
+    let view = |model: &crate::engine::ModelPlan| {
+        let columns = model.baselines.iter().flat_map(|baseline| &baseline.layout.columns);
+        let mut features: Vec<FeatureView> = columns
+            .filter_map(|column| match &column.subject {
+                crate::event::Subject::Feature(name) => Some(FeatureView {
+                    name: name.to_string(),
+                    kind: match column.kind {
+                        crate::baseline::ColumnKind::Numeric(_) => "numeric".to_owned(),
+                        crate::baseline::ColumnKind::Categorical(_) => "categorical".to_owned(),
+                    },
+                }),
+                _ => None,
+            })
+            .collect();
+        features.sort_by(|left, right| left.name.cmp(&right.name));
+        features.dedup_by(|left, right| left.name == right.name);
+        let versions: Vec<(Option<String>, usize)> = model
+            .by_version
+            .iter()
+            .map(|(version, place)| (Some(version.to_string()), *place))
+            .chain(model.default_baseline.map(|place| (None, place)))
+            .collect();
+        let baselines = versions
+            .into_iter()
+            .filter_map(|(version, place)| {
+                let baseline = model.baselines.get(place)?;
+                let performance = measure::reference(model, version.as_deref().unwrap_or(""));
+                Some(BaselineView {
+                    version,
+                    source: baseline.model.to_string(),
+                    rows: baseline.rows,
+                    created_at: None,
+                    layout: format!("{:016x}", baseline.layout.id),
+                    performance: performance.into_iter().map(|(metric, value)| (metric.as_str().to_owned(), value)).collect(),
+                })
+            })
+            .collect();
+        ModelView {
+            name: model.name.to_string(),
+            task: model.task.to_string(),
+            versions: model.by_version.keys().map(ToString::to_string).collect(),
+            labels: model.horizon.is_some(),
+            min_samples: model.min_samples,
+            baselines,
+            windows: model
+                .windows
+                .iter()
+                .map(|window| WindowView { name: window.name.to_string(), size: window.size.to_string(), slide: window.slide.to_string() })
+                .collect(),
+            features,
+            psi_thresholds: vec![0.1, 0.25],
+        }
+    };
+    plan.models.iter().map(view).collect()
+}
+
+fn hooks(telemetry: &Arc<Telemetry>, heartbeat: &Arc<AtomicI64>, reloader: &Reloader) -> Hooks {
+    let (metrics, beats, reloader) = (Arc::clone(telemetry), Arc::clone(heartbeat), reloader.clone());
+    Hooks {
+        metrics: telemetry.serves_prometheus().then(|| Arc::new(move || metrics.metrics_text()) as http::MetricsHook),
+        reload: Some(Arc::new(move || reloader.reload())),
+        alive: Some(Arc::new(move || {
+            let age = Span(clock::now().0 - beats.load(Ordering::Relaxed));
+            if age > HEARTBEAT_PATIENCE { Err(format!("the coordinator has not stepped for {age}")) } else { Ok(()) }
+        })),
+    }
+}
+
+/// Applies rule files anew: the whole of them, or nothing.
+#[derive(Clone)]
+struct Reloader {
+    settings: Settings,
+    plan: Arc<Plan>,
+    outbox: crate::notify::OutboxHandle,
+    control: crossbeam_channel::Sender<Control>,
+    view: ViewHandle,
+    telemetry: Arc<Telemetry>,
+}
+
+impl Reloader {
+    fn reload(&self) -> Result<String, String> {
+        let result = self.apply();
+        self.telemetry.set_reload(result.is_ok());
+        match &result {
+            Ok(what) => tracing::info!("reload: {what}"),
+            Err(why) => tracing::error!("reload refused, everything stays as it was:\n{why}"),
+        }
+        let detail = result.clone().unwrap_or_else(|why| why);
+        self.view.set_reload(ReloadView { successful: result.is_ok(), at: clock::now().into(), detail });
+        result
+    }
+
+    fn apply(&self) -> Result<String, String> {
+        let told = |faults: Vec<Fault>| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        let assembly =
+            assemble(&self.settings.config, &self.settings.rules, &self.settings.environment, Purpose::Run).map_err(told)?;
+        if super::checkpoint::fingerprint(&assembly.plan) != super::checkpoint::fingerprint(&self.plan) {
+            return Err("models, windows or baselines have changed; restart to apply that".into());
+        }
+        let transports = Transports::build(assembly.notify)
+            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+        let rules: Arc<RuleSet> = assembly.rules;
+        let count = rules.rules().len();
+        self.outbox.replace(transports);
+        self.control.send(Control::Rules(rules)).map_err(|_| "the agent is shutting down".to_owned())?;
+        Ok(format!("{count} rules applied"))
+    }
+}

@@ -8,7 +8,7 @@ use crate::event::{Span, Timestamp};
 
 use super::datum::{Bindings, Datum};
 use super::expr::{Expr, ExprError};
-use super::spec::{AuthSpec, Hidden, HoldSpec, Preset, RetrySpec};
+use super::spec::{AuthSpec, Hidden, HoldSpec, Preset, RetrySpec, SigningSpec};
 use super::template::Body;
 
 /// Most time for one attempt, where the file does not say: a scheduler's API answers within a few seconds.
@@ -181,6 +181,7 @@ mod tests {
             budget: Budget::default(),
             retry: None,
             hold: None,
+            signing: None,
             success: None,
             duplicate: None,
         };

@@ -83,6 +83,7 @@ pub(super) fn compile(at: &mut FaultsOfFile<'_>, path: &str, name: &str, spec: &
         budget,
         retry: spec.retry.clone(),
         hold: spec.hold.clone(),
+        signing: spec.signing.clone(),
         success,
         duplicate,
     })
