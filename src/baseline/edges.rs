@@ -210,7 +210,7 @@ mod tests {
             let atom = f64::from(atom);
             assert!(bins.edges.contains(&atom) && bins.edges.contains(&atom.next_down()));
         }
-        assert_eq!(bins.coarse_edges, [0.0, 1.0, 2.0, 3.0]);
+        assert_eq!(bins.coarse_edges, [0.0, 1.0, 1.5, 2.0, 3.0]);
         let widest = bins.edges.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
         assert!(widest <= 0.05 * spread(&values).sd, "{widest}");
     }
