@@ -275,7 +275,7 @@ fn the_deciles_and_levels_are_those_of_the_reference_libraries() {
     for part in ["feature:Age", "19.87%", "classes    0, 1", "male 64.76%", "feature:SibSp: type numeric was inferred"] {
         assert!(text.contains(part), "no '{part}' in\n{text}");
     }
-    // R: length(unique(Cabin)), and the cabins that occur once.
+    // Python 3: c = collections.Counter(cabins); len(c), sum(n == 1 for n in c.values())
     let cabin = baseline.layout.column(&Subject::Feature("Cabin".into())).unwrap();
     assert_eq!((baseline.summaries[cabin].distinct, baseline.summaries[cabin].singletons), (Some(147), Some(101)));
 }
@@ -416,6 +416,7 @@ fn contradictions_of_a_document_are_named_by_their_field() {
         (Box::new(|d| d["reference"]["columns"][0]["sums"]["z"] = json!("1e5")), "reference.columns[0].sums.z"),
         (Box::new(|d| d["reference"]["joined"]["scored"] = json!(1)), "reference.joined.scored"),
         (Box::new(|d| d["reference"]["joined"]["confusion"][0][0] = json!(1_000_000)), "reference.joined.confusion"),
+        (Box::new(|d| d["columns"][0]["null_tables"]["linf"][0] = json!(1e9)), "columns[0].null_tables.linf"),
         (Box::new(|d| d["segments"][1] = d["segments"][0].clone()), "segments[1].segment"),
     ];
     for (change, wanted) in cases {

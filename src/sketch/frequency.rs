@@ -2,7 +2,7 @@
 //!
 //! Up to `capacity` distinct names every count is exact. Beyond that two summaries share the work:
 //!
-//! * counts by Misra and Gries (Science of Computer Programming, 1982), as the Apache DataSketches "frequent items" sketch prunes
+//! * counts by Misra and Gries (Science of Computer Programming, 1982), as the Apache `DataSketches` "frequent items" sketch prunes
 //!   them: when the table is full the median count is taken off every name and the lesser half is dropped. A count is
 //!   then too low by at most [`Frequencies::undercount`], itself at most 2 n / capacity, and every name above that is still there;
 //! * distinct names and singletons from adaptive sampling (Wegman; Flajolet, Computing 1990): names whose hash ends in `j` zero bits are
@@ -148,7 +148,7 @@ fn by_count(left: &(Arc<str>, u64), right: &(Arc<str>, u64)) -> std::cmp::Orderi
     right.1.cmp(&left.1).then_with(|| left.0.cmp(&right.0))
 }
 
-/// FNV-1a over the bytes, then the finaliser of SplitMix64, so that the low bits are even too.
+/// FNV-1a over the bytes, then the finaliser of `SplitMix64`, so that the low bits are even too.
 fn hash(name: &str) -> u64 {
     let fnv = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     let mixed = (fnv ^ (fnv >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
