@@ -75,14 +75,13 @@ pub fn place(kind: &ColumnKind, value: &Scalar<'_>, scratch: &mut String) -> Pla
     match (value, kind) {
         (Scalar::Missing, _) => special(MISSING),
         (Scalar::Null, _) => special(NULL),
-        (Scalar::Other, _) => special(WRONG_TYPE),
         (Scalar::Num(number), _) if number.is_nan() => special(NAN),
         (Scalar::Num(number), _) if number.is_infinite() => special(INFINITE),
         (Scalar::Num(number), ColumnKind::Numeric(bins)) => {
             let number = if *number == 0.0 { 0.0 } else { *number };
             Placed { cell: SPECIAL + bins.cell(number), value: Some(number) }
         }
-        (Scalar::Bool(_) | Scalar::Text(_), ColumnKind::Numeric(_)) => special(WRONG_TYPE),
+        (_, ColumnKind::Numeric(_)) => special(WRONG_TYPE),
         (_, ColumnKind::Categorical(levels)) => match value.level(scratch) {
             Some(level) => special(SPECIAL + levels.cell(level)),
             None => special(WRONG_TYPE),

@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Segment, Subject};
 use crate::stats::exact::ExactSum;
+use crate::stats::null::{NullTable, Nulls};
 use crate::window::{JoinedLayout, JoinedPane, Moments, Pane};
 
 use super::document::{
     BinsDocument, CategoricalDocument, ColumnDocument, CountsDocument, Document, DocumentError, FORMAT, JoinedDocument, Lines,
-    NumericDocument, ReferenceDocument, SegmentDocument, SumsDocument,
+    NullsDocument, NumericDocument, ReferenceDocument, SegmentDocument, SumsDocument,
 };
 use super::layout::{Column, ColumnKind, INFINITE, Layout, Levels, MISSING, NAN, NULL, NumericBins, SPECIAL, WRONG_TYPE};
 use super::summary::{LevelCounts, Summary};
@@ -51,13 +52,17 @@ impl Baseline {
     /// The document of this baseline.
     #[must_use]
     pub fn to_document(&self) -> Document {
-        let column = |column: &Column, summary: Option<&Summary>| ColumnDocument {
+        let column = |column: &Column, summary: Option<&Summary>, nulls: Option<&Nulls>| ColumnDocument {
             subject: column.subject.to_string(),
             summary: summary.cloned(),
             bins: bins_document(&column.kind),
             level_counts: summary.and_then(|summary| Some(LevelCounts { distinct: summary.distinct?, singletons: summary.singletons? })),
+            null_tables: nulls.map(nulls_document),
         };
-        let columns = self.layout.columns.iter().zip(&self.summaries).map(|(one, summary)| column(one, Some(summary))).collect();
+        let nulls = self.nulls.iter().map(Option::as_ref).chain(std::iter::repeat(None));
+        let columns = self.layout.columns.iter().zip(&self.summaries).zip(nulls);
+        let columns = columns.map(|((one, summary), nulls)| column(one, Some(summary), nulls)).collect();
+        let label = self.joined.label.columns.first();
         let segments = self.segments.iter().map(|(segment, reference)| SegmentDocument {
             segment: segment.0.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
             reference: self.reference_document(reference),
@@ -73,7 +78,7 @@ impl Baseline {
             rank_error: self.rank_error,
             notes: self.notes.clone(),
             columns,
-            label: self.joined.label.columns.first().map(|label| column(label, self.label_summary.as_ref())),
+            label: label.map(|label| column(label, self.label_summary.as_ref(), self.label_nulls.as_ref())),
             reference: self.reference_document(&self.reference),
             segments: segments.collect(),
         }
@@ -125,10 +130,14 @@ impl Baseline {
 
         let levels: Vec<Option<LevelCounts>> = columns.iter().map(|column| column.level_counts).collect();
         let label_levels = label.as_ref().and_then(|label| label.level_counts);
+        let label_nulls = label.as_ref().and_then(|label| label.null_tables.clone());
+        let label_nulls = label_nulls.map(|tables| read_nulls(tables, "label.null_tables")).transpose()?;
         let mut kinds = Vec::with_capacity(columns.len());
         let mut subjects = BTreeSet::new();
-        for (index, column) in columns.into_iter().enumerate() {
+        let mut nulls = Vec::with_capacity(columns.len());
+        for (index, mut column) in columns.into_iter().enumerate() {
             let field = format!("columns[{index}]");
+            nulls.push(column.null_tables.take().map(|tables| read_nulls(tables, &format!("{field}.null_tables"))).transpose()?);
             let subject = read_subject(&column.subject).ok_or_else(|| {
                 DocumentError::field(
                     format!("{field}.subject"),
@@ -173,8 +182,12 @@ impl Baseline {
             joined,
             reference,
             segments: by_segment,
+            levels,
+            label_levels,
+            nulls,
+            label_nulls,
         };
-        Ok(Baseline::assemble(parts, &levels, label_levels))
+        Ok(Baseline::assemble(parts))
     }
 }
 
@@ -282,6 +295,26 @@ fn read_bins(bins: BinsDocument, field: &str) -> Checked<ColumnKind> {
             Ok(ColumnKind::Categorical(Levels::new(arcs(levels), arcs(folded))))
         }
     }
+}
+
+fn nulls_document(nulls: &Nulls) -> NullsDocument {
+    let list = |table: &NullTable| table.quantiles().to_vec();
+    NullsDocument {
+        total_variation: list(&nulls.total_variation),
+        linf: list(&nulls.linf),
+        wasserstein: nulls.wasserstein.as_ref().map(list),
+    }
+}
+
+fn read_nulls(tables: NullsDocument, field: &str) -> Checked<Nulls> {
+    let read = |list: Vec<f64>, name: &str| {
+        NullTable::try_from(list).map_err(|fault| DocumentError::field(format!("{field}.{name}"), fault.to_string()))
+    };
+    Ok(Nulls {
+        total_variation: read(tables.total_variation, "total_variation")?,
+        linf: read(tables.linf, "linf")?,
+        wasserstein: tables.wasserstein.map(|list| read(list, "wasserstein")).transpose()?,
+    })
 }
 
 fn nonzero(sum: &ExactSum) -> Option<String> {

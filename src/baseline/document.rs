@@ -96,6 +96,22 @@ pub struct ColumnDocument {
     /// How many levels a categorical column has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level_counts: Option<LevelCounts>,
+    /// How large effects are without drift.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub null_tables: Option<NullsDocument>,
+}
+
+/// Quantiles of effects without drift, divided by sqrt(1/n + 1/m).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NullsDocument {
+    /// Of the total variation.
+    pub total_variation: Vec<f64>,
+    /// Of the greatest difference of a share.
+    pub linf: Vec<f64>,
+    /// Of the Wasserstein distance; numeric columns only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wasserstein: Option<Vec<f64>>,
 }
 
 /// The bins of a column.

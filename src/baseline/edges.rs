@@ -170,6 +170,8 @@ mod tests {
 
     use super::*;
     use crate::sketch::QuantileSketch;
+    use crate::stats::random::SplitMix64;
+    use crate::stats::wasserstein::{Tails, distance};
 
     fn distribution(values: &[f64]) -> Distribution {
         let mut sketch = QuantileSketch::default();
@@ -210,7 +212,7 @@ mod tests {
             let atom = f64::from(atom);
             assert!(bins.edges.contains(&atom) && bins.edges.contains(&atom.next_down()));
         }
-        assert_eq!(bins.coarse_edges, [0.0, 1.0, 2.0, 3.0]);
+        assert_eq!(bins.coarse_edges, [0.0, 1.0, 1.5, 2.0, 3.0]);
         let widest = bins.edges.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
         assert!(widest <= 0.05 * spread(&values).sd, "{widest}");
     }
@@ -235,6 +237,54 @@ mod tests {
         assert!(!bins.edges.contains(&0.1) && !bins.edges.contains(&0.6));
         let cells = |values: &[f64]| values.iter().map(|value| bins.cell(*value)).collect::<std::collections::BTreeSet<_>>().len();
         assert!(cells(&positives) > 500, "{}", cells(&positives));
+    }
+
+    /// Uniform numbers in (0, 1).
+    fn uniform(seed: u64, n: usize) -> Vec<f64> {
+        let mut random = SplitMix64::new(seed);
+        #[allow(clippy::cast_precision_loss)]
+        (0..n).map(|_| ((random.next_u64() >> 11) as f64 + 0.5) / 9_007_199_254_740_992.0).collect()
+    }
+
+    /// The distances over the bins against those over the rows, which for samples of one size are plain sums over the sorted values.
+    #[test]
+    fn distances_over_the_bins_are_close_to_those_over_the_rows() {
+        type Case = (&'static str, fn(f64) -> f64, fn(f64) -> f64);
+        let cases: [Case; 8] = [
+            ("uniform", |u| u, |u| 0.1 + u * 0.95),
+            ("log-normal", |u| (2.0 * (u / (1.0 - u)).ln()).exp(), |u| (0.2 + 2.0 * (u / (1.0 - u)).ln()).exp().min(1e4)),
+            ("pareto", |u| u.powf(-0.8), |u| 1.05 * u.powf(-0.75)),
+            ("integers", |u| (u * 5.0).floor(), |u| (u * u * 5.0).floor()),
+            ("zeros", |u| (u - 0.7).max(0.0), |u| (u - 0.6).max(0.0)),
+            ("gap", |u| if u < 0.5 { u } else { 100.0 + u }, |u| if u < 0.45 { u } else { 100.0 + u }),
+            ("into a gap", |u| if u < 0.5 { u } else { 10.0 + u }, |u| 11.0 * u),
+            ("beyond the ends", |u| u, |u| u * 3.0 - 1.0),
+        ];
+        for (name, reference, current) in cases {
+            let sorted = |seed: u64, transform: fn(f64) -> f64| {
+                let mut values: Vec<f64> = uniform(seed, 20_000).into_iter().map(transform).collect();
+                values.sort_unstable_by(f64::total_cmp);
+                values
+            };
+            let (reference, current) = (sorted(1, reference), sorted(2, current));
+            #[allow(clippy::cast_precision_loss)]
+            let exact = reference.iter().zip(&current).map(|(r, c)| (r - c).abs()).sum::<f64>() / reference.len() as f64;
+            let bins = bins(&reference);
+            let counts = |values: &[f64]| {
+                let mut counts = vec![0u64; bins.cells()];
+                values.iter().for_each(|value| counts[bins.cell(*value)] += 1);
+                counts
+            };
+            let tails = |values: &[f64]| Tails {
+                below: values.iter().map(|value| (bins.edges[0] - value).max(0.0)).sum(),
+                above: values.iter().map(|value| (value - bins.max).max(0.0)).sum(),
+            };
+            let (r, c) = (counts(&reference), counts(&current));
+            let binned = distance(&bins.edges, &r, &c, tails(&reference), tails(&current)).unwrap();
+            let error = (binned - exact).abs();
+            let sd = spread(&reference).sd;
+            assert!(error <= 0.02 * exact || error <= 0.01 * sd, "{name}: {binned} for {exact}, sd {sd}, {} edges", bins.edges.len());
+        }
     }
 
     proptest! {

@@ -10,6 +10,7 @@ pub mod document;
 pub mod edges;
 pub mod layout;
 pub mod levels;
+pub mod null;
 mod observe;
 pub mod output;
 pub mod rows;
@@ -35,6 +36,7 @@ pub use tally::Tally;
 pub use task::Task;
 
 use crate::event::Segment;
+use crate::stats::null::Nulls;
 use crate::window::{JoinedLayout, JoinedPane, Pane};
 
 /// The reference rows, or those of one segment, counted over the layout.
@@ -77,6 +79,10 @@ pub struct Baseline {
     pub summaries: Vec<Summary>,
     /// The labels of the reference, where there are any.
     pub label_summary: Option<Summary>,
+    /// Parallel to the columns of the layout; `None` for a column without values. Simulated from all rows, and used for segments too.
+    pub nulls: Vec<Option<Nulls>>,
+    /// Of the label.
+    pub label_nulls: Option<Nulls>,
 }
 
 /// What a baseline is put together from, built or read.
@@ -92,15 +98,19 @@ pub(crate) struct Parts {
     pub(crate) joined: JoinedLayout,
     pub(crate) reference: Reference,
     pub(crate) segments: BTreeMap<Segment, Reference>,
+    pub(crate) levels: Vec<Option<LevelCounts>>,
+    pub(crate) label_levels: Option<LevelCounts>,
+    pub(crate) nulls: Vec<Option<Nulls>>,
+    pub(crate) label_nulls: Option<Nulls>,
 }
 
 impl Baseline {
-    pub(crate) fn assemble(parts: Parts, levels: &[Option<LevelCounts>], label_levels: Option<LevelCounts>) -> Baseline {
-        let Parts { model, task, classes, threshold, rows, rank_error, notes, layout, joined, reference, segments } = parts;
-        let counts = levels.iter().copied().chain(std::iter::repeat(None));
+    pub(crate) fn assemble(parts: Parts) -> Baseline {
+        let Parts { model, task, classes, threshold, rows, rank_error, notes, layout, joined, reference, segments, .. } = parts;
+        let counts = parts.levels.into_iter().chain(std::iter::repeat(None));
         let summaries = layout.columns.iter().zip(counts).map(|(column, levels)| Summary::of(column, &reference.pane, levels)).collect();
         let label = joined.label.columns.first().filter(|_| reference.joined.matched > 0);
-        let label_summary = label.map(|column| Summary::of(column, &reference.joined.label, label_levels));
+        let label_summary = label.map(|column| Summary::of(column, &reference.joined.label, parts.label_levels));
         Baseline {
             model,
             task,
@@ -116,6 +126,8 @@ impl Baseline {
             segments,
             summaries,
             label_summary,
+            nulls: parts.nulls,
+            label_nulls: parts.label_nulls,
         }
     }
 

@@ -267,7 +267,9 @@ impl ColumnSurvey {
                 if raw == RawType::Text {
                     self.not_finite.iter().for_each(|(text, count)| seen.add(text, *count));
                 }
-                extra.iter().for_each(|(level, count)| seen.add(level, *count));
+                for (level, count) in extra {
+                    seen.add(level, *count);
+                }
                 let mut summary = choose(&seen.finish(|text| canonical_level(text, raw)));
                 summary.forgets |= self.long > 0;
                 if let Some(stranger) = self.stranger.filter(|_| self.inferred) {
@@ -277,7 +279,9 @@ impl ColumnSurvey {
             }
             State::Numbers(_) | State::Undecided | State::Flipped => {
                 let mut seen = FrequencySketch::default();
-                extra.iter().for_each(|(level, count)| seen.add(level, *count));
+                for (level, count) in extra {
+                    seen.add(level, *count);
+                }
                 if extra.is_empty() {
                     remarks.push("no values; every value to come is unseen".to_owned());
                 }

@@ -70,17 +70,11 @@ impl Default for Names {
 }
 
 /// Which columns are read, and as what.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Selection {
     names: Names,
     include: Vec<glob::Pattern>,
     exclude: Vec<glob::Pattern>,
-}
-
-impl Default for Selection {
-    fn default() -> Selection {
-        Selection { names: Names::default(), include: Vec::new(), exclude: Vec::new() }
-    }
 }
 
 impl Selection {

@@ -30,12 +30,12 @@ impl SegmentSpec {
     /// Keys as they stand in results, with the roles of their columns: `tags.region` is `region`.
     #[must_use]
     pub fn keys(&self) -> Vec<(Arc<str>, Role)> {
-        let key = |column: &String| match column.strip_prefix("tags.") {
-            Some(tag) => (Arc::from(tag), Role::Tag(tag.into())),
-            None => {
-                let feature = column.strip_prefix("features.").unwrap_or(column);
-                (Arc::from(feature), Role::Feature(feature.into()))
+        let key = |column: &String| {
+            if let Some(tag) = column.strip_prefix("tags.") {
+                return (Arc::from(tag), Role::Tag(tag.into()));
             }
+            let feature = column.strip_prefix("features.").unwrap_or(column);
+            (Arc::from(feature), Role::Feature(feature.into()))
         };
         self.by.iter().map(key).collect()
     }
@@ -86,12 +86,11 @@ impl SegmentSurvey {
     #[must_use]
     pub fn finish(self, spec: &SegmentSpec) -> Admitted {
         let keys: Vec<Arc<str>> = spec.keys().into_iter().map(|(key, _)| key).collect();
-        let values: Vec<Vec<Arc<str>>> = match &spec.values {
-            Some(values) => values.iter().map(|row| row.iter().map(|value| Arc::from(value.as_str())).collect()).collect(),
-            None => {
-                let seen = self.seen.finish(|_| None);
-                seen.names.iter().take(spec.limit).map(|(name, _)| name.split(SEPARATOR).map(Arc::from).collect()).collect()
-            }
+        let values: Vec<Vec<Arc<str>>> = if let Some(values) = &spec.values {
+            values.iter().map(|row| row.iter().map(|value| Arc::from(value.as_str())).collect()).collect()
+        } else {
+            let seen = self.seen.finish(|_| None);
+            seen.names.iter().take(spec.limit).map(|(name, _)| name.split(SEPARATOR).map(Arc::from).collect()).collect()
         };
         Admitted::new(keys, values)
     }

@@ -9,12 +9,13 @@ use crate::window::{JoinedLayout, JoinedPane, Observed, Pane};
 use super::build::{BuildError, BuildSpec};
 use super::cell::{Scalar, count, place};
 use super::layout::{ColumnKind, Layout};
+use super::null::simulate;
 use super::output::{Output, OutputError, OutputRule, RawOutput, class_index, resolve_output};
 use super::rows::{ColumnData, MISSING_COLUMN, RawType, Role, RowBatch};
 use super::segment::Admitted;
 use super::summary::LevelCounts;
 use super::task::Task;
-use super::{Baseline, Reference};
+use super::{Baseline, Parts, Reference};
 
 /// What the first look has decided.
 #[derive(Debug)]
@@ -180,23 +181,25 @@ impl Tally {
             // `other` is there only where something belongs to it.
             .filter(|(segment, reference)| reference.pane.n > 0 || !others.contains(&segment))
             .collect();
-        Ok(Baseline::assemble(
-            super::Parts {
-                model: plan.spec.model.as_str().into(),
-                task: plan.spec.task,
-                classes: plan.classes,
-                threshold: plan.spec.threshold,
-                rows,
-                rank_error: plan.rank_error,
-                notes: plan.notes,
-                layout: plan.layout,
-                joined: plan.joined,
-                reference,
-                segments,
-            },
-            &plan.levels,
-            plan.label_levels,
-        ))
+        let nulls = simulate(&plan.layout, &reference.pane);
+        let label_nulls = simulate(&plan.joined.label, &reference.joined.label).pop().flatten();
+        Ok(Baseline::assemble(Parts {
+            model: plan.spec.model.as_str().into(),
+            task: plan.spec.task,
+            classes: plan.classes,
+            threshold: plan.spec.threshold,
+            rows,
+            rank_error: plan.rank_error,
+            notes: plan.notes,
+            layout: plan.layout,
+            joined: plan.joined,
+            reference,
+            segments,
+            levels: plan.levels,
+            label_levels: plan.label_levels,
+            nulls,
+            label_nulls,
+        }))
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Up to `capacity` distinct names every count is exact. Beyond that two summaries share the work:
 //!
-//! * counts by Misra and Gries (Science of Computer Programming, 1982), as the Apache DataSketches "frequent items" sketch prunes
-//!   them: when the table is full the median count is taken off every name and those at zero are dropped. A count is
+//! * counts by Misra and Gries (Science of Computer Programming, 1982), as the Apache `DataSketches` "frequent items" sketch prunes
+//!   them: when the table is full the median count is taken off every name and the lesser half is dropped. A count is
 //!   then too low by at most [`Frequencies::undercount`], itself at most 2 n / capacity, and every name above that is still there;
 //! * distinct names and singletons from adaptive sampling (Wegman; Flajolet, Computing 1990): names whose hash ends in `j` zero bits are
 //!   counted exactly, `j` growing so that the sample fits; the numbers times 2^j are unbiased with a relative error of
@@ -95,7 +95,7 @@ impl FrequencySketch {
             *merged.entry(canonical(&name).unwrap_or(name)).or_default() += count;
         }
         let mut names: Vec<(Arc<str>, u64)> = merged.into_iter().collect();
-        names.sort_unstable_by(|left, right| right.1.cmp(&left.1).then_with(|| left.0.cmp(&right.0)));
+        names.sort_unstable_by(by_count);
         let (distinct, singletons) = match &self.sample {
             None => (names.len() as u64, names.iter().filter(|(_, count)| *count == 1).count() as u64),
             Some(sample) => {
@@ -119,10 +119,13 @@ impl FrequencySketch {
         let middle = counts.len() / 2;
         let median = *counts.select_nth_unstable(middle).1;
         self.undercount += median;
-        self.counts.retain(|_, count| {
-            *count = count.saturating_sub(median);
-            *count > 0
-        });
+        let reduced = self.counts.drain().map(|(name, count)| (name, count.saturating_sub(median)));
+        let mut names: Vec<(Arc<str>, u64)> = reduced.collect();
+        names.sort_unstable_by(by_count);
+        // At most half are above zero; the rest of the half are names for names' sake, so that a column of nothing but
+        // singletons does not end without any.
+        names.truncate((self.capacity / 2).max(1));
+        self.counts.extend(names);
     }
 }
 
@@ -140,7 +143,12 @@ impl Sample {
     }
 }
 
-/// FNV-1a over the bytes, then the finaliser of SplitMix64, so that the low bits are even too.
+/// By descending count, ties by name.
+fn by_count(left: &(Arc<str>, u64), right: &(Arc<str>, u64)) -> std::cmp::Ordering {
+    right.1.cmp(&left.1).then_with(|| left.0.cmp(&right.0))
+}
+
+/// FNV-1a over the bytes, then the finaliser of `SplitMix64`, so that the low bits are even too.
 fn hash(name: &str) -> u64 {
     let fnv = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     let mixed = (fnv ^ (fnv >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

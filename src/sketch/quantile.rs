@@ -1,6 +1,6 @@
 //! Quantiles of a stream in bounded memory, with a guaranteed rank error.
 //!
-//! Up to [`EXACT_LIMIT`] values everything is kept and quantiles are exact, interpolated as NumPy does by default
+//! Up to [`EXACT_LIMIT`] values everything is kept and quantiles are exact, interpolated as `NumPy` does by default
 //! (R's type 7). Beyond that the values go through a hierarchy of buffers: a full buffer of [`BUFFER`] values is sorted and every
 //! second value moves on to the next level with twice the weight (Manku, Rajagopalan and Lindsay, SIGMOD 1998; the equal
 //! buffers per level are those of Karnin, Lang and Liberty, FOCS 2016, "KLL").
@@ -86,6 +86,7 @@ impl QuantileSketch {
 
     /// The distribution of what was added.
     #[must_use]
+    #[allow(clippy::float_cmp)] // Equal values are the same value.
     pub fn finish(self) -> Distribution {
         let rank_error = self.rank_error();
         let QuantileSketch { exact, levels, n, min, max, .. } = self;
@@ -239,6 +240,7 @@ impl Distribution {
 
     /// The values that hold at least one part in `parts` of the mass each, ascending; at most `parts` of them.
     #[must_use]
+    #[allow(clippy::float_cmp)] // Equal values are the same value.
     pub fn atoms(&self, parts: u64) -> Vec<f64> {
         let mut atoms = Vec::new();
         let mut start = 0;
@@ -261,7 +263,7 @@ impl Distribution {
     }
 }
 
-/// `low + (high - low) * t` with NumPy's rounding: from the nearer end.
+/// `low + (high - low) * t` with `NumPy`'s rounding: from the nearer end.
 fn interpolate(low: f64, high: f64, t: f64) -> f64 {
     let difference = high - low;
     if !difference.is_finite() {

@@ -7,6 +7,8 @@
 //!
 //! Callers scale their terms so that 2^-40 (9e-13) is negligible: moments are kept in baseline standard deviations.
 
+use std::fmt::Write as _;
+
 use serde::{Deserialize, Serialize};
 
 /// Terms below this magnitude (2^22) are kept as multiples of 2^-40.
@@ -83,7 +85,9 @@ impl ExactSum {
         let mut text = self.narrow.to_string();
         if let Some(wide) = &self.wide {
             text.push(':');
-            wide.0.iter().rev().for_each(|limb| text.push_str(&format!("{limb:016x}")));
+            for limb in wide.0.iter().rev() {
+                let _ = write!(text, "{limb:016x}");
+            }
         }
         text
     }

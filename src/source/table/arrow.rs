@@ -185,6 +185,7 @@ fn is_supported(kind: &DataType) -> bool {
 }
 
 /// The cells of an array; `None` where its type is not supported.
+#[allow(clippy::redundant_closure_for_method_calls)] // The method belongs to a crate that is not a direct dependency.
 fn column_data(array: &dyn Array) -> Option<ColumnData> {
     Some(match array.data_type() {
         DataType::Null => ColumnData::Numbers(vec![None; array.len()]),

@@ -105,7 +105,7 @@ pub struct TableReader {
 #[derive(Debug)]
 enum Source {
     Csv(csv::CsvTable),
-    Ndjson(ndjson::NdjsonTable),
+    Ndjson(Box<ndjson::NdjsonTable>),
     Arrow(arrow::ArrowTable),
 }
 
@@ -120,7 +120,7 @@ impl TableReader {
         let size = file.metadata().map_err(|source| TableError::Io { path: path.to_owned(), source })?.len();
         let source = match format {
             Format::Csv(compression) => Source::Csv(csv::CsvTable::open(path, file, compression, selection)?),
-            Format::Ndjson(compression) => Source::Ndjson(ndjson::NdjsonTable::open(path, file, compression, selection)?),
+            Format::Ndjson(compression) => Source::Ndjson(Box::new(ndjson::NdjsonTable::open(path, file, compression, selection)?)),
             Format::Parquet => Source::Arrow(arrow::ArrowTable::open_parquet(path, file, selection)?),
             Format::Arrow => Source::Arrow(arrow::ArrowTable::open_ipc(path, file, selection)?),
         };
