@@ -52,7 +52,11 @@ impl Alerts {
                 return;
             }
             Turn::Opened => {
-                let due = rule.on_firing.iter().zip(0..).map(|(entry, index)| Due { index, action: entry.action.clone(), at: moment.at + entry.after });
+                let due = rule.on_firing.iter().zip(0..).map(|(entry, index)| Due {
+                    index,
+                    action: entry.action.clone(),
+                    at: moment.at + entry.after,
+                });
                 if let Some(episode) = &mut instance.episode {
                     episode.due = due.collect();
                 }
@@ -67,7 +71,15 @@ impl Alerts {
     }
 
     /// Asks for the actions that are due, each once an episode; a refusal is final.
-    fn ask(&mut self, rules: &RuleSet, rule: &Rule, key: &InstanceKey, instance: &mut Instance, moment: &Moment<'_>, out: &mut Vec<Happening>) {
+    fn ask(
+        &mut self,
+        rules: &RuleSet,
+        rule: &Rule,
+        key: &InstanceKey,
+        instance: &mut Instance,
+        moment: &Moment<'_>,
+        out: &mut Vec<Happening>,
+    ) {
         let Some(episode) = &mut instance.episode else { return };
         let (due, later): (Vec<Due>, Vec<Due>) = std::mem::take(&mut episode.due).into_iter().partition(|due| due.at <= moment.at);
         episode.due = later;
@@ -108,7 +120,8 @@ impl Alerts {
                 .map(|(name, body)| (name.clone(), Datum::from_json(&body.render(&seen, &mut |message| troubles.push(message)))))
                 .collect();
             seen.set("with", Datum::Map(arguments));
-            let body = action.body.as_ref().map_or(serde_json::Value::Null, |body| body.render(&seen, &mut |message| troubles.push(message)));
+            let body =
+                action.body.as_ref().map_or(serde_json::Value::Null, |body| body.render(&seen, &mut |message| troubles.push(message)));
             for message in troubles {
                 let message = format!("action {}: {message}", due.action);
                 out.push(Happening::Trouble { alert: key.alert.to_string(), labels: key.labels(), message });
@@ -178,7 +191,14 @@ fn tell_firing(rules: &RuleSet, rule: &Rule, key: &InstanceKey, instance: &mut I
 }
 
 /// Tells of the end those who were told of the episode and want to hear of it, and drops what was still to be asked for.
-pub(super) fn tell_end(rules: &RuleSet, rule: Option<&Rule>, key: &InstanceKey, instance: &mut Instance, at: Timestamp, out: &mut Vec<Happening>) {
+pub(super) fn tell_end(
+    rules: &RuleSet,
+    rule: Option<&Rule>,
+    key: &InstanceKey,
+    instance: &mut Instance,
+    at: Timestamp,
+    out: &mut Vec<Happening>,
+) {
     let view = instance.view(key, rule);
     let severity = instance.machine.severity;
     let Some(episode) = &mut instance.episode else { return };

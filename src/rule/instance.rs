@@ -36,8 +36,7 @@ impl InstanceKey {
     /// The labels that say which instance it is.
     #[must_use]
     pub fn labels(&self) -> BTreeMap<String, String> {
-        let mut labels: BTreeMap<String, String> =
-            self.segment.0.iter().map(|(key, value)| (label_name(key), value.to_string())).collect();
+        let mut labels: BTreeMap<String, String> = self.segment.0.iter().map(|(key, value)| (label_name(key), value.to_string())).collect();
         labels.insert("alertname".into(), self.alert.to_string());
         labels.insert("model".into(), self.model.to_string());
         if !self.version.is_empty() {
@@ -166,7 +165,8 @@ impl Instance {
     #[must_use]
     pub fn view(&self, key: &InstanceKey, rule: Option<&Rule>) -> AlertView {
         let machine = &self.machine;
-        let threshold = rule.zip(machine.severity).and_then(|(rule, severity)| rule.tier(severity)).and_then(|tier| tier.condition.threshold());
+        let threshold =
+            rule.zip(machine.severity).and_then(|(rule, severity)| rule.tier(severity)).and_then(|tier| tier.condition.threshold());
         let in_episode = machine.state.is_open() || machine.state == State::Resolved;
         AlertView {
             alert: key.alert.to_string(),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Measurement, Metric, Segment, Timestamp, WindowRef};
 
 use super::announce::{Moment, Turn, context};
-use super::datum::{Bindings, Datum};
+use super::datum::Bindings;
 use super::hold::Hold;
 use super::instance::{Episode, Instance, InstanceKey, RuleStatus};
 use super::machine::{Cause, Change, Outcome, Severity, State, Step};
@@ -206,7 +206,10 @@ impl Alerts {
                     } else if coverage >= needed {
                         None
                     } else if horizon_passed {
-                        Some((Outcome::Insufficient, format!("label coverage {} below {needed} when the horizon had passed", super::datum::short(coverage))))
+                        Some((
+                            Outcome::Insufficient,
+                            format!("label coverage {} below {needed} when the horizon had passed", super::datum::short(coverage)),
+                        ))
                     } else {
                         continue;
                     };
@@ -279,11 +282,15 @@ impl Alerts {
     /// of model, group, alert, version, segment and feature.
     #[must_use]
     pub fn views(&self, rules: &RuleSet) -> Vec<AlertView> {
-        let by_name: BTreeMap<(&str, &str, &str), &Rule> = rules.rules().iter().map(|rule| ((&*rule.model, &*rule.group, &*rule.alert), rule)).collect();
+        let by_name: BTreeMap<(&str, &str, &str), &Rule> =
+            rules.rules().iter().map(|rule| ((&*rule.model, &*rule.group, &*rule.alert), rule)).collect();
         let mut shown: Vec<(&InstanceKey, &Instance)> =
             self.instances.iter().chain(&self.aggregates).filter(|(_, instance)| is_shown(instance)).collect();
         shown.sort_by_key(|(key, _)| *key);
-        shown.into_iter().map(|(key, instance)| instance.view(key, by_name.get(&(&*key.model, &*key.group, &*key.alert)).copied())).collect()
+        shown
+            .into_iter()
+            .map(|(key, instance)| instance.view(key, by_name.get(&(&*key.model, &*key.group, &*key.alert)).copied()))
+            .collect()
     }
 
     /// Every rule with its state, in the order of the files.
@@ -452,13 +459,12 @@ impl Alerts {
         }
         let given = matches!(step, Step::Same | Step::Changed(_));
         if given && instance.machine.state != State::Inactive && (changed.is_some() || instance.machine.state != State::Resolved) {
-            let mut seen = context(&verdict.bindings, &instance, &key, rule);
+            let seen = context(&verdict.bindings, &instance, &key, rule);
             for (name, template) in &rule.annotations {
                 let rendered = template.render(&seen);
                 rendered.trouble.into_iter().for_each(&mut trouble);
                 instance.annotations.insert(name.clone(), rendered.text);
             }
-            seen.set("annotations", Datum::texts(&instance.annotations));
         }
         let transition = changed.map(|change| transition(&instance, &key, Some(rule), change.from, at));
         self.instances.insert(key.clone(), instance);
@@ -542,7 +548,9 @@ impl Alerts {
             }
         }
         match turn {
-            Turn::Opened => instance.reason = format!("fire {}: {count} instances are firing, more than the limit of {limit}", severity.as_str()),
+            Turn::Opened => {
+                instance.reason = format!("fire {}: {count} instances are firing, more than the limit of {limit}", severity.as_str())
+            }
             Turn::Risen => instance.reason = format!("fire {}: an instance has risen", severity.as_str()),
             Turn::Ended => "resolve: no instance is firing".clone_into(&mut instance.reason),
             Turn::None => {}
@@ -637,20 +645,12 @@ fn is_shown(instance: &Instance) -> bool {
     match machine.state {
         State::Inactive => false,
         State::Pending | State::Firing | State::Recovering => true,
-        State::Resolved => {
-            machine.ends_at.zip(machine.judged).is_some_and(|(ended, judged)| (judged - ended).0 <= RESOLVED_SHOWN_MS)
-        }
+        State::Resolved => machine.ends_at.zip(machine.judged).is_some_and(|(ended, judged)| (judged - ended).0 <= RESOLVED_SHOWN_MS),
     }
 }
 
 fn transition(instance: &Instance, key: &InstanceKey, rule: Option<&Rule>, from: State, at: Timestamp) -> Happening {
-    Happening::Transition {
-        alert: instance.view(key, rule),
-        from,
-        to: instance.machine.state,
-        at,
-        reason: instance.reason.clone(),
-    }
+    Happening::Transition { alert: instance.view(key, rule), from, to: instance.machine.state, at, reason: instance.reason.clone() }
 }
 
 /// Maps with keys that are no texts, stored as lists of pairs: JSON knows no others.

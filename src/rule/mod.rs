@@ -14,6 +14,8 @@ pub mod datum;
 pub mod episode;
 pub mod expr;
 pub mod fault;
+#[cfg(test)]
+mod fixture;
 pub mod hold;
 pub mod instance;
 pub mod judge;

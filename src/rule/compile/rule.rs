@@ -113,7 +113,9 @@ pub(super) fn compile(at: &mut FaultsOfFile<'_>, place: &Place<'_>, spec: &RuleS
     if tiers.is_empty() {
         return None;
     }
-    let mut needs = expression::needs(value.iter().chain(tiers.iter().filter_map(|tier| expr_of(&tier.condition))).chain(condition.iter().filter_map(expr_of)));
+    let mut needs = expression::needs(
+        value.iter().chain(tiers.iter().filter_map(|tier| expr_of(&tier.condition))).chain(condition.iter().filter_map(expr_of)),
+    );
     needs.metrics.extend(metric);
     let needs_when = expression::needs(&when);
     let policy = |own: Option<_>, group: Option<_>| own.or(group).unwrap_or_default();
@@ -203,7 +205,11 @@ fn metric(at: &mut FaultsOfFile<'_>, path: &str, spec: &RuleSpec, model: &ModelS
     let path = format!("{path}/source/metric");
     match Metric::parse(name) {
         None => {
-            at.error_with(&path, format!("there is no metric '{name}'"), did_you_mean(name, Metric::ALL.iter().map(|metric| metric.as_str())));
+            at.error_with(
+                &path,
+                format!("there is no metric '{name}'"),
+                did_you_mean(name, Metric::ALL.iter().map(|metric| metric.as_str())),
+            );
             None
         }
         Some(metric) if !model.metrics.contains(&metric) => {
@@ -230,7 +236,9 @@ fn kind(
     let by_value = metric.is_none()
         && spec.value.as_deref().is_some_and(|source| {
             let expr = crate::rule::expr::Expr::compile(source);
-            expr.is_ok_and(|expr| expression::needs([&expr]).metrics.iter().any(|metric| metric.needs_labels() && model.metrics.contains(metric)))
+            expr.is_ok_and(|expr| {
+                expression::needs([&expr]).metrics.iter().any(|metric| metric.needs_labels() && model.metrics.contains(metric))
+            })
         });
     let performance = metric.is_some_and(Metric::needs_labels) || by_value || spec.source.label_coverage.is_some();
     if performance && each_feature {
@@ -317,7 +325,22 @@ fn label_names(spec: &RuleSpec, group: &GroupSpec, model: &ModelScope, each_feat
 
 /// What templates see beside what expressions see.
 fn template_names(sample: &crate::rule::datum::Bindings) -> Vec<String> {
-    let own = ["value", "severity", "threshold", "alert", "group", "model", "version", "annotations", "episode", "reason", "state", "range", "dict", "namespace"];
+    let own = [
+        "value",
+        "severity",
+        "threshold",
+        "alert",
+        "group",
+        "model",
+        "version",
+        "annotations",
+        "episode",
+        "reason",
+        "state",
+        "range",
+        "dict",
+        "namespace",
+    ];
     sample.0.keys().cloned().chain(own.map(str::to_owned)).collect()
 }
 
