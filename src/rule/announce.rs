@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use crate::event::Timestamp;
 
 use super::datum::{Bindings, Datum};
+use super::happening::Happening;
 use super::instance::{Due, Instance, InstanceKey};
-use super::judge::{Alerts, Happening};
+use super::judge::Alerts;
 use super::machine::State;
 use super::message::{ActionCall, Notice, NoticeKind};
 use super::set::{Rule, RuleSet};
+use super::spec::ReceiverSpec;
 
 /// What a step means for an episode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,7 +165,7 @@ fn tell_firing(rules: &RuleSet, rule: &Rule, key: &InstanceKey, instance: &mut I
         return;
     }
     for name in rules.receivers_of(&view.labels) {
-        if !rules.receivers().get(name).is_some_and(super::spec::ReceiverSpec::takes_notices) {
+        if !rules.receivers().get(name).is_some_and(ReceiverSpec::takes_notices) {
             continue;
         }
         let kind = if episode.told.contains_key(name) { NoticeKind::Escalated } else { NoticeKind::Firing };
@@ -203,7 +205,7 @@ pub(super) fn tell_end(
     let severity = instance.machine.severity;
     let Some(episode) = &mut instance.episode else { return };
     for (name, next) in &mut episode.told {
-        if rules.receivers().get(name).is_some_and(super::spec::ReceiverSpec::wants_resolved) {
+        if rules.receivers().get(name).is_some_and(ReceiverSpec::wants_resolved) {
             out.push(Happening::Notice(Notice {
                 receiver: name.clone(),
                 kind: NoticeKind::Resolved,

@@ -189,35 +189,6 @@ impl Instance {
     }
 }
 
-/// One rule and its alerts, as `/api/v1/rules` shows it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct RuleStatus {
-    /// The file it is from.
-    pub file: String,
-    /// Name of the group.
-    pub group: String,
-    /// Name of the alert.
-    pub alert: String,
-    /// The model.
-    pub model: String,
-    /// `inactive`, `pending` or `firing`: the worst of its instances; recovering counts as firing.
-    pub state: String,
-    /// The value expression; `absence` where there is none.
-    pub query: String,
-    /// Labels, as written.
-    pub labels: BTreeMap<String, String>,
-    /// Annotations, as written.
-    pub annotations: BTreeMap<String, String>,
-    /// `ok`, `err` where the last evaluation of an instance failed, `unknown` before the first.
-    pub health: String,
-    /// Why it failed.
-    pub last_error: Option<String>,
-    /// End of the last judged window.
-    pub last_evaluation: Option<Timestamp>,
-    /// Instances that are pending, firing or recovering.
-    pub alerts: Vec<AlertView>,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use crate::event::{Measurement, Metric, Status, Subject};
 
 use super::datum::{Bindings, Datum};
 use super::expr::{Expr, ExprError};
-use super::judge::WindowInput;
+use super::happening::WindowInput;
 use super::machine::{Cause, Change, Outcome, Severity};
 use super::scope::DriftRecipe;
 use super::set::{Needs, Rule};
@@ -132,10 +132,10 @@ pub fn judge(
         let why = format!("{} events in the baseline, {} are needed", own.n_reference, rule.min_reference);
         return Verdict::without(Outcome::Insufficient, why, n, bindings);
     }
-    if rule.needs.features || rule.needs_when.features {
-        if let Err((outcome, why)) = bind_features(&mut bindings, measures, &rule.drift) {
-            return Verdict::without(outcome, why, n, bindings);
-        }
+    if (rule.needs.features || rule.needs_when.features)
+        && let Err((outcome, why)) = bind_features(&mut bindings, measures, &rule.drift)
+    {
+        return Verdict::without(outcome, why, n, bindings);
     }
     let value = match &rule.value {
         Some(expr) => match expr.number(&bindings) {

@@ -1,5 +1,6 @@
 use super::*;
-use crate::event::{Status, Subject};
+use crate::event::{Measurement, Metric, Status, Subject};
+use crate::rule::NoticeKind;
 use crate::rule::fixture::{MINUTE, START, measured, no_reference, psi, rules, window};
 use proptest::prelude::*;
 
