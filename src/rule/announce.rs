@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use crate::event::Timestamp;
 
 use super::datum::{Bindings, Datum};
+use super::happening::Happening;
 use super::instance::{Due, Instance, InstanceKey};
-use super::judge::{Alerts, Happening};
+use super::judge::Alerts;
 use super::machine::State;
 use super::message::{ActionCall, Notice, NoticeKind};
 use super::set::{Rule, RuleSet};
+use super::spec::ReceiverSpec;
 
 /// What a step means for an episode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +54,11 @@ impl Alerts {
                 return;
             }
             Turn::Opened => {
-                let due = rule.on_firing.iter().zip(0..).map(|(entry, index)| Due { index, action: entry.action.clone(), at: moment.at + entry.after });
+                let due = rule.on_firing.iter().zip(0..).map(|(entry, index)| Due {
+                    index,
+                    action: entry.action.clone(),
+                    at: moment.at + entry.after,
+                });
                 if let Some(episode) = &mut instance.episode {
                     episode.due = due.collect();
                 }
@@ -67,7 +73,15 @@ impl Alerts {
     }
 
     /// Asks for the actions that are due, each once an episode; a refusal is final.
-    fn ask(&mut self, rules: &RuleSet, rule: &Rule, key: &InstanceKey, instance: &mut Instance, moment: &Moment<'_>, out: &mut Vec<Happening>) {
+    fn ask(
+        &mut self,
+        rules: &RuleSet,
+        rule: &Rule,
+        key: &InstanceKey,
+        instance: &mut Instance,
+        moment: &Moment<'_>,
+        out: &mut Vec<Happening>,
+    ) {
         let Some(episode) = &mut instance.episode else { return };
         let (due, later): (Vec<Due>, Vec<Due>) = std::mem::take(&mut episode.due).into_iter().partition(|due| due.at <= moment.at);
         episode.due = later;
@@ -108,7 +122,8 @@ impl Alerts {
                 .map(|(name, body)| (name.clone(), Datum::from_json(&body.render(&seen, &mut |message| troubles.push(message)))))
                 .collect();
             seen.set("with", Datum::Map(arguments));
-            let body = action.body.as_ref().map_or(serde_json::Value::Null, |body| body.render(&seen, &mut |message| troubles.push(message)));
+            let body =
+                action.body.as_ref().map_or(serde_json::Value::Null, |body| body.render(&seen, &mut |message| troubles.push(message)));
             for message in troubles {
                 let message = format!("action {}: {message}", due.action);
                 out.push(Happening::Trouble { alert: key.alert.to_string(), labels: key.labels(), message });
@@ -150,7 +165,7 @@ fn tell_firing(rules: &RuleSet, rule: &Rule, key: &InstanceKey, instance: &mut I
         return;
     }
     for name in rules.receivers_of(&view.labels) {
-        if !rules.receivers().get(name).is_some_and(super::spec::ReceiverSpec::takes_notices) {
+        if !rules.receivers().get(name).is_some_and(ReceiverSpec::takes_notices) {
             continue;
         }
         let kind = if episode.told.contains_key(name) { NoticeKind::Escalated } else { NoticeKind::Firing };
@@ -178,12 +193,19 @@ fn tell_firing(rules: &RuleSet, rule: &Rule, key: &InstanceKey, instance: &mut I
 }
 
 /// Tells of the end those who were told of the episode and want to hear of it, and drops what was still to be asked for.
-pub(super) fn tell_end(rules: &RuleSet, rule: Option<&Rule>, key: &InstanceKey, instance: &mut Instance, at: Timestamp, out: &mut Vec<Happening>) {
+pub(super) fn tell_end(
+    rules: &RuleSet,
+    rule: Option<&Rule>,
+    key: &InstanceKey,
+    instance: &mut Instance,
+    at: Timestamp,
+    out: &mut Vec<Happening>,
+) {
     let view = instance.view(key, rule);
     let severity = instance.machine.severity;
     let Some(episode) = &mut instance.episode else { return };
     for (name, next) in &mut episode.told {
-        if rules.receivers().get(name).is_some_and(super::spec::ReceiverSpec::wants_resolved) {
+        if rules.receivers().get(name).is_some_and(ReceiverSpec::wants_resolved) {
             out.push(Happening::Notice(Notice {
                 receiver: name.clone(),
                 kind: NoticeKind::Resolved,

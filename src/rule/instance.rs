@@ -36,8 +36,7 @@ impl InstanceKey {
     /// The labels that say which instance it is.
     #[must_use]
     pub fn labels(&self) -> BTreeMap<String, String> {
-        let mut labels: BTreeMap<String, String> =
-            self.segment.0.iter().map(|(key, value)| (label_name(key), value.to_string())).collect();
+        let mut labels: BTreeMap<String, String> = self.segment.0.iter().map(|(key, value)| (label_name(key), value.to_string())).collect();
         labels.insert("alertname".into(), self.alert.to_string());
         labels.insert("model".into(), self.model.to_string());
         if !self.version.is_empty() {
@@ -166,7 +165,8 @@ impl Instance {
     #[must_use]
     pub fn view(&self, key: &InstanceKey, rule: Option<&Rule>) -> AlertView {
         let machine = &self.machine;
-        let threshold = rule.zip(machine.severity).and_then(|(rule, severity)| rule.tier(severity)).and_then(|tier| tier.condition.threshold());
+        let threshold =
+            rule.zip(machine.severity).and_then(|(rule, severity)| rule.tier(severity)).and_then(|tier| tier.condition.threshold());
         let in_episode = machine.state.is_open() || machine.state == State::Resolved;
         AlertView {
             alert: key.alert.to_string(),
@@ -187,35 +187,6 @@ impl Instance {
             history: self.history.clone(),
         }
     }
-}
-
-/// One rule and its alerts, as `/api/v1/rules` shows it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct RuleStatus {
-    /// The file it is from.
-    pub file: String,
-    /// Name of the group.
-    pub group: String,
-    /// Name of the alert.
-    pub alert: String,
-    /// The model.
-    pub model: String,
-    /// `inactive`, `pending` or `firing`: the worst of its instances; recovering counts as firing.
-    pub state: String,
-    /// The value expression; `absence` where there is none.
-    pub query: String,
-    /// Labels, as written.
-    pub labels: BTreeMap<String, String>,
-    /// Annotations, as written.
-    pub annotations: BTreeMap<String, String>,
-    /// `ok`, `err` where the last evaluation of an instance failed, `unknown` before the first.
-    pub health: String,
-    /// Why it failed.
-    pub last_error: Option<String>,
-    /// End of the last judged window.
-    pub last_evaluation: Option<Timestamp>,
-    /// Instances that are pending, firing or recovering.
-    pub alerts: Vec<AlertView>,
 }
 
 #[cfg(test)]

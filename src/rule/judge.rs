@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Measurement, Metric, Segment, Timestamp, WindowRef};
+use crate::event::{Segment, Timestamp, WindowRef};
 
-use super::announce::{Moment, Turn, context};
-use super::datum::{Bindings, Datum};
+use super::announce::{Moment, Turn, context, tell_end};
+use super::datum::{Bindings, short};
+use super::happening::{Happening, IngestSilence, InputKind, WindowInput};
 use super::hold::Hold;
-use super::instance::{Episode, Instance, InstanceKey, RuleStatus};
-use super::machine::{Cause, Change, Outcome, Severity, State, Step};
-use super::message::{ActionCall, AlertView, Notice, NoticeKind};
+use super::instance::{Episode, Instance, InstanceKey};
+use super::machine::{Cause, Change, Outcome, State, Step};
 use super::set::{Kind, Rule, RuleSet};
 use super::verdict::{self, Measures, Verdict};
 
@@ -27,120 +27,6 @@ pub const MOST_INSTANCES: usize = 200_000;
 /// Most windows of one rule, version and segment that wait for labels: 60 days of minutes. Above it the oldest is no longer
 /// waited for in order.
 pub const MOST_AWAITING: usize = 86_400;
-
-/// How long a resolved instance is still shown, in milliseconds between the ends of judged windows. Prometheus keeps
-/// resolved alerts for as long.
-pub const RESOLVED_SHOWN_MS: i64 = 15 * 60 * 1000;
-
-/// Instances that an aggregate alert names.
-const NAMED_BY_AGGREGATE: usize = 10;
-
-/// Why a window is handed in.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum InputKind {
-    /// It has closed.
-    Closed,
-    /// A tick of the label clock.
-    LabelsReady {
-        /// Share of its predictions that have a label, 0 to 1.
-        coverage: f64,
-        /// Whether labels can still come.
-        horizon_passed: bool,
-    },
-}
-
-/// One window of one model, version and segment.
-#[derive(Clone, Copy, Debug)]
-pub struct WindowInput<'a> {
-    /// Name of the model.
-    pub model: &'a str,
-    /// Its version; "" where events name none.
-    pub version: &'a str,
-    /// The window.
-    pub window: &'a WindowRef,
-    /// The segment; empty for all events.
-    pub segment: &'a Segment,
-    /// Why it is handed in.
-    pub kind: InputKind,
-    /// The measurements of this model, version, segment and window.
-    pub measurements: &'a [Measurement],
-    /// The performance on the baseline.
-    pub reference: &'a BTreeMap<Metric, f64>,
-    /// Events of this version and segment in the window.
-    pub n: u64,
-    /// Whether the input covers the whole window.
-    pub complete: bool,
-}
-
-/// What is known of a model's input, in wall time.
-#[derive(Clone, Copy, Debug)]
-pub struct IngestSilence<'a> {
-    /// Name of the model.
-    pub model: &'a str,
-    /// When its last record came; `None` where none has come since the start.
-    pub last_record: Option<Timestamp>,
-    /// Now.
-    pub now: Timestamp,
-}
-
-/// Something that happened: what results, logs and the outbox are made of.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Happening {
-    /// An instance has changed its state, or its severity while firing.
-    Transition {
-        /// The instance after the change.
-        alert: AlertView,
-        /// The state before.
-        from: State,
-        /// The state after.
-        to: State,
-        /// End of the window that made it, or the time of the tick.
-        at: Timestamp,
-        /// Why.
-        reason: String,
-    },
-    /// Somebody is to be told.
-    Notice(Notice),
-    /// Somebody is not told.
-    NoticeRefused {
-        /// The receiver.
-        receiver: String,
-        /// What it would have said.
-        kind: NoticeKind,
-        /// The episode.
-        episode: String,
-        /// `cooldown` or `limit`.
-        outcome: String,
-        /// Why, in words.
-        reason: String,
-        /// Event time.
-        at: Timestamp,
-    },
-    /// An action is to be called.
-    Action(ActionCall),
-    /// An action is not called.
-    ActionRefused {
-        /// Name of the action.
-        action: String,
-        /// The episode that asked for it.
-        episode: String,
-        /// `budget`, `limit`, `resolved` or `unknown`.
-        outcome: String,
-        /// Why, in words.
-        reason: String,
-        /// Event time.
-        at: Timestamp,
-    },
-    /// A rule failed on a window, or a template failed. Alerts keep their state.
-    Trouble {
-        /// Name of the alert.
-        alert: String,
-        /// The instance.
-        labels: BTreeMap<String, String>,
-        /// What is wrong.
-        message: String,
-    },
-}
 
 /// The states of all instances. Serialisable: it is part of the checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -206,11 +92,14 @@ impl Alerts {
                     } else if coverage >= needed {
                         None
                     } else if horizon_passed {
-                        Some((Outcome::Insufficient, format!("label coverage {} below {needed} when the horizon had passed", super::datum::short(coverage))))
+                        Some((
+                            Outcome::Insufficient,
+                            format!("label coverage {} below {needed} when the horizon had passed", short(coverage)),
+                        ))
                     } else {
                         continue;
                     };
-                    self.judge_rule(rules, rule, input, &measures, without, &mut out);
+                    self.judge_rule(rules, rule, input, &measures, without.as_ref(), &mut out);
                     let stream = stream(rule, input.version, input.segment);
                     if let Some(waiting) = self.awaiting.get_mut(&stream) {
                         *waiting = waiting.split_off(&Timestamp(end.0.saturating_add(1)));
@@ -268,69 +157,14 @@ impl Alerts {
                 "retired: the rule is gone from the files".clone_into(&mut instance.reason);
                 out.push(transition(&instance, &key, None, from, at));
                 if from.is_open() {
-                    super::announce::tell_end(rules, None, &key, &mut instance, at, &mut out);
+                    tell_end(rules, None, &key, &mut instance, at, &mut out);
                 }
             }
         }
         out
     }
 
-    /// The instances that are pending, firing, recovering or resolved a short while ago, and aggregate alerts: in the order
-    /// of model, group, alert, version, segment and feature.
-    #[must_use]
-    pub fn views(&self, rules: &RuleSet) -> Vec<AlertView> {
-        let by_name: BTreeMap<(&str, &str, &str), &Rule> = rules.rules().iter().map(|rule| ((&*rule.model, &*rule.group, &*rule.alert), rule)).collect();
-        let mut shown: Vec<(&InstanceKey, &Instance)> =
-            self.instances.iter().chain(&self.aggregates).filter(|(_, instance)| is_shown(instance)).collect();
-        shown.sort_by_key(|(key, _)| *key);
-        shown.into_iter().map(|(key, instance)| instance.view(key, by_name.get(&(&*key.model, &*key.group, &*key.alert)).copied())).collect()
-    }
-
-    /// Every rule with its state, in the order of the files.
-    #[must_use]
-    pub fn statuses(&self, rules: &RuleSet) -> Vec<RuleStatus> {
-        rules.rules().iter().map(|rule| self.status(rule)).collect()
-    }
-
-    fn status(&self, rule: &Rule) -> RuleStatus {
-        let mut worst = State::Inactive;
-        let mut last_error = None;
-        let mut last_evaluation = None;
-        let mut alerts = Vec::new();
-        for (key, instance) in self.instances_of(rule).chain(self.aggregates.iter().filter(|(key, _)| is_of(key, rule))) {
-            let state = instance.machine.state;
-            if matches!(state, State::Pending | State::Firing | State::Recovering) {
-                worst = worst.max(if state == State::Recovering { State::Firing } else { state });
-                alerts.push(instance.view(key, Some(rule)));
-            }
-            last_error = last_error.or_else(|| instance.trouble.clone());
-            last_evaluation = last_evaluation.max(instance.machine.judged);
-        }
-        let health = match (&last_error, last_evaluation) {
-            (Some(_), _) => "err",
-            (None, Some(_)) => "ok",
-            (None, None) => "unknown",
-        };
-        let written = |templates: &BTreeMap<String, super::template::Template>| {
-            templates.iter().map(|(name, template)| (name.clone(), template.source().to_owned())).collect()
-        };
-        RuleStatus {
-            file: rule.file.to_string(),
-            group: rule.group.to_string(),
-            alert: rule.alert.to_string(),
-            model: rule.model.to_string(),
-            state: worst.as_str().to_owned(),
-            query: rule.value.as_ref().map_or("absence", |value| value.source()).to_owned(),
-            labels: written(&rule.labels),
-            annotations: written(&rule.annotations),
-            health: health.to_owned(),
-            last_error,
-            last_evaluation,
-            alerts,
-        }
-    }
-
-    fn instances_of<'a>(&'a self, rule: &'a Rule) -> impl Iterator<Item = (&'a InstanceKey, &'a Instance)> {
+    pub(super) fn instances_of<'a>(&'a self, rule: &'a Rule) -> impl Iterator<Item = (&'a InstanceKey, &'a Instance)> {
         let first = stream(rule, "", &Segment::default());
         self.instances.range((Bound::Included(first), Bound::Unbounded)).take_while(move |(key, _)| is_of(key, rule))
     }
@@ -362,7 +196,7 @@ impl Alerts {
         rule: &Rule,
         input: &WindowInput<'_>,
         measures: &Measures<'_>,
-        without: Option<(Outcome, String)>,
+        without: Option<&(Outcome, String)>,
         out: &mut Vec<Happening>,
     ) {
         let at = input.window.end;
@@ -373,7 +207,7 @@ impl Alerts {
                 continue;
             }
             let labels = key.labels();
-            let verdict = match &without {
+            let verdict = match without {
                 Some((outcome, why)) => Verdict::without(*outcome, why.clone(), input.n, Bindings::default()),
                 None => verdict::judge(rule, input, measures, key.feature.as_ref(), &labels),
             };
@@ -387,7 +221,7 @@ impl Alerts {
         if !rule.each_feature {
             return BTreeSet::from([None]);
         }
-        let measured = measures.features().filter(|name| {
+        let present = measures.features().filter(|name| {
             let subject = crate::event::Subject::Feature(Arc::clone(name));
             rule.metric.is_none_or(|metric| measures.0.get(&subject).is_some_and(|metrics| metrics.contains_key(&metric)))
         });
@@ -397,7 +231,7 @@ impl Alerts {
             .range((Bound::Included(&first), Bound::Unbounded))
             .take_while(|(key, _)| is_of(key, rule) && &*key.version == input.version && key.segment == *input.segment)
             .filter_map(|(key, _)| key.feature.clone());
-        measured.cloned().chain(before).map(Some).collect()
+        present.cloned().chain(before).map(Some).collect()
     }
 
     /// Steps one instance. `onset` is the time that an episode's id is made from if it begins here.
@@ -452,13 +286,12 @@ impl Alerts {
         }
         let given = matches!(step, Step::Same | Step::Changed(_));
         if given && instance.machine.state != State::Inactive && (changed.is_some() || instance.machine.state != State::Resolved) {
-            let mut seen = context(&verdict.bindings, &instance, &key, rule);
+            let seen = context(&verdict.bindings, &instance, &key, rule);
             for (name, template) in &rule.annotations {
                 let rendered = template.render(&seen);
                 rendered.trouble.into_iter().for_each(&mut trouble);
                 instance.annotations.insert(name.clone(), rendered.text);
             }
-            seen.set("annotations", Datum::texts(&instance.annotations));
         }
         let transition = changed.map(|change| transition(&instance, &key, Some(rule), change.from, at));
         self.instances.insert(key.clone(), instance);
@@ -487,73 +320,6 @@ impl Alerts {
         if turn != Turn::Ended {
             self.aggregates.insert(key, instance);
         }
-    }
-
-    /// Opens, raises or ends the aggregate alert of a rule with a limit; `None` where there is none. It opens when more
-    /// instances are firing than the limit and ends when none is.
-    fn aggregate(&mut self, rule: &Rule, at: Timestamp) -> Option<(InstanceKey, Turn)> {
-        let limit = rule.limit?;
-        let mut firing: Vec<(f64, String, Severity)> = self
-            .instances_of(rule)
-            .filter(|(_, instance)| instance.machine.state.is_open())
-            .map(|(key, instance)| {
-                let mut labels = key.labels();
-                labels.retain(|name, _| name != "alertname" && name != "model");
-                let named: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
-                let severity = instance.machine.severity.unwrap_or(Severity::Warning);
-                (instance.value.unwrap_or(0.0), named.join(","), severity)
-            })
-            .collect();
-        let star: Arc<str> = Arc::from("*");
-        let mut segment = Segment::default();
-        if rule.each_segment {
-            segment.0.push((Arc::from("segment"), Arc::clone(&star)));
-        }
-        let key = InstanceKey {
-            version: Arc::clone(&star),
-            segment,
-            feature: rule.each_feature.then(|| Arc::clone(&star)),
-            ..stream(rule, "", &Segment::default())
-        };
-        let open = self.aggregates.contains_key(&key);
-        let count = firing.len();
-        if !open && count <= limit as usize {
-            return None;
-        }
-        let mut instance = self.aggregates.remove(&key).unwrap_or_default();
-        let before = instance.machine.severity;
-        let severity = firing.iter().map(|(_, _, severity)| *severity).max().or(before).unwrap_or(Severity::Warning);
-        let turn = if count == 0 {
-            Turn::Ended
-        } else if !open {
-            Turn::Opened
-        } else if Some(severity) > before {
-            Turn::Risen
-        } else {
-            Turn::None
-        };
-        instance.machine.force(if turn == Turn::Ended { State::Resolved } else { State::Firing }, severity, at);
-        #[allow(clippy::cast_precision_loss)]
-        instance.note(Some(count as f64), count as u64, None);
-        if turn == Turn::Opened {
-            instance.episode = Some(Episode::new(key.episode(at)));
-            for (name, template) in &rule.labels {
-                instance.labels.insert(name.clone(), template.render(&context(&Bindings::default(), &instance, &key, rule)).text);
-            }
-        }
-        match turn {
-            Turn::Opened => instance.reason = format!("fire {}: {count} instances are firing, more than the limit of {limit}", severity.as_str()),
-            Turn::Risen => instance.reason = format!("fire {}: an instance has risen", severity.as_str()),
-            Turn::Ended => "resolve: no instance is firing".clone_into(&mut instance.reason),
-            Turn::None => {}
-        }
-        firing.sort_by(|a, b| b.0.abs().total_cmp(&a.0.abs()).then_with(|| a.1.cmp(&b.1)));
-        let named: Vec<String> =
-            firing.iter().take(NAMED_BY_AGGREGATE).map(|(value, name, _)| format!("{name} ({})", rule.unit().show(*value))).collect();
-        instance.annotations.insert("summary".into(), format!("{count} instances of {} are firing", rule.alert));
-        instance.annotations.insert("description".into(), format!("Greatest values: {}", named.join("; ")));
-        self.aggregates.insert(key.clone(), instance);
-        Some((key, turn))
     }
 
     fn judge_silence(&mut self, rules: &RuleSet, rule: &Rule, silence: &IngestSilence<'_>, since: Timestamp, out: &mut Vec<Happening>) {
@@ -607,12 +373,12 @@ fn looks_at(rule: &Rule, model: &str, window: &str, segment: &Segment) -> bool {
     &*rule.model == model && rule.window.as_deref() == Some(window) && (segment.is_overall() || rule.each_segment)
 }
 
-fn is_of(key: &InstanceKey, rule: &Rule) -> bool {
+pub(super) fn is_of(key: &InstanceKey, rule: &Rule) -> bool {
     key.model == rule.model && key.group == rule.group && key.alert == rule.alert
 }
 
 /// The key of a rule's instance without a feature: the smallest of its version and segment.
-fn stream(rule: &Rule, version: &str, segment: &Segment) -> InstanceKey {
+pub(super) fn stream(rule: &Rule, version: &str, segment: &Segment) -> InstanceKey {
     InstanceKey {
         model: Arc::clone(&rule.model),
         group: Arc::clone(&rule.group),
@@ -632,25 +398,8 @@ fn turn_of(change: &Change) -> Turn {
     }
 }
 
-fn is_shown(instance: &Instance) -> bool {
-    let machine = &instance.machine;
-    match machine.state {
-        State::Inactive => false,
-        State::Pending | State::Firing | State::Recovering => true,
-        State::Resolved => {
-            machine.ends_at.zip(machine.judged).is_some_and(|(ended, judged)| (judged - ended).0 <= RESOLVED_SHOWN_MS)
-        }
-    }
-}
-
 fn transition(instance: &Instance, key: &InstanceKey, rule: Option<&Rule>, from: State, at: Timestamp) -> Happening {
-    Happening::Transition {
-        alert: instance.view(key, rule),
-        from,
-        to: instance.machine.state,
-        at,
-        reason: instance.reason.clone(),
-    }
+    Happening::Transition { alert: instance.view(key, rule), from, to: instance.machine.state, at, reason: instance.reason.clone() }
 }
 
 /// Maps with keys that are no texts, stored as lists of pairs: JSON knows no others.

@@ -338,11 +338,8 @@ impl Machine {
     fn during(&mut self, plan: &Plan, at: Timestamp, reached: Option<Severity>, over: bool) -> Step {
         let from = self.state;
         if over {
-            let progress = Progress {
-                windows: self.over_run,
-                time: self.over_since.map_or(Span(0), |since| at - since),
-                hold: plan.resolve,
-            };
+            let progress =
+                Progress { windows: self.over_run, time: self.over_since.map_or(Span(0), |since| at - since), hold: plan.resolve };
             let held = match plan.resolve {
                 Hold::Windows { need, .. } => progress.windows >= need,
                 Hold::Time(span) => progress.time >= span,
@@ -499,10 +496,7 @@ mod tests {
 
     #[test]
     fn the_severity_rises_and_does_not_fall() {
-        let plan = Plan {
-            tiers: vec![(Severity::Warning, Hold::ONE_WINDOW), (Severity::Critical, windows(2, 2))],
-            ..plan()
-        };
+        let plan = Plan { tiers: vec![(Severity::Warning, Hold::ONE_WINDOW), (Severity::Critical, windows(2, 2))], ..plan() };
         let mut machine = Machine::default();
         let mut seen = Vec::new();
         for (index, outcome) in [WARNING, CRITICAL, CRITICAL, WARNING, OK, WARNING, OK, OK].into_iter().enumerate() {
@@ -547,9 +541,10 @@ mod tests {
     #[test]
     fn no_verdict_keeps_the_state_and_the_count() {
         for outcome in [Outcome::Insufficient, Outcome::NoData, Outcome::Error, Outcome::Incomplete] {
-            assert_eq!(states(&plan(), &[CRITICAL, outcome, CRITICAL, outcome, OK, outcome, OK]), [
-                "pending", "pending", "firing", "firing", "recovering", "recovering", "resolved"
-            ]);
+            assert_eq!(
+                states(&plan(), &[CRITICAL, outcome, CRITICAL, outcome, OK, outcome, OK]),
+                ["pending", "pending", "firing", "firing", "recovering", "recovering", "resolved"]
+            );
         }
     }
 
@@ -558,7 +553,10 @@ mod tests {
         let policies = Policies { insufficient: PolicySpec::Ok, no_data: PolicySpec::Fire, error: PolicySpec::Ok };
         let plan = Plan { policies, ..plan() };
         assert_eq!(states(&plan, &[Outcome::NoData, Outcome::NoData]), ["pending", "firing"]);
-        assert_eq!(states(&plan, &[CRITICAL, CRITICAL, Outcome::Insufficient, Outcome::Insufficient]), ["pending", "firing", "recovering", "resolved"]);
+        assert_eq!(
+            states(&plan, &[CRITICAL, CRITICAL, Outcome::Insufficient, Outcome::Insufficient]),
+            ["pending", "firing", "recovering", "resolved"]
+        );
         // An error set to `ok` ends the wait for an alert, never an alert.
         let critical = Plan { tiers: vec![(Severity::Critical, windows(2, 2))], ..plan.clone() };
         assert_eq!(states(&critical, &[CRITICAL, Outcome::Error]), ["pending", "inactive"]);

@@ -47,13 +47,13 @@ impl Matcher {
             // Anchored, as in Prometheus and Alertmanager.
             Regex::new(&format!("^(?:{value})$")).map_err(|error| format!("'{value}' is not a regular expression: {}", last_line(&error)))
         };
-        let test = match operator {
+        let condition = match operator {
             "=" => Test::Equal(value),
             "!=" => Test::NotEqual(value),
             "=~" => Test::Like(pattern(&value)?),
             _ => Test::NotLike(pattern(&value)?),
         };
-        Ok(Matcher { name: name.to_owned(), test })
+        Ok(Matcher { name: name.to_owned(), test: condition })
     }
 
     /// Whether the labels meet the condition.

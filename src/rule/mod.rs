@@ -5,15 +5,20 @@
 //!
 //! In reading order: `spec` is the file as written; `compile` checks it against a `scope` and makes a `set`, or `fault`s;
 //! `judge` takes one closed window, `verdict` says what a rule makes of it, `machine` steps the alert, `instance` keeps
-//! what else is remembered of it, `episode` names its incidents, and `message` is what is to be sent.
+//! what else is remembered of it, `episode` names its incidents, `announce` says who is told, `aggregate` speaks for many,
+//! and `happening` and `message` are what comes out.
 
 pub mod action;
-pub mod announce;
+mod aggregate;
+mod announce;
 pub mod compile;
 pub mod datum;
 pub mod episode;
 pub mod expr;
 pub mod fault;
+#[cfg(test)]
+mod fixture;
+pub mod happening;
 pub mod hold;
 pub mod instance;
 pub mod judge;
@@ -24,15 +29,17 @@ pub mod route;
 pub mod scope;
 pub mod set;
 pub mod spec;
+pub mod status;
 pub mod template;
 pub mod verdict;
 
 pub use compile::compile;
 pub use fault::{Fault, FileFault};
-pub use instance::RuleStatus;
-pub use judge::{Alerts, Happening, IngestSilence, InputKind, WindowInput};
+pub use happening::{Happening, IngestSilence, InputKind, WindowInput};
+pub use judge::Alerts;
 pub use machine::{Severity, State};
 pub use message::{ActionCall, AlertView, Notice, NoticeKind};
 pub use scope::{DriftRecipe, ModelScope, Scope, WindowScope};
 pub use set::{Rule, RuleSet};
 pub use spec::RuleFile;
+pub use status::RuleStatus;

@@ -223,7 +223,10 @@ mod tests {
     fn bindings() -> Bindings {
         let mut bindings = Bindings::default();
         bindings.set("labels", Datum::Map(BTreeMap::from([("feature".into(), Datum::text("age"))])));
-        bindings.set("window", Datum::Map(BTreeMap::from([("n".into(), Datum::count(5120)), ("start".into(), Datum::text("2026-11-22T10:00:00.000Z"))])));
+        bindings.set(
+            "window",
+            Datum::Map(BTreeMap::from([("n".into(), Datum::count(5120)), ("start".into(), Datum::text("2026-11-22T10:00:00.000Z"))])),
+        );
         bindings.set_number("value", 0.314_159);
         bindings.set("names", Datum::List(vec![Datum::text("age"), Datum::text("sex")]));
         bindings
@@ -235,10 +238,7 @@ mod tests {
 
     #[test]
     fn the_summary_of_the_shipped_rule() {
-        assert_eq!(
-            render("{{ labels.feature }} drifted: PSI {{ value | round(2) }} (n={{ window.n }})"),
-            "age drifted: PSI 0.31 (n=5120)"
-        );
+        assert_eq!(render("{{ labels.feature }} drifted: PSI {{ value | round(2) }} (n={{ window.n }})"), "age drifted: PSI 0.31 (n=5120)");
     }
 
     #[test]
@@ -253,7 +253,13 @@ mod tests {
 
     #[test]
     fn a_failing_template_still_gives_a_text() {
-        for source in ["{{ labels.nobody }}", "{{ nobody }}", "{{ value.x.y }}", "{{ 'x' | date }}", "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}"] {
+        for source in [
+            "{{ labels.nobody }}",
+            "{{ nobody }}",
+            "{{ value.x.y }}",
+            "{{ 'x' | date }}",
+            "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}",
+        ] {
             let rendered = Template::parse(source).unwrap().render(&bindings());
             assert!(rendered.text.starts_with("<error expanding template: "), "{source}: {}", rendered.text);
             assert!(rendered.trouble.is_some());
@@ -285,9 +291,10 @@ mod tests {
     fn values_cannot_break_out_of_a_body() {
         let mut bindings = bindings();
         bindings.set("evil", Datum::text("\", \"admin\": true, \"x\": \"{{ value }}"));
-        let body = Body::parse(&json!({"a": "{{ evil }}", "n": null, "l": ["{{ value | round(1) }}", 7], "k": {"{{ value }}": true}}), &mut |_, _| {
-            panic!("no fault")
-        });
+        let body = Body::parse(
+            &json!({"a": "{{ evil }}", "n": null, "l": ["{{ value | round(1) }}", 7], "k": {"{{ value }}": true}}),
+            &mut |_, _| panic!("no fault"),
+        );
         let mut troubles = Vec::new();
         let rendered = body.render(&bindings, &mut |trouble| troubles.push(trouble));
         assert_eq!(

@@ -7,7 +7,7 @@ use crate::event::{Measurement, Metric, Status, Subject};
 
 use super::datum::{Bindings, Datum};
 use super::expr::{Expr, ExprError};
-use super::judge::WindowInput;
+use super::happening::WindowInput;
 use super::machine::{Cause, Change, Outcome, Severity};
 use super::scope::DriftRecipe;
 use super::set::{Needs, Rule};
@@ -104,7 +104,13 @@ impl Verdict {
 
 /// Judges the window for one instance: for a feature, or for the rule's own subject.
 #[must_use]
-pub fn judge(rule: &Rule, input: &WindowInput<'_>, measures: &Measures<'_>, feature: Option<&Arc<str>>, labels: &BTreeMap<String, String>) -> Verdict {
+pub fn judge(
+    rule: &Rule,
+    input: &WindowInput<'_>,
+    measures: &Measures<'_>,
+    feature: Option<&Arc<str>>,
+    labels: &BTreeMap<String, String>,
+) -> Verdict {
     let subject = match feature {
         Some(name) => Some(Subject::Feature(Arc::clone(name))),
         None => rule.subject.clone(),
@@ -126,10 +132,10 @@ pub fn judge(rule: &Rule, input: &WindowInput<'_>, measures: &Measures<'_>, feat
         let why = format!("{} events in the baseline, {} are needed", own.n_reference, rule.min_reference);
         return Verdict::without(Outcome::Insufficient, why, n, bindings);
     }
-    if rule.needs.features || rule.needs_when.features {
-        if let Err((outcome, why)) = bind_features(&mut bindings, measures, &rule.drift) {
-            return Verdict::without(outcome, why, n, bindings);
-        }
+    if (rule.needs.features || rule.needs_when.features)
+        && let Err((outcome, why)) = bind_features(&mut bindings, measures, &rule.drift)
+    {
+        return Verdict::without(outcome, why, n, bindings);
     }
     let value = match &rule.value {
         Some(expr) => match expr.number(&bindings) {
@@ -205,7 +211,10 @@ fn met(needs: &Needs, measures: &Measures<'_>, subject: Option<&Subject>) -> Res
             (Status::Error, _) => Outcome::Error,
             (Status::NoData | Status::Ok, _) => Outcome::NoData,
         };
-        let why = measurement.reason.as_deref().map_or_else(|| format!("{name} is {}", measurement.status.as_str()), |reason| format!("{name}: {reason}"));
+        let why = measurement
+            .reason
+            .as_deref()
+            .map_or_else(|| format!("{name} is {}", measurement.status.as_str()), |reason| format!("{name}: {reason}"));
         return Err((outcome, why));
     }
     Ok(())
@@ -224,14 +233,20 @@ fn bindings(
     for (metric, measurement) in subject.and_then(|subject| measures.0.get(subject)).into_iter().flatten() {
         bind_metric(*metric, measurement, &mut |name, value| bindings.set_number(name, value));
     }
-    if let Some(own) = subject.zip(rule.metric).and_then(|(subject, metric)| measures.get(subject, metric)).filter(|own| own.status == Status::Ok) {
+    if let Some(own) =
+        subject.zip(rule.metric).and_then(|(subject, metric)| measures.get(subject, metric)).filter(|own| own.status == Status::Ok)
+    {
         bindings.set_number("p_value", own.p_value.unwrap_or(f64::NAN));
         bindings.set_number("p_adjusted", own.p_adjusted.unwrap_or(f64::NAN));
     }
     if let Some(name) = feature {
         bindings.set("feature", Datum::Map(BTreeMap::from([("name".to_owned(), Datum::text(&**name))])));
     }
-    let reference = input.reference.iter().filter(|(_, value)| value.is_finite()).map(|(metric, value)| (metric.as_str().to_owned(), Datum::Number(*value)));
+    let reference = input
+        .reference
+        .iter()
+        .filter(|(_, value)| value.is_finite())
+        .map(|(metric, value)| (metric.as_str().to_owned(), Datum::Number(*value)));
     bindings.set("reference", Datum::Map(reference.collect()));
     bindings.set("labels", Datum::texts(labels));
     bindings.set("n", Datum::count(n));

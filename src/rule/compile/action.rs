@@ -22,10 +22,10 @@ pub(super) fn compile(at: &mut FaultsOfFile<'_>, path: &str, name: &str, spec: &
         }
         Some(url) => {
             let path = format!("{path}/url");
-            if !is_http(url) {
-                at.error(&path, "the URL is not an absolute http or https URL");
-            } else if url.contains("{{") || url.contains("{%") {
+            if url.contains("{{") || url.contains("{%") {
                 at.error(&path, "templates are not expanded in a URL; put values into the body");
+            } else if !is_http(url) {
+                at.error(&path, "the URL is not an absolute http or https URL");
             }
             Some(url.clone())
         }
@@ -134,5 +134,7 @@ pub(super) fn span(at: &mut FaultsOfFile<'_>, path: &str, text: Option<&str>) ->
 /// Whether a text is an absolute URL of http or https with a host.
 pub(super) fn is_http(url: &str) -> bool {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    rest.is_some_and(|rest| rest.chars().next().is_some_and(|first| first.is_ascii_alphanumeric() || first == '[') && !url.contains(char::is_whitespace))
+    rest.is_some_and(|rest| {
+        rest.chars().next().is_some_and(|first| first.is_ascii_alphanumeric() || first == '[') && !url.contains(char::is_whitespace)
+    })
 }

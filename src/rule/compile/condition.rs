@@ -51,7 +51,10 @@ pub(super) fn tiers(at: &mut FaultsOfFile<'_>, path: &str, fire: &FireSpec, chec
                 at.error(&format!("{path}/critical/below"), format!("critical below {high} is not beyond warning below {low}"));
             }
             (Condition::Above(_), Condition::Below(_)) | (Condition::Below(_), Condition::Above(_)) => {
-                at.error(&format!("{path}/critical"), "one tier looks above its threshold and the other below; one severity cannot rise from one to the other");
+                at.error(
+                    &format!("{path}/critical"),
+                    "one tier looks above its threshold and the other below; one severity cannot rise from one to the other",
+                );
             }
             _ => {}
         }
@@ -77,12 +80,14 @@ pub(super) fn resolve(
     for tier in tiers {
         let severity = tier.severity.as_str();
         let wrong = match (&tier.condition, &condition) {
-            (Condition::Above(fire), Condition::Below(end)) if end > fire => {
-                Some(("below", format!("resolve below {end} is on the wrong side of {severity} above {fire}: values between fire and resolve at once")))
-            }
-            (Condition::Below(fire), Condition::Above(end)) if end < fire => {
-                Some(("above", format!("resolve above {end} is on the wrong side of {severity} below {fire}: values between fire and resolve at once")))
-            }
+            (Condition::Above(fire), Condition::Below(end)) if end > fire => Some((
+                "below",
+                format!("resolve below {end} is on the wrong side of {severity} above {fire}: values between fire and resolve at once"),
+            )),
+            (Condition::Below(fire), Condition::Above(end)) if end < fire => Some((
+                "above",
+                format!("resolve above {end} is on the wrong side of {severity} below {fire}: values between fire and resolve at once"),
+            )),
             (Condition::Above(fire), Condition::Above(_)) => {
                 Some(("above", format!("resolve is on the wrong side: {severity} fires above {fire}, so it is over below a value")))
             }

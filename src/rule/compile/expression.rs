@@ -130,6 +130,11 @@ pub(super) fn compile(at: &mut FaultsOfFile<'_>, path: &str, source: &str, wante
         Wanted::Truth => expr.truth(sample).map(|_| ()),
     };
     match trial {
+        // What an answer's body holds is not known; every other map is.
+        Err(error @ ExprError::Key(_)) if !sample.0.contains_key("response") => {
+            at.error(path, format!("'{}': {error}", abridged(source)));
+            None
+        }
         // The values of a sample say nothing; its types and names do.
         Err(error @ (ExprError::Unknown(_) | ExprError::Types(_) | ExprError::Result { .. })) => {
             at.error(path, format!("'{}': {error}", abridged(source)));

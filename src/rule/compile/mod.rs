@@ -65,15 +65,12 @@ pub fn compile(files: &[(String, RuleFile)], scope: &Scope) -> Result<(RuleSet, 
             label::check_names(&mut at, &format!("{path}/labels"), &group.labels);
             let models: Vec<_> = match &group.model {
                 None => scope.models.iter().collect(),
-                Some(name) => match scope.model(name) {
-                    Some(model) => vec![model],
-                    None => {
-                        let known = scope.models.iter().map(|model| model.name.as_str());
-                        at.error_with(&format!("{path}/model"), format!("there is no model '{name}'"), did_you_mean(name, known));
-                        Vec::new()
-                    }
-                },
+                Some(name) => scope.model(name).into_iter().collect(),
             };
+            if let (Some(name), true) = (&group.model, models.is_empty()) {
+                let known = scope.models.iter().map(|model| model.name.as_str());
+                at.error_with(&format!("{path}/model"), format!("there is no model '{name}'"), did_you_mean(name, known));
+            }
             rule::check_names(&mut at, &path, group);
             for model in models {
                 for (number, rule) in group.rules.iter().enumerate() {

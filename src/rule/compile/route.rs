@@ -45,7 +45,12 @@ pub(super) fn compile_root(
     let known = Known {
         alerts: groups().flat_map(|group| &group.rules).map(|rule| rule.alert.clone()).collect(),
         models: scope.models.iter().map(|model| model.name.clone()).collect(),
-        features: scope.models.iter().map(|model| model.features.clone()).collect::<Option<Vec<_>>>().map(|all| all.into_iter().flatten().collect()),
+        features: scope
+            .models
+            .iter()
+            .map(|model| model.features.clone())
+            .collect::<Option<Vec<_>>>()
+            .map(|all| all.into_iter().flatten().collect()),
         labels,
     };
     compile(at, "/route", root, receiver, set, &known, 0)
@@ -81,7 +86,9 @@ fn compile(
             at.not_yet(&format!("{path}/{key}"), "every transition of an alert is told at once, one message for each alert");
         }
     }
-    for (key, text) in [("group_wait", &spec.group_wait), ("group_interval", &spec.group_interval), ("repeat_interval", &spec.repeat_interval)] {
+    for (key, text) in
+        [("group_wait", &spec.group_wait), ("group_interval", &spec.group_interval), ("repeat_interval", &spec.repeat_interval)]
+    {
         span(at, &format!("{path}/{key}"), text.as_deref());
     }
     let matchers = matchers(at, &format!("{path}/matchers"), &spec.matchers, Some(known));
@@ -172,7 +179,10 @@ pub(super) fn check_receiver(at: &mut FaultsOfFile<'_>, path: &str, receiver: &R
     }
     for (index, manager) in receiver.alertmanager_configs.iter().enumerate() {
         for (number, url) in manager.urls.iter().enumerate().filter(|(_, url)| !is_http(url)) {
-            at.error(&format!("{path}/alertmanager_configs/{index}/urls/{number}"), format!("'{url}' is not an absolute http or https URL"));
+            at.error(
+                &format!("{path}/alertmanager_configs/{index}/urls/{number}"),
+                format!("'{url}' is not an absolute http or https URL"),
+            );
         }
     }
 }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::event::{Metric, Span, Subject};
+use crate::rule::datum::Bindings;
+use crate::rule::expr::Expr;
 use crate::rule::fault::{FaultsOfFile, did_you_mean, pointer_token};
 use crate::rule::instance::label_name;
 use crate::rule::machine::{Plan, Policies};
@@ -57,23 +59,11 @@ pub(super) fn compile(at: &mut FaultsOfFile<'_>, place: &Place<'_>, spec: &RuleS
     }
 
     let label_names = label_names(spec, group, model, each_feature, each_segment);
-    let plain = each_feature || performance || spec.source.subject.is_some();
-    let mut sample = expression::sample(model, each_feature, performance, plain, metric, &label_names);
-    let value = if absence {
-        None
-    } else {
-        let source = spec.value.as_deref().or(metric.map(Metric::as_str));
-        match source {
-            None => {
-                at.error(path, "the rule has no value");
-                None
-            }
-            Some(source) => expression::compile(at, &format!("{path}/value"), source, Wanted::Number, &sample),
-        }
-    };
+    let own_values = each_feature || performance || spec.source.subject.is_some();
+    let mut sample = expression::sample(model, each_feature, performance, own_values, metric, &label_names);
+    let value = if absence { None } else { value(at, path, spec, metric, &sample) };
     sample.set_number("value", 0.5);
-    let when = spec.when.as_ref().filter(|_| !absence);
-    let when = match when {
+    let when = match spec.when.as_ref().filter(|_| !absence) {
         None => Some(None),
         Some(source) => expression::compile(at, &format!("{path}/when"), source, Wanted::Truth, &sample).map(Some),
     };
@@ -113,16 +103,16 @@ pub(super) fn compile(at: &mut FaultsOfFile<'_>, place: &Place<'_>, spec: &RuleS
     if tiers.is_empty() {
         return None;
     }
-    let mut needs = expression::needs(value.iter().chain(tiers.iter().filter_map(|tier| expr_of(&tier.condition))).chain(condition.iter().filter_map(expr_of)));
+    let mut needs = expression::needs(
+        value.iter().chain(tiers.iter().filter_map(|tier| expr_of(&tier.condition))).chain(condition.iter().filter_map(expr_of)),
+    );
     needs.metrics.extend(metric);
     let needs_when = expression::needs(&when);
-    let policy = |own: Option<_>, group: Option<_>| own.or(group).unwrap_or_default();
-    let policies = Policies {
-        insufficient: policy(spec.insufficient, group.defaults.insufficient),
-        no_data: policy(spec.no_data, group.defaults.no_data),
-        error: policy(spec.error, group.defaults.error),
+    let plan = Plan {
+        tiers: tiers.iter().map(|tier| (tier.severity, tier.hold)).collect(),
+        resolve: resolve_hold,
+        policies: policies(spec, group),
     };
-    let plan = Plan { tiers: tiers.iter().map(|tier| (tier.severity, tier.hold)).collect(), resolve: resolve_hold, policies };
     Some(Rule {
         file: Arc::clone(place.file),
         model: Arc::from(model.name.as_str()),
@@ -154,7 +144,24 @@ pub(super) fn compile(at: &mut FaultsOfFile<'_>, place: &Place<'_>, spec: &RuleS
     .filter(|rule| rule.kind == Kind::Absence || rule.window.is_some())
 }
 
-fn expr_of(condition: &Condition) -> Option<&crate::rule::expr::Expr> {
+fn value(at: &mut FaultsOfFile<'_>, path: &str, spec: &RuleSpec, metric: Option<Metric>, sample: &Bindings) -> Option<Expr> {
+    let Some(source) = spec.value.as_deref().or(metric.map(Metric::as_str)) else {
+        at.error(path, "the rule has no value");
+        return None;
+    };
+    expression::compile(at, &format!("{path}/value"), source, Wanted::Number, sample)
+}
+
+fn policies(spec: &RuleSpec, group: &GroupSpec) -> Policies {
+    let policy = |own: Option<_>, group: Option<_>| own.or(group).unwrap_or_default();
+    Policies {
+        insufficient: policy(spec.insufficient, group.defaults.insufficient),
+        no_data: policy(spec.no_data, group.defaults.no_data),
+        error: policy(spec.error, group.defaults.error),
+    }
+}
+
+fn expr_of(condition: &Condition) -> Option<&Expr> {
     match condition {
         Condition::Expr(expr) => Some(expr),
         Condition::Above(_) | Condition::Below(_) => None,
@@ -203,7 +210,11 @@ fn metric(at: &mut FaultsOfFile<'_>, path: &str, spec: &RuleSpec, model: &ModelS
     let path = format!("{path}/source/metric");
     match Metric::parse(name) {
         None => {
-            at.error_with(&path, format!("there is no metric '{name}'"), did_you_mean(name, Metric::ALL.iter().map(|metric| metric.as_str())));
+            at.error_with(
+                &path,
+                format!("there is no metric '{name}'"),
+                did_you_mean(name, Metric::ALL.iter().map(|metric| metric.as_str())),
+            );
             None
         }
         Some(metric) if !model.metrics.contains(&metric) => {
@@ -229,8 +240,10 @@ fn kind(
     // A rule without a metric of its own may still name one of performance in its value.
     let by_value = metric.is_none()
         && spec.value.as_deref().is_some_and(|source| {
-            let expr = crate::rule::expr::Expr::compile(source);
-            expr.is_ok_and(|expr| expression::needs([&expr]).metrics.iter().any(|metric| metric.needs_labels() && model.metrics.contains(metric)))
+            let expr = Expr::compile(source);
+            expr.is_ok_and(|expr| {
+                expression::needs([&expr]).metrics.iter().any(|metric| metric.needs_labels() && model.metrics.contains(metric))
+            })
         });
     let performance = metric.is_some_and(Metric::needs_labels) || by_value || spec.source.label_coverage.is_some();
     if performance && each_feature {
@@ -316,8 +329,23 @@ fn label_names(spec: &RuleSpec, group: &GroupSpec, model: &ModelScope, each_feat
 }
 
 /// What templates see beside what expressions see.
-fn template_names(sample: &crate::rule::datum::Bindings) -> Vec<String> {
-    let own = ["value", "severity", "threshold", "alert", "group", "model", "version", "annotations", "episode", "reason", "state", "range", "dict", "namespace"];
+fn template_names(sample: &Bindings) -> Vec<String> {
+    let own = [
+        "value",
+        "severity",
+        "threshold",
+        "alert",
+        "group",
+        "model",
+        "version",
+        "annotations",
+        "episode",
+        "reason",
+        "state",
+        "range",
+        "dict",
+        "namespace",
+    ];
     sample.0.keys().cloned().chain(own.map(str::to_owned)).collect()
 }
 

@@ -16,8 +16,8 @@ use serde::Deserialize;
 
 pub use action::{ActionSpec, AuthSpec, BasicSpec, BearerSpec, BudgetSpec, Hidden, HoldSpec, Preset, RetrySpec};
 pub use group::{
-    DefaultsSpec, Dimension, FireSpec, GroupSpec, IncompleteSpec, KindSpec, MinSamplesSpec, OnFiringSpec, PolicySpec, ResolveSpec, RuleSpec,
-    SourceSpec, ThresholdSpec, TierSpec,
+    DefaultsSpec, Dimension, FireSpec, GroupSpec, IncompleteSpec, KindSpec, MinSamplesSpec, OnFiringSpec, PolicySpec, ResolveSpec,
+    RuleSpec, SourceSpec, ThresholdSpec, TierSpec,
 };
 pub use receiver::{AlertmanagerSpec, EmailSpec, ReceiverSpec, RecipientsSpec, SigningSpec, StandardWebhooksSpec, WebhookSpec};
 pub use route::{InhibitSpec, RouteSpec, TimeIntervalSpec};

@@ -1,0 +1,115 @@
+//! What the rules are handed, and what happened: windows and silences in, transitions, messages and refusals out.
+
+use std::collections::BTreeMap;
+
+use crate::event::{Measurement, Metric, Segment, Timestamp, WindowRef};
+
+use super::machine::State;
+use super::message::{ActionCall, AlertView, Notice, NoticeKind};
+
+/// Why a window is handed in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum InputKind {
+    /// It has closed.
+    Closed,
+    /// A tick of the label clock.
+    LabelsReady {
+        /// Share of its predictions that have a label, 0 to 1.
+        coverage: f64,
+        /// Whether labels can still come.
+        horizon_passed: bool,
+    },
+}
+
+/// One window of one model, version and segment.
+#[derive(Clone, Copy, Debug)]
+pub struct WindowInput<'a> {
+    /// Name of the model.
+    pub model: &'a str,
+    /// Its version; "" where events name none.
+    pub version: &'a str,
+    /// The window.
+    pub window: &'a WindowRef,
+    /// The segment; empty for all events.
+    pub segment: &'a Segment,
+    /// Why it is handed in.
+    pub kind: InputKind,
+    /// The measurements of this model, version, segment and window.
+    pub measurements: &'a [Measurement],
+    /// The performance on the baseline.
+    pub reference: &'a BTreeMap<Metric, f64>,
+    /// Events of this version and segment in the window.
+    pub n: u64,
+    /// Whether the input covers the whole window.
+    pub complete: bool,
+}
+
+/// What is known of a model's input, in wall time.
+#[derive(Clone, Copy, Debug)]
+pub struct IngestSilence<'a> {
+    /// Name of the model.
+    pub model: &'a str,
+    /// When its last record came; `None` where none has come since the start.
+    pub last_record: Option<Timestamp>,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// Something that happened: what results, logs and the outbox are made of.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Happening {
+    /// An instance has changed its state, or its severity while firing.
+    Transition {
+        /// The instance after the change.
+        alert: AlertView,
+        /// The state before.
+        from: State,
+        /// The state after.
+        to: State,
+        /// End of the window that made it, or the time of the tick.
+        at: Timestamp,
+        /// Why.
+        reason: String,
+    },
+    /// Somebody is to be told.
+    Notice(Notice),
+    /// Somebody is not told.
+    NoticeRefused {
+        /// The receiver.
+        receiver: String,
+        /// What it would have said.
+        kind: NoticeKind,
+        /// The episode.
+        episode: String,
+        /// `cooldown` or `limit`.
+        outcome: String,
+        /// Why, in words.
+        reason: String,
+        /// Event time.
+        at: Timestamp,
+    },
+    /// An action is to be called.
+    Action(ActionCall),
+    /// An action is not called.
+    ActionRefused {
+        /// Name of the action.
+        action: String,
+        /// The episode that asked for it.
+        episode: String,
+        /// `budget`, `limit`, `resolved` or `unknown`.
+        outcome: String,
+        /// Why, in words.
+        reason: String,
+        /// Event time.
+        at: Timestamp,
+    },
+    /// A rule failed on a window, or a template failed. Alerts keep their state.
+    Trouble {
+        /// Name of the alert.
+        alert: String,
+        /// The instance.
+        labels: BTreeMap<String, String>,
+        /// What is wrong.
+        message: String,
+    },
+}
