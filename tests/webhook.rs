@@ -246,11 +246,17 @@ async fn a_dry_run_calls_nothing_and_says_so() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_sent_before_its_cause_is_stored_and_nothing_is_lost_in_a_restart() {
-    let (sink, mut hooks) = sink(vec![Reply::status(503).with("retry-after", "1800")]).await;
+    let (sink, mut hooks) = sink(vec![Reply::status(200), Reply::status(503).with("retry-after", "1800")]).await;
     let settings = target(&hook_url(&sink));
     let mut running = Running::start(settings.clone());
     let outbox = running.outbox();
     outbox.stage(&firing());
+    // Another one that may go at once does not take it along.
+    let mut other = notice("oncall", NoticeKind::Firing, 0);
+    other.episode = "01KAPZ5H80000000000000000X".into();
+    running.send(Order::Notice(Box::new(other))).await;
+    assert_eq!(next(&mut hooks).await.header("idempotency-key"), Some("01KAPZ5H80000000000000000X"));
+    assert_eq!(next(&mut running.reports).await.outcome, DeliveryOutcome::Delivered);
     nothing(&mut hooks).await;
     let (_, mark) = outbox.snapshot().unwrap();
     outbox.release(mark);

@@ -118,6 +118,10 @@ impl OutboxHandle {
     /// Puts an order into the outbox without letting it go, and gives back the mark to release it with. Call this while the
     /// state that caused it is changed, store [`OutboxHandle::snapshot`] with that state, then [`OutboxHandle::release`].
     pub fn stage(&self, order: &Order) -> u64 {
+        self.put(order, Outbox::stage)
+    }
+
+    fn put(&self, order: &Order, put: fn(&mut Outbox, Delivery, Timestamp) -> Option<Settled>) -> u64 {
         let now = (self.clock)();
         let deliveries = match order {
             Order::Notice(notice) => self.transports().deliveries(notice, now),
@@ -126,7 +130,7 @@ impl OutboxHandle {
             }
         };
         let mut outbox = self.outbox();
-        let refused: Vec<Settled> = deliveries.into_iter().filter_map(|delivery| outbox.push(delivery, now)).collect();
+        let refused: Vec<Settled> = deliveries.into_iter().filter_map(|delivery| put(&mut outbox, delivery, now)).collect();
         let mark = outbox.mark();
         drop(outbox);
         if !refused.is_empty() {
@@ -214,7 +218,7 @@ impl Dispatcher {
         (Dispatcher { orders, outbox, stop: Some(stop), tasks }, reports_out)
     }
 
-    /// The way in for orders that need not be stored with a state: staged and released at once.
+    /// The way in for orders that need not be stored with a state: they may be sent at once.
     #[must_use]
     pub fn orders(&self) -> mpsc::Sender<Order> {
         self.orders.clone()
@@ -270,8 +274,7 @@ impl Worker {
             tokio::select! {
                 order = orders.recv(), if orders_open => match order {
                     Some(order) => {
-                        let mark = outbox.stage(&order);
-                        outbox.release(mark);
+                        outbox.put(&order, Outbox::push);
                         changed = true;
                     }
                     None => orders_open = false,

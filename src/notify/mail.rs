@@ -242,7 +242,7 @@ fn html(notice: &Notice, length: usize, entries: usize) -> String {
     if let Some(summary) = alert.annotations.get("summary") {
         let _ = writeln!(out, "<p style=\"margin:0 0 16px 0\">{}</p>", escape(&cut(summary, length)));
     }
-    let _ = writeln!(out, "<table role=\"presentation\" style=\"{TABLE}\">");
+    let _ = writeln!(out, "<table style=\"{TABLE}\">");
     for (name, value) in facts(notice, length) {
         row(&mut out, name, &escape(&value));
     }

@@ -234,9 +234,9 @@ pub struct Due {
 #[derive(Debug, Default)]
 pub struct Outbox {
     next: u64,
-    /// Numbers below this may be sent.
-    released: u64,
     pending: BTreeMap<u64, Delivery>,
+    /// Those of them whose cause may not be stored yet.
+    staged: BTreeSet<u64>,
     in_flight: BTreeSet<u64>,
     settled: VecDeque<Settled>,
 }
@@ -263,8 +263,18 @@ struct Restored {
 }
 
 impl Outbox {
-    /// Puts a delivery in; it is not sent before [`Outbox::release`]. Gives back `None` where the key is known, and the
-    /// settled delivery where there is no room for it.
+    /// Puts a delivery in that is not sent before [`Outbox::release`]. Gives back the settled delivery where there is no room
+    /// for it; one whose key is known is dropped.
+    pub fn stage(&mut self, delivery: Delivery, now: Timestamp) -> Option<Settled> {
+        let number = self.next;
+        let refused = self.push(delivery, now);
+        if self.next > number {
+            self.staged.insert(number);
+        }
+        refused
+    }
+
+    /// The same for a delivery that may be sent at once.
     pub fn push(&mut self, delivery: Delivery, now: Timestamp) -> Option<Settled> {
         let known =
             self.pending.values().any(|other| other.key == delivery.key) || self.settled.iter().any(|other| other.key == delivery.key);
@@ -287,10 +297,10 @@ impl Outbox {
 
     /// Lets everything below the mark go.
     pub fn release(&mut self, mark: u64) {
-        self.released = self.released.max(mark.min(self.next));
+        self.staged = self.staged.split_off(&mark);
     }
 
-    /// Takes what can be sent now: released, due, at the head of its episode and target, and within the limit of its lane.
+    /// Takes what can be sent now: not staged, due, at the head of its episode and target, and within the limit of its lane.
     pub fn take_due(&mut self, now: Timestamp) -> Due {
         // Sets and maps whose order nothing sees: the numbers decide.
         let mut lanes: FxHashMap<Lane<'_>, usize> = FxHashMap::default();
@@ -299,9 +309,9 @@ impl Outbox {
         }
         let mut due = Due::default();
         let mut heads: FxHashSet<(&Target, &str)> = FxHashSet::default();
-        for (number, delivery) in self.pending.range(..self.released) {
+        for (number, delivery) in &self.pending {
             let is_head = heads.insert((&delivery.target, delivery.payload.episode()));
-            if !is_head || self.in_flight.contains(number) {
+            if !is_head || self.in_flight.contains(number) || self.staged.contains(number) {
                 continue;
             }
             if delivery.next_at > now {
@@ -405,7 +415,7 @@ impl Outbox {
         let restored: Restored = serde_json::from_slice(bytes)?;
         let pending: BTreeMap<u64, Delivery> = restored.pending.into_iter().collect();
         let next = pending.keys().next_back().map_or(restored.next, |last| restored.next.max(last.saturating_add(1)));
-        Ok(Outbox { next, released: next, pending, in_flight: BTreeSet::new(), settled: restored.settled })
+        Ok(Outbox { next, pending, staged: BTreeSet::new(), in_flight: BTreeSet::new(), settled: restored.settled })
     }
 }
 
@@ -429,7 +439,6 @@ mod tests {
         for delivery in deliveries {
             assert_eq!(outbox.push(delivery, NOW), None);
         }
-        outbox.release(outbox.mark());
         outbox
     }
 
@@ -450,8 +459,13 @@ mod tests {
 
     #[test]
     fn nothing_goes_before_it_is_released() {
-        let mut outbox = filled([hook("E", 0, "a")]);
-        outbox.push(hook("F", 0, "a"), NOW);
+        let mut outbox = Outbox::default();
+        outbox.stage(hook("E", 0, "a"), NOW);
+        let mark = outbox.mark();
+        outbox.stage(hook("F", 0, "a"), NOW);
+        outbox.push(hook("G", 0, "a"), NOW);
+        assert_eq!(keys(&outbox.take_due(NOW)), ["G/0/firing/receiver/a/webhook/0"]);
+        outbox.release(mark);
         assert_eq!(keys(&outbox.take_due(NOW)), ["E/0/firing/receiver/a/webhook/0"]);
         outbox.release(outbox.mark());
         assert_eq!(keys(&outbox.take_due(NOW)), ["F/0/firing/receiver/a/webhook/0"]);
@@ -512,7 +526,7 @@ mod tests {
         let mut outbox = filled([hook("E", 0, "a"), hook("E", 1, "a"), hook("G", 0, "a")]);
         let due = outbox.take_due(NOW);
         outbox.finish(due.deliveries[1].0, Ok(End::Delivered), &RetryPolicy::default(), NOW).unwrap();
-        outbox.push(hook("H", 0, "a"), NOW);
+        outbox.stage(hook("H", 0, "a"), NOW);
         let mut again = Outbox::restore(&outbox.snapshot().unwrap()).unwrap();
         assert_eq!(again.depth(), 3);
         assert_eq!(keys(&again.take_due(NOW)), ["E/0/firing/receiver/a/webhook/0", "H/0/firing/receiver/a/webhook/0"]);

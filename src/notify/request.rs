@@ -259,6 +259,29 @@ mod tests {
         }
     }
 
+    /// Leads every name to the metadata service.
+    struct Rebound;
+
+    impl reqwest::dns::Resolve for Rebound {
+        fn resolve(&self, _: reqwest::dns::Name) -> reqwest::dns::Resolving {
+            let metadata = SocketAddr::from(([169, 254, 169, 254], 80));
+            Box::pin(async move { Ok(Box::new(egress::admit([metadata])?.into_iter()) as reqwest::dns::Addrs) })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_to_a_blocked_address_is_final() {
+        let tls = trust::client_config(None).unwrap();
+        let client = reqwest::Client::builder().dns_resolver(Rebound).tls_backend_preconfigured(tls.clone()).build().unwrap();
+        let client = HttpClient { client, tls: Arc::new(tls) };
+        let url = Url::parse("http://hooks.example/x?token=hunter2").unwrap();
+        let identity = Identity { message: "msg".into(), episode: "E", signing: None };
+        let call = Call::new(Method::POST, url, HeaderMap::new(), Vec::new(), CONNECT_TIMEOUT, identity, Timestamp(0)).await.unwrap();
+        let failure = client.exchange(call, Timestamp(0)).await.unwrap_err();
+        assert!(!failure.is_retryable(), "{failure:?}");
+        assert!(failure.to_string().contains("metadata address, which is never called"), "{failure}");
+    }
+
     #[test]
     fn retry_after_is_seconds_or_a_date() {
         let now = Timestamp::parse_rfc3339("2026-11-22T10:45:00Z").unwrap();
