@@ -99,7 +99,7 @@ fn js_term(r: f64, c: f64) -> f64 {
     let d = (c - r) / sum;
     if d.abs() > 0.5 {
         let part = |share: f64| if share > 0.0 { share * (2.0 * share / sum).ln() } else { 0.0 };
-        return (part(r) + part(c)) / 2.0;
+        return f64::midpoint(part(r), part(c));
     }
     // With d = (c - r) / (c + r) the term is s/2 (ln(1 - d^2) + 2 d atanh(d)), which does not cancel for nearly equal
     // shares as the definition does.

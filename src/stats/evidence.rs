@@ -263,7 +263,7 @@ mod tests {
             population.sample(m, &mut random, &mut c);
             Pooled::new(&r, &c).unwrap().test(effect, noise(n, m)).unwrap().p_value < 0.05
         });
-        alarms.count() as f64 / f64::from(RUNS)
+        real(alarms.count() as u64) / f64::from(RUNS)
     }
 
     #[test]

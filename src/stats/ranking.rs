@@ -8,7 +8,7 @@ use super::counts::{Samples, finite, real};
 /// The area under the receiver operating characteristic: the probability that a positive outranks a negative, ties by
 /// half. 0 to 1.
 ///
-/// Source: Hanley and McNeil (1982); the Mann-Whitney statistic with mid-ranks. `None` where a class is missing or the
+/// Source: Hanley and `McNeil` (1982); the Mann-Whitney statistic with mid-ranks. `None` where a class is missing or the
 /// slices differ in length.
 #[must_use]
 pub fn roc_auc(negatives: &[u64], positives: &[u64]) -> Option<f64> {

@@ -39,10 +39,10 @@ pub enum Alternative {
 /// 2 x 2 table expects fewer than [`MINIMUM_EXPECTED`], Fisher's exact test (1935).
 ///
 /// Design effects widen the variance of the z-test; in Fisher's test they divide the counts (rounded). `None` where a total is 0 or
-/// smaller than its hits, or a design effect is not a positive number.
+/// smaller than its hits, a design effect is not a positive number, or totals near the range of `u64` meet Fisher's test.
 #[must_use]
 pub fn p_value(reference: Rate, current: Rate, alternative: Alternative, design: DesignEffects) -> Option<f64> {
-    let (r, c) = (reference.value()?, current.value()?);
+    let difference = current.value()? - reference.value()?;
     let (n, m) = (real(reference.total), real(current.total));
     let noise = design.noise(reference.total, current.total)?;
     let pooled = (real(reference.hits) + real(current.hits)) / (n + m);
@@ -50,7 +50,7 @@ pub fn p_value(reference: Rate, current: Rate, alternative: Alternative, design:
     if least_expected < MINIMUM_EXPECTED {
         return fisher(effective(reference, design.reference), effective(current, design.current), alternative);
     }
-    let z = (c - r) / (pooled * (1.0 - pooled) * noise).sqrt();
+    let z = difference / (pooled * (1.0 - pooled) * noise).sqrt();
     let normal = Normal::standard();
     let p = match alternative {
         Alternative::TwoSided => 2.0 * normal.sf(z.abs()),
@@ -105,7 +105,7 @@ fn fisher(reference: Rate, current: Rate, alternative: Alternative) -> Option<f6
     let (n, m) = (u128::from(reference.total), u128::from(current.total));
     let hits = u128::from(reference.hits) + u128::from(current.hits);
     let (least, most) = (hits.saturating_sub(n), hits.min(m));
-    let mode = ((m + 1) * (hits + 1) / (n + m + 2)).clamp(least, most);
+    let mode = ((m + 1).checked_mul(hits + 1)? / (n + m + 2)).clamp(least, most);
     let observed = u128::from(current.hits);
     let float = |count: u128| real(u64::try_from(count).unwrap_or(u64::MAX));
     // Weight of x + 1 hits over the weight of x, among the current rows.
@@ -201,6 +201,9 @@ mod tests {
     #[test]
     fn what_is_no_rate_has_no_p_value() {
         let fine = Rate { hits: 1, total: 2 };
+        // Totals at the end of the range: no value, and no panic.
+        let all = Rate { hits: u64::MAX, total: u64::MAX };
+        assert_eq!(p_value(all, all, Alternative::TwoSided, INDEPENDENT), None);
         for bad in [Rate { hits: 0, total: 0 }, Rate { hits: 3, total: 2 }] {
             assert_eq!(p_value(fine, bad, Alternative::TwoSided, INDEPENDENT), None);
             assert_eq!(p_value(bad, fine, Alternative::TwoSided, INDEPENDENT), None);
@@ -229,9 +232,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn p_values_are_probabilities(n in 1..1_000_000_000u64, m in 1..1_000_000u64, rh in 0f64..=1.0, ch in 0f64..=1.0, small in any::<bool>()) {
-            let of = |total: u64, share: f64| {
-                let hits = (total as f64 * share) as u64;
+        fn p_values_are_probabilities(n in 1..1_000_000_000u64, m in 1..1_000_000u64, rh in 0..=1000u64, ch in 0..=1000u64, small in any::<bool>()) {
+            let of = |total: u64, thousandths: u64| {
+                let hits = total * thousandths / 1000;
                 Rate { hits: if small { hits.min(6).min(total) } else { hits.min(total) }, total }
             };
             let (r, c) = (of(n, rh), of(m, ch));

@@ -40,13 +40,14 @@ pub fn welch(reference: Sample, current: Sample, design: DesignEffects) -> Optio
     if reference.n < 2 || current.n < 2 || design.noise(reference.n, current.n).is_none() {
         return None;
     }
-    let (n, m) = (real(reference.n), real(current.n));
-    let (r, c) = (reference.variance * design.reference / n, current.variance * design.current / m);
-    let variance = finite(r + c).filter(|variance| *variance > 0.0)?;
+    // Variances of the two means.
+    let of_reference = reference.variance * design.reference / real(reference.n);
+    let of_current = current.variance * design.current / real(current.n);
+    let variance = finite(of_reference + of_current).filter(|variance| *variance > 0.0)?;
     let t = finite((reference.mean - current.mean) / variance.sqrt())?;
     // By shares of the variance, so that tiny variances do not underflow when squared.
-    let (share, rest) = (r / variance, c / variance);
-    let degrees_of_freedom = finite(1.0 / (share * share / (n - 1.0) + rest * rest / (m - 1.0)))?;
+    let (share, rest) = (of_reference / variance, of_current / variance);
+    let degrees_of_freedom = finite(1.0 / (share * share / real(reference.n - 1) + rest * rest / real(current.n - 1)))?;
     let p = if degrees_of_freedom > NORMAL_ABOVE {
         2.0 * Normal::standard().sf(t.abs())
     } else {
