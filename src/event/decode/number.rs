@@ -27,15 +27,26 @@ const EXPONENT_CAP: i64 = 1_000_000;
 /// too.
 #[inline(always)]
 pub(super) fn read(json: Json<'_, '_>, start: usize) -> Result<(f64, usize), Broken> {
-    let negative = json.byte(start) == b'-';
+    // One load for the sign and the first digits: the sign's lane is shifted out, and the lane that comes in is no digit.
+    let word = json.word(start);
+    let negative = word & 0xFF == u64::from(b'-');
     let whole_at = start + usize::from(negative);
-    let leading_zero = json.byte(whole_at) == b'0';
-    let (mut mantissa, mut at) = digits(json, whole_at, 0);
-    let mut count = at - whole_at;
-    if count == 0 || (leading_zero && count > 1) {
-        // No digit only after a sign: else the caller has seen one.
-        let infinite = count == 0 && json.byte(at) == b'I';
-        return if infinite { Ok((f64::NEG_INFINITY, json.nonstandard(at, b'I')?)) } else { Err(Broken) };
+    let word = word >> (8 * u32::from(negative));
+    let leading_zero = word & 0xFF == u64::from(b'0');
+    let (lanes, mut count) = leading_digits(word);
+    let (mut mantissa, mut at);
+    if count == 0 {
+        // Only after a sign: else the caller has seen a digit.
+        let infinite = json.byte(whole_at) == b'I';
+        return if infinite { Ok((f64::NEG_INFINITY, json.nonstandard(whole_at, b'I')?)) } else { Err(Broken) };
+    } else if count < 7 {
+        (mantissa, at) = (append(0, lanes, count), whole_at + count);
+    } else {
+        (mantissa, at) = many_digits(json, whole_at, 0);
+        count = at - whole_at;
+    }
+    if leading_zero && count > 1 {
+        return Err(Broken);
     }
     let mut exponent = 0;
     let mut next = json.byte(at);
