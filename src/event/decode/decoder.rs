@@ -237,32 +237,31 @@ impl Found {
         }
     }
 
-    /// Keeps the value of a key that is for one thing.
+    /// The cell for the value of a key that is for one thing, and where its text goes.
     #[inline(always)]
-    fn put(&mut self, target: Target, cell: Cell) {
-        match target {
-            Target::Feature(slot) => self.feature(slot, cell),
-            Target::Field(field) => {
-                if let Some(place) = self.fields.get_mut(field as usize) {
-                    *place = cell;
-                }
+    fn place(&mut self, target: Target) -> Option<(&mut Cell, &mut String)> {
+        let cell = match target {
+            Target::Feature(slot) => {
+                let cell = self.features.get_mut(slot as usize)?;
+                self.known_features += u32::from(cell.epoch != self.features_epoch);
+                cell.epoch = self.features_epoch;
+                cell
             }
-            Target::Tag(slot) => self.tag(slot, cell),
-            Target::Skip | Target::Sink(_) | Target::Open => {}
-        }
+            Target::Field(field) => self.fields.get_mut(field as usize)?,
+            Target::Tag(slot) => {
+                let cell = self.tags.get_mut(slot as usize)?;
+                cell.epoch = self.tags_epoch;
+                cell
+            }
+            Target::Skip | Target::Sink(_) | Target::Open => return None,
+        };
+        Some((cell, &mut self.unescaped))
     }
 
-    #[inline(always)]
-    fn feature(&mut self, slot: u32, cell: Cell) {
-        if let Some(place) = self.features.get_mut(slot as usize) {
-            self.known_features += u32::from(place.epoch != self.features_epoch);
-            *place = Cell { epoch: self.features_epoch, ..cell };
-        }
-    }
-
-    fn tag(&mut self, slot: u32, cell: Cell) {
-        if let Some(place) = self.tags.get_mut(slot as usize) {
-            *place = Cell { epoch: self.tags_epoch, ..cell };
+    /// Keeps the value of a key that is for several things.
+    fn put(&mut self, target: Target, value: Cell) {
+        if let Some((cell, _)) = self.place(target) {
+            *cell = Cell { epoch: cell.epoch, ..value };
         }
     }
 
@@ -296,7 +295,7 @@ fn make_canonical(cell: &mut Cell, text: &str, unescaped: &mut String) {
     }
     let start = unescaped.len();
     write_number(cell.number, unescaped);
-    *cell = Cell { epoch: cell.epoch, ..Cell::with_text(CellKind::Unescaped, start, unescaped.len()) };
+    cell.set_text(CellKind::Unescaped, start, unescaped.len());
 }
 
 /// A walk of the trie along a text.
@@ -355,9 +354,8 @@ impl Walk<'_, '_, '_> {
             let (start, first) = json.space(after);
             at = match key.target {
                 Target::Feature(_) | Target::Field(_) | Target::Tag(_) => {
-                    let (cell, end) = json.value(start, first, depth, &mut self.found.unescaped)?;
-                    self.found.put(key.target, cell);
-                    end
+                    let (cell, unescaped) = self.found.place(key.target).ok_or(Broken)?;
+                    json.value(start, first, depth, unescaped, cell)?
                 }
                 Target::Skip => json.skip(start, first, depth)?,
                 Target::Sink(sink) => self.sink(sink, node, key, ValueHere { at: start, first, depth })?,
@@ -392,7 +390,8 @@ impl Walk<'_, '_, '_> {
             return Err(Broken);
         }
         self.found.key.clear();
-        let (name, end) = json.string(at + 1, Some(&mut self.found.key))?;
+        let mut name = Cell::default();
+        let end = json.string(at + 1, Some(&mut self.found.key), &mut name)?;
         let known = self.schema.nodes.get_mut(node as usize).ok_or(Broken)?;
         let (number, target) = known.find(match name.kind {
             CellKind::Unescaped => &self.found.key,
@@ -414,7 +413,8 @@ impl Walk<'_, '_, '_> {
         if roles & PROBABILITIES == 0 {
             return self.json.skip(value.at, value.first, value.depth);
         }
-        let (cell, end) = self.json.value(value.at, value.first, value.depth, &mut self.found.unescaped)?;
+        let mut cell = Cell::default();
+        let end = self.json.value(value.at, value.first, value.depth, &mut self.found.unescaped, &mut cell)?;
         self.class(node, key, cell)?;
         Ok(end)
     }
@@ -429,7 +429,8 @@ impl Walk<'_, '_, '_> {
             // Too many classes to have numbers: look for repetitions among all.
             None => self.found.repeated_class = true,
         }
-        let (name, _) = self.json.string(key.at + 1, Some(&mut self.found.unescaped))?;
+        let mut name = Cell::default();
+        self.json.string(key.at + 1, Some(&mut self.found.unescaped), &mut name)?;
         let order = u32::try_from(self.found.classes.len()).unwrap_or(NONE);
         self.found.classes.push(Class { name, value, order });
         Ok(())
@@ -445,31 +446,32 @@ impl Walk<'_, '_, '_> {
             self.found.forget(sink.roles_beneath);
             self.found.set_fields(sink.fields_beneath, Cell::default());
         }
-        let (cell, end) = match value.first {
+        let mut cell = Cell::of(CellKind::Other);
+        let end = match value.first {
             b'{' if sink.child != NONE => {
                 self.found.has_features |= sink.roles & FEATURES != 0;
-                (Cell::of(CellKind::Other), self.object(sink.child, value.at, value.depth + 1)?)
+                self.object(sink.child, value.at, value.depth + 1)?
             }
             b'[' if sink.child != NONE => {
                 self.not_an_object(sink.roles);
-                (Cell::of(CellKind::Other), self.array(sink.child, value.at, value.depth + 1)?)
+                self.array(sink.child, value.at, value.depth + 1)?
             }
             first => {
-                let (cell, end) = self.json.value(value.at, first, value.depth, &mut self.found.unescaped)?;
+                let end = self.json.value(value.at, first, value.depth, &mut self.found.unescaped, &mut cell)?;
                 if cell.kind != CellKind::Null {
                     self.not_an_object(sink.roles);
                 }
-                (cell, end)
+                end
             }
         };
         if sink.fields != 0 {
             self.found.set_fields(sink.fields, cell);
         }
         if sink.feature != NONE {
-            self.found.feature(sink.feature, cell);
+            self.found.put(Target::Feature(sink.feature), cell);
         }
         if sink.tag != NONE {
-            self.found.tag(sink.tag, cell);
+            self.found.put(Target::Tag(sink.tag), cell);
         }
         if sink.probability {
             self.class(node, key, cell)?;

@@ -52,11 +52,11 @@ impl Cell {
         Cell { kind, ..Cell::default() }
     }
 
-    /// A cell with a text. Positions fit: the decoder takes no text of more than `i32::MAX` bytes.
+    /// Gives it a kind and a text. Positions fit: the decoder takes no text of more than `i32::MAX` bytes.
     #[inline(always)]
     #[allow(clippy::cast_possible_truncation)]
-    pub(super) fn with_text(kind: CellKind, start: usize, end: usize) -> Cell {
-        Cell { kind, start: start as u32, end: end as u32, ..Cell::default() }
+    pub(super) fn set_text(&mut self, kind: CellKind, start: usize, end: usize) {
+        (self.kind, self.start, self.end) = (kind, start as u32, end as u32);
     }
 }
 
@@ -126,14 +126,17 @@ impl<'p, 'c> Json<'p, 'c> {
         }
     }
 
-    /// Steps over the rest of a string whose opening quote is before `start`. The cell is its content; a string with escapes
-    /// is written without them to the end of `unescaped`, where that is given.
+    /// Steps over the rest of a string whose opening quote is before `start`: the place after it. The cell gets its content; a
+    /// string with escapes is written without them to the end of `unescaped`, where that is given.
     #[inline(always)]
-    pub(super) fn string(self, start: usize, unescaped: Option<&mut String>) -> Result<(Cell, usize), Broken> {
+    pub(super) fn string(self, start: usize, unescaped: Option<&mut String>, cell: &mut Cell) -> Result<usize, Broken> {
         let end = self.plain(start);
         match self.byte(end) {
-            b'"' => Ok((Cell::with_text(CellKind::Text, start, end), end + 1)),
-            b'\\' => self.escaped_string(start, end, unescaped),
+            b'"' => {
+                cell.set_text(CellKind::Text, start, end);
+                Ok(end + 1)
+            }
+            b'\\' => self.escaped_string(start, end, unescaped, cell),
             _ => Err(Broken),
         }
     }
@@ -152,7 +155,7 @@ impl<'p, 'c> Json<'p, 'c> {
 
     #[cold]
     #[inline(never)]
-    fn escaped_string(self, start: usize, mut at: usize, mut unescaped: Option<&mut String>) -> Result<(Cell, usize), Broken> {
+    fn escaped_string(self, start: usize, mut at: usize, mut unescaped: Option<&mut String>, cell: &mut Cell) -> Result<usize, Broken> {
         let from = unescaped.as_deref().map_or(0, String::len);
         let mut run = start;
         loop {
@@ -162,7 +165,8 @@ impl<'p, 'c> Json<'p, 'c> {
             match self.byte(at) {
                 b'"' => {
                     let to = unescaped.as_deref().map_or(0, String::len);
-                    return Ok((Cell::with_text(CellKind::Unescaped, from, to), at + 1));
+                    cell.set_text(CellKind::Unescaped, from, to);
+                    return Ok(at + 1);
                 }
                 b'\\' => {
                     let (character, after) = self.escape(at + 1)?;
@@ -212,56 +216,59 @@ impl<'p, 'c> Json<'p, 'c> {
         (at..at + 4).try_fold(0, |unit, at| Ok(unit << 4 | char::from(self.byte(at)).to_digit(16).ok_or(Broken)?))
     }
 
-    /// Steps over a value that begins with `first` at a place, inside `depth` objects and arrays. Unescaped text of a string goes
-    /// to the end of `unescaped`.
+    /// Steps over a value that begins with `first` at a place, inside `depth` objects and arrays: the place after it. The cell gets
+    /// the value; unescaped text of a string goes to the end of `unescaped`.
     #[inline(always)]
-    pub(super) fn value(self, at: usize, first: u8, depth: u32, unescaped: &mut String) -> Result<(Cell, usize), Broken> {
+    pub(super) fn value(self, at: usize, first: u8, depth: u32, unescaped: &mut String, cell: &mut Cell) -> Result<usize, Broken> {
         if first.is_ascii_digit() || first == b'-' {
             let (number, end) = number::read(self, at)?;
-            return Ok((Cell { number, ..Cell::with_text(CellKind::Number, at, end) }, end));
+            cell.number = number;
+            cell.set_text(CellKind::Number, at, end);
+            return Ok(end);
         }
         if first == b'"' {
-            return self.string(at + 1, Some(unescaped));
+            return self.string(at + 1, Some(unescaped), cell);
         }
-        self.rare_value(at, first, depth)
+        self.rare_value(at, first, depth, cell)
     }
 
     #[inline(never)]
-    fn rare_value(self, at: usize, first: u8, depth: u32) -> Result<(Cell, usize), Broken> {
-        match first {
-            b'n' => self.literal(at, b"null").map(|end| (Cell::of(CellKind::Null), end)),
-            b't' => self.literal(at, b"true").map(|end| (Cell::of(CellKind::True), end)),
-            b'f' => self.literal(at, b"false").map(|end| (Cell::of(CellKind::False), end)),
+    fn rare_value(self, at: usize, first: u8, depth: u32, cell: &mut Cell) -> Result<usize, Broken> {
+        let (kind, end) = match first {
+            b'n' => (CellKind::Null, self.literal(at, b"null")?),
+            b't' => (CellKind::True, self.literal(at, b"true")?),
+            b'f' => (CellKind::False, self.literal(at, b"false")?),
             b'N' | b'I' => {
-                let (number, end) = self.nonstandard(at, first)?;
-                Ok((Cell { number, ..Cell::with_text(CellKind::Number, at, end) }, end))
+                cell.number = if first == b'N' { f64::NAN } else { f64::INFINITY };
+                (CellKind::Number, self.nonstandard(at, first)?)
             }
-            b'{' | b'[' => self.skip_nested(at, first, depth).map(|end| (Cell::of(CellKind::Other), end)),
-            _ => Err(Broken),
-        }
+            b'{' | b'[' => (CellKind::Other, self.skip_nested(at, first, depth)?),
+            _ => return Err(Broken),
+        };
+        cell.set_text(kind, at, end);
+        Ok(end)
     }
 
     fn literal(self, at: usize, literal: &[u8]) -> Result<usize, Broken> {
         if self.starts_with(at, literal) { Ok(at + literal.len()) } else { Err(Broken) }
     }
 
-    /// `NaN` or `Infinity`, as Python writes them; a sign has been passed by `number`.
+    /// Steps over `NaN` or `Infinity`, as Python writes them; a sign has been passed by `number`.
     #[cold]
-    pub(super) fn nonstandard(self, at: usize, first: u8) -> Result<(f64, usize), Broken> {
-        let found = if first == b'N' { (f64::NAN, self.literal(at, b"NaN")?) } else { (f64::INFINITY, self.literal(at, b"Infinity")?) };
+    pub(super) fn nonstandard(self, at: usize, first: u8) -> Result<usize, Broken> {
+        let end = self.literal(at, if first == b'N' { b"NaN" } else { b"Infinity" })?;
         self.nonstandard.set(self.nonstandard.get().saturating_add(1));
-        Ok(found)
+        Ok(end)
     }
 
     /// Steps over any value that begins with `first` at a place, inside `depth` objects and arrays, and keeps nothing.
     #[inline(never)]
     pub(super) fn skip(self, at: usize, first: u8, depth: u32) -> Result<usize, Broken> {
-        let (_, end) = match first {
-            b'"' => self.string(at + 1, None)?,
-            b'-' | b'0'..=b'9' => return number::read(self, at).map(|(_, end)| end),
-            _ => self.rare_value(at, first, depth)?,
-        };
-        Ok(end)
+        match first {
+            b'"' => self.string(at + 1, None, &mut Cell::default()),
+            b'-' | b'0'..=b'9' => number::read(self, at).map(|(_, end)| end),
+            _ => self.rare_value(at, first, depth, &mut Cell::default()),
+        }
     }
 
     /// Steps over an object or array without recursion: a bit per level says which of the two it is.
@@ -310,7 +317,7 @@ impl<'p, 'c> Json<'p, 'c> {
                 if first != b'"' {
                     return Err(Broken);
                 }
-                (_, at) = self.string(at + 1, None)?;
+                at = self.string(at + 1, None, &mut Cell::default())?;
                 (at, first) = self.colon(at)?;
             }
         }
@@ -345,7 +352,8 @@ mod tests {
         let counter = Counter::new(0);
         let json = Json::new(json, &counter);
         let mut unescaped = String::from("before");
-        let (cell, after) = json.string(1, Some(&mut unescaped)).ok()?;
+        let mut cell = Cell::default();
+        let after = json.string(1, Some(&mut unescaped), &mut cell).ok()?;
         assert!(json.is_end(after));
         let (start, end) = (cell.start as usize, cell.end as usize);
         Some(if cell.kind == CellKind::Text { json.slice(start, end) } else { &unescaped[start..end] }.to_owned())

@@ -27,13 +27,26 @@ const EXPONENT_CAP: i64 = 1_000_000;
 /// too.
 #[inline(always)]
 pub(super) fn read(json: Json<'_, '_>, start: usize) -> Result<(f64, usize), Broken> {
-    let negative = json.byte(start) == b'-';
+    // One load for the sign and the first digits: the sign's lane is shifted out, and the lane that comes in is no digit.
+    let word = json.word(start);
+    let negative = word & 0xFF == u64::from(b'-');
     let whole_at = start + usize::from(negative);
-    let leading_zero = json.byte(whole_at) == b'0';
-    let (mut mantissa, mut at) = digits(json, whole_at, 0);
-    let mut count = at - whole_at;
-    if count == 0 || (leading_zero && count > 1) {
-        return no_digits(json, at, count);
+    let word = word >> (8 * u32::from(negative));
+    let leading_zero = word & 0xFF == u64::from(b'0');
+    let (lanes, mut count) = leading_digits(word);
+    let (mut mantissa, mut at);
+    if count == 0 {
+        // Only after a sign: else the caller has seen a digit.
+        let infinite = json.byte(whole_at) == b'I';
+        return if infinite { Ok((f64::NEG_INFINITY, json.nonstandard(whole_at, b'I')?)) } else { Err(Broken) };
+    } else if count < 7 {
+        (mantissa, at) = (append(0, lanes, count), whole_at + count);
+    } else {
+        (mantissa, at) = many_digits(json, whole_at, 0);
+        count = at - whole_at;
+    }
+    if leading_zero && count > 1 {
+        return Err(Broken);
     }
     let mut exponent = 0;
     let mut next = json.byte(at);
@@ -49,33 +62,22 @@ pub(super) fn read(json: Json<'_, '_>, start: usize) -> Result<(f64, usize), Bro
         next = json.byte(at);
     }
     if next | 0x20 == b'e' {
-        let (power, after) = read_exponent(json, at + 1)?;
-        exponent += power;
-        at = after;
+        let exponent_at = at + 1;
+        at = exponent_end(json, exponent_at)?;
+        exponent += exponent_value(json.slice(exponent_at, at));
     }
     if count <= EXACT_DIGITS
         && let Some(number) = scale(mantissa, exponent)
     {
         return Ok((if negative { -number } else { number }, at));
     }
-    by_library(json, start, at)
+    Ok((by_library(json, start, at)?, at))
 }
 
 #[cold]
 #[inline(never)]
-fn no_digits(json: Json<'_, '_>, at: usize, count: usize) -> Result<(f64, usize), Broken> {
-    // Only after a sign: else the caller has seen a digit.
-    if count == 0 && json.byte(at) == b'I' {
-        return json.nonstandard(at, b'I').map(|(number, end)| (-number, end));
-    }
-    Err(Broken)
-}
-
-#[cold]
-#[inline(never)]
-fn by_library(json: Json<'_, '_>, start: usize, end: usize) -> Result<(f64, usize), Broken> {
-    let number = json.slice(start, end).parse().map_err(|_| Broken)?;
-    Ok((number, end))
+fn by_library(json: Json<'_, '_>, start: usize, end: usize) -> Result<f64, Broken> {
+    json.slice(start, end).parse().map_err(|_| Broken)
 }
 
 /// Steps over digits and appends them to `mantissa`, which wraps.
@@ -132,34 +134,44 @@ fn eight_digits(lanes: u64) -> u64 {
 /// Steps over an exponent whose `e` is before `at`.
 #[cold]
 #[inline(never)]
-fn read_exponent(json: Json<'_, '_>, mut at: usize) -> Result<(i64, usize), Broken> {
-    let sign = json.byte(at);
-    at += usize::from(matches!(sign, b'-' | b'+'));
+fn exponent_end(json: Json<'_, '_>, mut at: usize) -> Result<usize, Broken> {
+    at += usize::from(matches!(json.byte(at), b'-' | b'+'));
     if !json.byte(at).is_ascii_digit() {
         return Err(Broken);
     }
-    let mut exponent: i64 = 0;
     while json.byte(at).is_ascii_digit() {
-        exponent = (exponent * 10 + i64::from(json.byte(at) - b'0')).min(EXPONENT_CAP);
         at += 1;
     }
-    Ok((if sign == b'-' { -exponent } else { exponent }, at))
+    Ok(at)
+}
+
+#[cold]
+#[inline(never)]
+fn exponent_value(text: &str) -> i64 {
+    let digits = text.bytes().filter(u8::is_ascii_digit);
+    let value = digits.fold(0, |value: i64, digit| (value * 10 + i64::from(digit - b'0')).min(EXPONENT_CAP));
+    if text.starts_with('-') { -value } else { value }
 }
 
 /// The double nearest to mantissa * 10^exponent, where a short way to it is exact.
 #[inline(always)]
 #[allow(clippy::cast_precision_loss)]
 fn scale(mantissa: u64, exponent: i64) -> Option<f64> {
-    if exponent == 0 || mantissa == 0 {
-        return Some(mantissa as f64);
-    }
     let power = usize::try_from(exponent.unsigned_abs()).ok()?;
-    if mantissa <= EXACT_INTEGER
-        && let Some(ten) = EXACT_POWERS.get(power)
-    {
-        return Some(if exponent < 0 { mantissa as f64 / ten } else { mantissa as f64 * ten });
+    if mantissa <= EXACT_INTEGER {
+        // Signed, because that is one instruction.
+        let number = mantissa.cast_signed() as f64;
+        if power == 0 || mantissa == 0 {
+            return Some(number);
+        }
+        let ten = EXACT_POWERS.get(power)?;
+        return Some(if exponent < 0 { number / ten } else { number * ten });
     }
-    if exponent < 0 { divide(mantissa, power) } else { None }
+    match exponent {
+        0 => Some(mantissa as f64),
+        ..0 => divide(mantissa, power),
+        _ => None,
+    }
 }
 
 /// 2^exponent / 5^k, cut to an integer of 64 bits.

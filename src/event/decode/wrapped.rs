@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use memchr::memmem;
 
 use super::decoder::RecordMeta;
-use super::json::{Broken, CellKind, Json};
+use super::json::{Broken, Cell, CellKind, Json};
 use super::mapping::TsUnit;
 use super::rfc3339;
 use crate::event::Timestamp;
@@ -135,7 +135,8 @@ fn string_or_skip<'p>(json: Json<'p, '_>, at: usize, first: u8, depth: u32) -> R
         return json.skip(at, first, depth).map(|end| (None, end));
     }
     let mut unescaped = String::new();
-    let (cell, end) = json.string(at + 1, Some(&mut unescaped))?;
+    let mut cell = Cell::default();
+    let end = json.string(at + 1, Some(&mut unescaped), &mut cell)?;
     let text = match cell.kind {
         CellKind::Unescaped => Cow::Owned(unescaped),
         _ => Cow::Borrowed(json.slice(cell.start as usize, cell.end as usize)),
