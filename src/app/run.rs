@@ -121,7 +121,7 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
     } else {
         Outbox::restore(&restored.outbox).map_err(|error| RunError::Outbox(error.to_string()))?
     };
-    let telemetry = Arc::new(Telemetry::start(telemetry_settings(&config, &settings.environment))?);
+    let telemetry = Arc::new(Telemetry::start(&telemetry_settings(&config, &settings.environment))?);
     telemetry.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let transports = Transports::build(notify).map_err(|errors| {
         RunError::Notify(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))

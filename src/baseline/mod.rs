@@ -15,6 +15,7 @@ mod observe;
 pub mod output;
 pub mod rows;
 pub mod segment;
+mod select;
 pub mod show;
 pub mod summary;
 pub mod survey;

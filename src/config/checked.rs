@@ -61,6 +61,8 @@ pub struct Kafka {
     pub labels: Vec<String>,
     /// Where to begin without checkpoint and commit.
     pub start: Start,
+    /// How long a partition at its end holds windows open without a new record.
+    pub idle_timeout: Span,
     /// Settings of librdkafka; any of them may be a secret.
     pub librdkafka: BTreeMap<String, SecretString>,
 }

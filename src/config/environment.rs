@@ -29,6 +29,12 @@ impl Environment {
         self.0.get(name).map(String::as_str)
     }
 
+    /// The variables whose names begin so, with their whole names.
+    #[must_use]
+    pub fn with_prefix(&self, prefix: &str) -> BTreeMap<String, String> {
+        self.0.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
     /// The overrides: name, path of keys in lower case, value. Empty ones count as not set.
     fn overrides(&self) -> impl Iterator<Item = (&str, Vec<String>, &str)> {
         self.0.iter().filter(|(_, value)| !value.is_empty()).filter_map(|(name, value)| {

@@ -47,6 +47,7 @@ struct HistogramSet {
 #[derive(Debug, Default)]
 pub struct View {
     status: StatusView,
+    reload: Option<super::status::ReloadView>,
     checks: Vec<Check>,
     draining: bool,
     models: Vec<ModelView>,
@@ -229,7 +230,12 @@ impl ViewHandle {
 
     /// Sets the agent's state.
     pub fn set_status(&self, status: StatusView) {
-        self.update(|view| view.status = status);
+        self.update(|view| view.status = StatusView { last_reload: view.reload.clone(), ..status });
+    }
+
+    /// Sets what came of the last reload.
+    pub fn set_reload(&self, reload: super::status::ReloadView) {
+        self.update(|view| view.reload = Some(reload));
     }
 
     /// Sets the conditions of readiness: ready when there is at least one and all hold.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use secrecy::SecretString;
 
-use crate::event::Timestamp;
+use crate::event::{Span, Timestamp};
 
 use super::super::checked::{Kafka, Purpose, Start};
 use super::super::fault::suggestion;
@@ -15,6 +15,8 @@ use super::{Checker, Commas, canonical};
 
 /// Consumer group where none is named.
 const GROUP_ID: &str = "driftline";
+/// How long a partition at its end holds windows open where nothing is said: longer than a producer pauses between batches.
+const IDLE_TIMEOUT: Span = Span(30_000);
 /// Longest name of a topic, as brokers have it.
 const MAX_TOPIC_LENGTH: usize = 249;
 
@@ -52,6 +54,7 @@ pub(super) fn check(section: Option<&KafkaSection>, checker: &mut Checker<'_>) -
         features: Vec::new(),
         labels: Vec::new(),
         start: section.start.as_deref().map_or(Start::Earliest, |text| start(text, checker)),
+        idle_timeout: checker.span("/kafka/idle_timeout", section.idle_timeout.as_ref(), IDLE_TIMEOUT),
         librdkafka: librdkafka(section.librdkafka.as_ref(), checker),
     };
     if kafka.group_id.trim().is_empty() {

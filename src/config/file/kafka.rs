@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{OneOrMany, Plain};
+use super::{DurationText, OneOrMany, Plain};
 
 /// Where the events come from.
 #[derive(Default, Deserialize, JsonSchema)]
@@ -22,6 +22,9 @@ pub struct KafkaSection {
     /// Default: earliest.
     #[schemars(extend("default" = "earliest", "examples" = ["earliest", "latest", "2026-11-22T00:00:00Z"]))]
     pub start: Option<String>,
+    /// How long a partition that has been read to its end holds windows open without a new record. Default: 30s.
+    #[schemars(extend("default" = "30s"))]
+    pub idle_timeout: Option<DurationText>,
     /// Any setting of librdkafka by its own name, as `security.protocol` or `sasl.password`. Those that driftline sets
     /// itself are refused.
     pub librdkafka: Option<BTreeMap<String, Plain>>,

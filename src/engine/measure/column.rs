@@ -59,7 +59,7 @@ impl<'a> Sides<'a> {
         Sides {
             column,
             summary: baseline.summaries.get(index),
-            nulls: None,
+            nulls: baseline.nulls.get(index).and_then(Option::as_ref),
             reference: Side::new(column, reference),
             current: Side::new(column, current),
         }
@@ -72,7 +72,7 @@ impl<'a> Sides<'a> {
         Some(Sides {
             column,
             summary: baseline.label_summary.as_ref(),
-            nulls: None,
+            nulls: baseline.label_nulls.as_ref(),
             reference: Side::new(column, reference),
             current: Side::new(column, current),
         })

@@ -1,0 +1,172 @@
+//! What `driftline check` finds out beyond the files: what events would become, and whether what is named can be reached.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+
+use crate::baseline::layout::{ColumnKind, MISSING, WRONG_TYPE};
+use crate::engine::{Record, Shard};
+use crate::event::decode::{RecordMeta, unwrap_line};
+use crate::event::{Outcome, SourceId, Subject, TopicRole};
+use crate::notify::{SecretUrl, Transports};
+use crate::notify::transport::CheckResult;
+
+use super::assemble::Assembly;
+
+/// How long a server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Lines of a kind that are named one by one.
+const NAMED: usize = 5;
+
+/// One line about what was read.
+#[must_use]
+pub fn summary(assembly: &Assembly) -> String {
+    let mut text = String::new();
+    for model in &assembly.plan.models {
+        let features = model.baselines.first().map_or(0, |baseline| {
+            baseline.layout.columns.iter().filter(|column| matches!(column.subject, Subject::Feature(_))).count()
+        });
+        let windows: Vec<&str> = model.windows.iter().map(|window| &*window.name).collect();
+        let _ = writeln!(
+            text,
+            "model {}: {}, {features} features, windows {}, panes of {}",
+            model.name,
+            model.task,
+            windows.join(" "),
+            model.slice
+        );
+    }
+    let _ = write!(text, "{} rules, {} receivers, {} actions", assembly.rules.rules().len(), assembly.notify.receivers.len(), assembly.notify.actions.len());
+    text
+}
+
+/// What events would become.
+#[derive(Debug)]
+pub struct Found {
+    /// For people.
+    pub text: String,
+    /// Whether something is wrong with them.
+    pub has_faults: bool,
+}
+
+/// Reads events and tells what would become of them: outcomes, and features of a wrong type or missing throughout.
+///
+/// # Errors
+/// Where the file cannot be read.
+pub fn events(assembly: &Assembly, path: &Path) -> std::io::Result<Found> {
+    let bytes = crate::source::file::read(path)?;
+    let mut shard = Shard::new(Arc::clone(&assembly.plan));
+    let mut by_outcome: BTreeMap<&'static str, (u64, Vec<usize>)> = BTreeMap::new();
+    let source = SourceId(0);
+    for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        if line.is_empty() {
+            continue;
+        }
+        let wrapped = unwrap_line(line);
+        let value: &[u8] = wrapped.as_ref().map_or(line, |wrapped| &wrapped.value);
+        let meta = RecordMeta { timestamp: wrapped.as_ref().and_then(|wrapped| wrapped.timestamp), ..RecordMeta::default() };
+        let offset = i64::try_from(number).unwrap_or(i64::MAX);
+        let oversize = value.len() > assembly.plan.max_bytes;
+        let outcome = shard.ingest(&Record { source, role: TopicRole::Predictions, offset, meta, value, oversize });
+        let name = match outcome {
+            Outcome::Rejected(reason) => reason.as_str(),
+            outcome => outcome.as_str(),
+        };
+        let entry = by_outcome.entry(name).or_default();
+        entry.0 += 1;
+        if matches!(outcome, Outcome::Rejected(_)) && entry.1.len() < NAMED {
+            entry.1.push(number + 1);
+        }
+    }
+    let mut text = String::new();
+    let mut has_faults = false;
+    for (name, (count, lines)) in &by_outcome {
+        let _ = write!(text, "{}: {count} {name}", path.display());
+        if !lines.is_empty() {
+            has_faults = true;
+            let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+            let _ = write!(text, " (lines {})", lines.join(", "));
+        }
+        text.push('\n');
+    }
+    shard.flush(source);
+    let output = shard.take_output();
+    let mut wrong: BTreeMap<(Arc<str>, Arc<str>), (u64, u64, u64)> = BTreeMap::new();
+    for open in &output.panes {
+        let Some(key) = output.series.get(open.series.0 as usize).filter(|key| key.segment == 0) else { continue };
+        let Some(model) = assembly.plan.model(key.model) else { continue };
+        let Some(baseline) = model.baseline(&key.version) else { continue };
+        for (place, column) in baseline.layout.columns.iter().enumerate() {
+            let Subject::Feature(name) = &column.subject else { continue };
+            let cells = open.pane.column(&baseline.layout, place);
+            let entry = wrong.entry((Arc::clone(&model.name), Arc::clone(name))).or_default();
+            entry.0 += cells.get(WRONG_TYPE).copied().unwrap_or(0);
+            entry.1 += cells.get(MISSING).copied().unwrap_or(0);
+            entry.2 += cells.iter().sum::<u64>();
+        }
+    }
+    for ((model, feature), (wrong_type, missing, all)) in wrong {
+        let numeric = assembly.plan.models.iter().filter(|known| known.name == model).flat_map(|known| &known.baselines).any(|baseline| {
+            let subject = Subject::Feature(Arc::clone(&feature));
+            baseline.layout.column(&subject).and_then(|place| baseline.layout.columns.get(place)).is_some_and(|column| matches!(column.kind, ColumnKind::Numeric(_)))
+        });
+        if wrong_type > 0 {
+            has_faults = true;
+            let kind = if numeric { "numeric" } else { "categorical" };
+            let _ = writeln!(text, "model {model}, feature {feature}: {wrong_type} of {all} values are of a wrong type; the baseline has it as {kind}");
+        }
+        if missing == all && all > 0 {
+            has_faults = true;
+            let _ = writeln!(text, "model {model}, feature {feature}: missing in every event");
+        }
+    }
+    Ok(Found { text, has_faults })
+}
+
+/// Tries everything the configuration names.
+#[must_use]
+pub fn connect(assembly: &Assembly) -> Vec<CheckResult> {
+    let mut results = vec![kafka(assembly)];
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return results };
+    results.extend(runtime.block_on(async {
+        let mut results = Vec::new();
+        let Ok(transports) = Transports::build(assembly.notify.clone()) else { return results };
+        results.extend(transports.check().await);
+        for action in assembly.rules.actions().values() {
+            if let Ok(url) = SecretUrl::parse(&action.url) {
+                results.push(transports.check_url(&format!("action {}", action.name), &url).await);
+            }
+        }
+        if let Some(endpoint) = &assembly.config.telemetry.otlp_endpoint
+            && let Ok(url) = SecretUrl::parse(endpoint)
+        {
+            results.push(transports.check_url("otlp", &url).await);
+        }
+        results
+    }));
+    results
+}
+
+fn kafka(assembly: &Assembly) -> CheckResult {
+    let settings = super::run::kafka_settings(&assembly.config, &assembly.plan);
+    let target = format!("kafka {}", settings.bootstrap_servers);
+    let mut client = settings.client_config();
+    // A look at the metadata must not join the group.
+    client.remove("group.instance.id");
+    let result = client
+        .create::<BaseConsumer>()
+        .and_then(|consumer: BaseConsumer| consumer.fetch_metadata(None, PATIENCE))
+        .map_err(|error| error.to_string())
+        .and_then(|metadata| {
+            let known: Vec<&str> = metadata.topics().iter().map(rdkafka::metadata::MetadataTopic::name).collect();
+            let missing: Vec<&str> =
+                settings.topics.iter().map(|topic| topic.name.as_str()).filter(|topic| !known.contains(topic)).collect();
+            if missing.is_empty() { Ok(()) } else { Err(format!("no such topic: {}", missing.join(", "))) }
+        });
+
+    CheckResult { target, error: result.err() }
+}
