@@ -62,8 +62,15 @@ pub fn assemble(path: &Path, rules: &[String], environment: &Environment, purpos
     let (Some(config), Some(baselines)) = (loading.config, baselines) else { return Err(in_order(faults)) };
     let plan = build_plan(&config, &baselines);
     let positions: BTreeMap<&str, &Positions> = files.files.iter().map(|file| (file.name.as_str(), &file.reading.positions)).collect();
-    let specs: Vec<(String, RuleFile)> =
-        files.files.iter().filter_map(|file| Some((file.name.clone(), file.reading.value.clone()?))).collect();
+    let specs: Vec<(String, RuleFile)> = files
+        .files
+        .iter()
+        .filter_map(|file| {
+            let mut spec = file.reading.value.clone()?;
+            root_paths(&mut spec, file.path.parent().unwrap_or(Path::new("")));
+            Some((file.name.clone(), spec))
+        })
+        .collect();
     let mut rule_set = None;
     let found = match rule::compile(&specs, &scope(&config, &plan)) {
         Ok((set, warnings)) => {
@@ -84,6 +91,27 @@ pub fn assemble(path: &Path, rules: &[String], environment: &Environment, purpos
             rule_paths: files.files.into_iter().map(|file| file.path).collect(),
         }),
         _ => Err(in_order(faults)),
+    }
+}
+
+/// Files that a rule file names are relative to it.
+fn root_paths(file: &mut RuleFile, base: &Path) {
+    let root = |path: &mut String| *path = base.join(&*path).display().to_string();
+    let signing = |signing: &mut Option<rule::spec::SigningSpec>| {
+        if let Some(spec) = signing.as_mut().and_then(|signing| signing.standard_webhooks.as_mut()) {
+            root(&mut spec.secret_file);
+        }
+    };
+    for hook in file.receivers.iter_mut().flat_map(|receiver| &mut receiver.webhook_configs) {
+        hook.url_file.iter_mut().for_each(root);
+        signing(&mut hook.signing);
+    }
+    for action in file.actions.values_mut() {
+        signing(&mut action.signing);
+        if let Some(auth) = &mut action.auth {
+            auth.bearer_file.iter_mut().for_each(root);
+            auth.basic.iter_mut().for_each(|basic| root(&mut basic.password_file));
+        }
     }
 }
 
