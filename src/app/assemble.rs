@@ -282,7 +282,8 @@ fn segment_plan(
     };
     let mut by_values = FxHashMap::default();
     for segment in admitted.segments().filter(|segment| **segment != other).take(by.limit) {
-        let values: Vec<&str> = keys.iter().filter_map(|key| segment.0.iter().find(|(name, _)| name == key)).map(|(_, value)| &**value).collect();
+        let values: Vec<&str> =
+            keys.iter().filter_map(|key| segment.0.iter().find(|(name, _)| name == key)).map(|(_, value)| &**value).collect();
         by_values.insert(values.join("\u{1f}"), number(segment));
     }
     let slots = keys.iter().map(|key| dictionary.tag_slot(key).unwrap_or(u32::MAX)).collect();
@@ -376,10 +377,10 @@ fn notify_settings(
     for action in rules.actions().values() {
         settings.actions.push(action_settings(action));
     }
-    if config.notify.smtp.is_none() || settings.smtp.is_some() {
-        if let Err(errors) = Transports::build(settings.clone()) {
-            told.extend(errors.into_iter().map(|error| error.to_string()));
-        }
+    if (config.notify.smtp.is_none() || settings.smtp.is_some())
+        && let Err(errors) = Transports::build(settings.clone())
+    {
+        told.extend(errors.into_iter().map(|error| error.to_string()));
     }
     let file = files.keys().next().copied().unwrap_or("rules");
     let sound = told.is_empty();
@@ -410,7 +411,9 @@ fn receiver_settings(receiver: &rule::spec::ReceiverSpec) -> Result<ReceiverSett
 
 fn action_settings(action: &rule::action::Action) -> ActionSettings {
     let mut settings = ActionSettings::new(action.name.clone());
-    let statuses = |wanted: rule::action::Reply| (100u16..600).filter(|status| action.reply(*status, None).is_ok_and(|reply| reply == wanted)).collect();
+    let statuses = |wanted: rule::action::Reply| {
+        (100u16..600).filter(|status| action.reply(*status, None).is_ok_and(|reply| reply == wanted)).collect()
+    };
     settings.success = statuses(rule::action::Reply::Success);
     settings.duplicate = statuses(rule::action::Reply::Duplicate);
     if settings.duplicate.is_empty() {

@@ -34,6 +34,7 @@ pub struct RecordMeta<'a> {
 
 /// What has been found in the record so far.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // Each tells of a field of its own; together they are no state machine.
 struct Found {
     /// Counts records; wraps.
     event: u32,
