@@ -9,14 +9,14 @@ use rustc_hash::FxHashMap;
 
 use crate::baseline::segment::Admitted;
 use crate::baseline::{Baseline, Task};
-use crate::config::checked::{Config, Features, Labels, Model, Purpose, TsUnit};
+use crate::config::checked::{Config, Features, Labels, Model, Purpose};
 use crate::config::environment::Environment;
 use crate::config::fault::{Fault, in_order};
 use crate::config::load::{open, rule_files};
 use crate::config::position::Positions;
 use crate::engine::measure::performance;
 use crate::engine::{DriftRecipe, FeaturesFrom, ModelPlan, Plan, SegmentPlan};
-use crate::event::decode::{self, Dictionary, Field, Mapping};
+use crate::event::decode::{Dictionary, Field, Mapping};
 use crate::event::{Metric, Segment, Span, Subject};
 use crate::notify::settings::StandardWebhooks;
 use crate::notify::{ActionSettings, Auth, EmailTarget, NotifySettings, ReceiverSettings, SmtpSettings, Transports, WebhookTarget};
@@ -293,25 +293,12 @@ fn segment_plan(
 fn mapping(config: &Config) -> Mapping {
     let mut mapping = Mapping::default_json();
     for (name, selector) in &config.event.selectors {
-        use crate::config::selector::Selector as Written;
-        let selector = match selector {
-            Written::Pointer(path) => decode::Selector::Pointer(path.clone()),
-            Written::Header(name) => decode::Selector::Header(name.clone()),
-            Written::Key => decode::Selector::Key,
-            Written::Topic => decode::Selector::Topic,
-            Written::Const(value) => decode::Selector::Const(value.clone()),
-        };
         if let Some(field) = Field::parse(name) {
             // The configuration has checked selectors by the same rules.
-            let _ = mapping.set(field, Some(selector));
+            let _ = mapping.set(field, Some(selector.clone()));
         }
     }
-    mapping.ts_unit = match config.event.ts_unit {
-        TsUnit::Seconds => decode::TsUnit::Seconds,
-        TsUnit::Milliseconds => decode::TsUnit::Milliseconds,
-        TsUnit::Microseconds => decode::TsUnit::Microseconds,
-        TsUnit::Nanoseconds => decode::TsUnit::Nanoseconds,
-    };
+    mapping.ts_unit = config.event.ts_unit;
     mapping
 }
 
