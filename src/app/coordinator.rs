@@ -123,6 +123,7 @@ impl Coordinator {
             rotated: now,
         };
         body.of.publisher.show_alerts(&body.of.evaluator, &body.of.rules);
+        body.of.publisher.show_thresholds(&body.of.plan, &body.of.rules);
         while !body.is_over() {
             body.listen();
             body.step();
@@ -171,6 +172,7 @@ impl Loop {
             match self.of.control.try_recv() {
                 Ok(Control::Rules(rules)) => {
                     self.of.rules = Arc::clone(&rules);
+                    self.of.publisher.show_thresholds(&self.of.plan, &rules);
                     let emissions = self.of.evaluator.set_rules(rules);
                     self.publish(&emissions);
                 }

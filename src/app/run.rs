@@ -129,7 +129,7 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
     let (dispatcher, mut reports) = Dispatcher::spawn(transports, outbox, options, clock::now);
 
     let view = ViewHandle::new();
-    view.set_models(model_views(&plan));
+    view.set_models(model_views(&plan, &rules));
     view.set_checks(vec![Check::new("kafka", false, "no partitions assigned yet")]);
     let (control, control_in) = crossbeam_channel::bounded(16);
     let (fatal, fatal_in) = crossbeam_channel::bounded(16);
@@ -176,6 +176,7 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
         outbox: dispatcher.outbox(),
         listener: settings.listener.clone(),
         latencies: BTreeMap::new(),
+        score_age: plan.models.iter().map(|model| Span(3 * model.longest_window().0) + model.horizon.unwrap_or_default()).max().unwrap_or_default(),
         started_at: now,
         last_received: (0, now),
     };
@@ -341,7 +342,16 @@ fn wants_headers(mapping: &Mapping) -> bool {
     mapping.headers().next().is_some()
 }
 
-fn model_views(plan: &Plan) -> Vec<ModelView> {
+/// Where rules on PSI fire, else where practice draws its lines.
+fn psi_thresholds(rules: &RuleSet, model: &str) -> Vec<f64> {
+    let of_psi = rules.rules().iter().filter(|rule| *rule.model == *model && rule.metric == Some(crate::event::Metric::Psi));
+    let mut thresholds: Vec<f64> = of_psi.flat_map(|rule| &rule.tiers).filter_map(|tier| tier.condition.threshold()).collect();
+    thresholds.sort_by(f64::total_cmp);
+    thresholds.dedup();
+    if thresholds.is_empty() { vec![0.1, 0.25] } else { thresholds }
+}
+
+fn model_views(plan: &Plan, rules: &RuleSet) -> Vec<ModelView> {
     let view = |model: &crate::engine::ModelPlan| {
         let columns = model.baselines.iter().flat_map(|baseline| &baseline.layout.columns);
         let mut features: Vec<FeatureView> = columns
@@ -392,7 +402,7 @@ fn model_views(plan: &Plan) -> Vec<ModelView> {
                 .map(|window| WindowView { name: window.name.to_string(), size: window.size.to_string(), slide: window.slide.to_string() })
                 .collect(),
             features,
-            psi_thresholds: vec![0.1, 0.25],
+            psi_thresholds: psi_thresholds(rules, &model.name),
         }
     };
     plan.models.iter().map(view).collect()
