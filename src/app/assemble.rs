@@ -62,8 +62,15 @@ pub fn assemble(path: &Path, rules: &[String], environment: &Environment, purpos
     let (Some(config), Some(baselines)) = (loading.config, baselines) else { return Err(in_order(faults)) };
     let plan = build_plan(&config, &baselines);
     let positions: BTreeMap<&str, &Positions> = files.files.iter().map(|file| (file.name.as_str(), &file.reading.positions)).collect();
-    let specs: Vec<(String, RuleFile)> =
-        files.files.iter().filter_map(|file| Some((file.name.clone(), file.reading.value.clone()?))).collect();
+    let specs: Vec<(String, RuleFile)> = files
+        .files
+        .iter()
+        .filter_map(|file| {
+            let mut spec = file.reading.value.clone()?;
+            root_paths(&mut spec, file.path.parent().unwrap_or(Path::new("")));
+            Some((file.name.clone(), spec))
+        })
+        .collect();
     let mut rule_set = None;
     let found = match rule::compile(&specs, &scope(&config, &plan)) {
         Ok((set, warnings)) => {
@@ -84,6 +91,27 @@ pub fn assemble(path: &Path, rules: &[String], environment: &Environment, purpos
             rule_paths: files.files.into_iter().map(|file| file.path).collect(),
         }),
         _ => Err(in_order(faults)),
+    }
+}
+
+/// Files that a rule file names are relative to it.
+fn root_paths(file: &mut RuleFile, base: &Path) {
+    let root = |path: &mut String| *path = base.join(&*path).display().to_string();
+    let signing = |signing: &mut Option<rule::spec::SigningSpec>| {
+        if let Some(spec) = signing.as_mut().and_then(|signing| signing.standard_webhooks.as_mut()) {
+            root(&mut spec.secret_file);
+        }
+    };
+    for hook in file.receivers.iter_mut().flat_map(|receiver| &mut receiver.webhook_configs) {
+        hook.url_file.iter_mut().for_each(root);
+        signing(&mut hook.signing);
+    }
+    for action in file.actions.values_mut() {
+        signing(&mut action.signing);
+        if let Some(auth) = &mut action.auth {
+            auth.bearer_file.iter_mut().for_each(root);
+            auth.basic.iter_mut().for_each(|basic| root(&mut basic.password_file));
+        }
     }
 }
 
@@ -254,7 +282,8 @@ fn segment_plan(
     };
     let mut by_values = FxHashMap::default();
     for segment in admitted.segments().filter(|segment| **segment != other).take(by.limit) {
-        let values: Vec<&str> = keys.iter().filter_map(|key| segment.0.iter().find(|(name, _)| name == key)).map(|(_, value)| &**value).collect();
+        let values: Vec<&str> =
+            keys.iter().filter_map(|key| segment.0.iter().find(|(name, _)| name == key)).map(|(_, value)| &**value).collect();
         by_values.insert(values.join("\u{1f}"), number(segment));
     }
     let slots = keys.iter().map(|key| dictionary.tag_slot(key).unwrap_or(u32::MAX)).collect();
@@ -348,10 +377,10 @@ fn notify_settings(
     for action in rules.actions().values() {
         settings.actions.push(action_settings(action));
     }
-    if config.notify.smtp.is_none() || settings.smtp.is_some() {
-        if let Err(errors) = Transports::build(settings.clone()) {
-            told.extend(errors.into_iter().map(|error| error.to_string()));
-        }
+    if (config.notify.smtp.is_none() || settings.smtp.is_some())
+        && let Err(errors) = Transports::build(settings.clone())
+    {
+        told.extend(errors.into_iter().map(|error| error.to_string()));
     }
     let file = files.keys().next().copied().unwrap_or("rules");
     let sound = told.is_empty();
@@ -382,7 +411,9 @@ fn receiver_settings(receiver: &rule::spec::ReceiverSpec) -> Result<ReceiverSett
 
 fn action_settings(action: &rule::action::Action) -> ActionSettings {
     let mut settings = ActionSettings::new(action.name.clone());
-    let statuses = |wanted: rule::action::Reply| (100u16..600).filter(|status| action.reply(*status, None).is_ok_and(|reply| reply == wanted)).collect();
+    let statuses = |wanted: rule::action::Reply| {
+        (100u16..600).filter(|status| action.reply(*status, None).is_ok_and(|reply| reply == wanted)).collect()
+    };
     settings.success = statuses(rule::action::Reply::Success);
     settings.duplicate = statuses(rule::action::Reply::Duplicate);
     if settings.duplicate.is_empty() {

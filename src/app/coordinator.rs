@@ -217,7 +217,10 @@ impl Loop {
             && place.is_none()
         {
             *place = Some(Snapshot::default());
-            let _ = self.of.fatal.send(format!("worker {number} has ended unexpectedly; what it counted since the last checkpoint is read again"));
+            let _ = self
+                .of
+                .fatal
+                .send(format!("worker {number} has ended unexpectedly; what it counted since the last checkpoint is read again"));
             self.stop();
         }
     }

@@ -69,7 +69,10 @@ impl Publisher {
 
     fn happened(&mut self, happening: &Happening) -> bool {
         let line = happening_json(happening);
-        if let Some(event) = line.as_deref().and_then(|line| serde_json::from_str(line).ok()) {
+        if let Some(mut event) = line.as_deref().and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok()) {
+            if let (Some(fields), Some(at)) = (event.as_object_mut(), happening.at()) {
+                fields.insert("at".into(), at.rfc3339().into());
+            }
             self.view.push_event(event);
         }
         match happening {
@@ -196,12 +199,13 @@ impl Publisher {
         self.telemetry.set_lags(lag_rows);
         let depth = self.outbox.depth() as u64;
         self.telemetry.set_outbox_depth(depth);
-        let items = self.outbox.view(|outbox| {
-            outbox.pending().map(|delivery| serde_json::json!({
+        let items =
+            self.outbox.view(|outbox| {
+                outbox.pending().map(|delivery| serde_json::json!({
                 "key": delivery.key, "target": delivery.target.name(), "episode": delivery.payload.episode(), "state": "pending",
                 "attempts": delivery.attempts, "next_at": delivery.next_at.rfc3339(), "error": delivery.last_error,
             })).collect::<Vec<_>>()
-        });
+            });
         self.view.set_outbox(depth, items);
         self.view.set_status(status);
     }

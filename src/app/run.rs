@@ -123,9 +123,8 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
     };
     let telemetry = Arc::new(Telemetry::start(&telemetry_settings(&config, &settings.environment))?);
     telemetry.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
-    let transports = Transports::build(notify).map_err(|errors| {
-        RunError::Notify(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-    })?;
+    let transports = Transports::build(notify)
+        .map_err(|errors| RunError::Notify(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
     let options = Options { dry_run_actions: settings.dry_run_actions, ..Options::default() };
     let (dispatcher, mut reports) = Dispatcher::spawn(transports, outbox, options, clock::now);
 
@@ -268,7 +267,7 @@ fn report_delivery(view: &ViewHandle, telemetry: &Telemetry, report: &crate::not
     let kind = if matches!(report.target, Target::Action { .. }) { "action" } else { "notification" };
     let name = if kind == "action" { "action" } else { "receiver" };
     view.push_event(serde_json::json!({
-        "type": kind, name: report.target.name(), "episode": report.episode, "outcome": outcome, "attempts": report.attempts,
+        "type": kind, name: report.target.name(), "kind": "delivery", "episode": report.episode, "outcome": outcome, "attempts": report.attempts,
         "error": report.error, "at": report.at.rfc3339(),
     }));
 }
@@ -323,10 +322,7 @@ pub fn kafka_settings(config: &Config, plan: &Plan) -> kafka::Settings {
     kafka::Settings {
         bootstrap_servers: config.kafka.bootstrap_servers.join(","),
         group_id: config.kafka.group_id.clone(),
-        topics: topics
-            .into_iter()
-            .flat_map(|(names, role)| names.iter().map(move |name| Topic { name: name.clone(), role }))
-            .collect(),
+        topics: topics.into_iter().flat_map(|(names, role)| names.iter().map(move |name| Topic { name: name.clone(), role })).collect(),
         start: match config.kafka.start {
             Start::Earliest => StartAt::Earliest,
             Start::Latest => StartAt::Latest,
@@ -440,13 +436,12 @@ impl Reloader {
 
     fn apply(&self) -> Result<String, String> {
         let told = |faults: Vec<Fault>| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        let assembly =
-            assemble(&self.settings.config, &self.settings.rules, &self.settings.environment, Purpose::Run).map_err(told)?;
+        let assembly = assemble(&self.settings.config, &self.settings.rules, &self.settings.environment, Purpose::Run).map_err(told)?;
         if super::checkpoint::fingerprint(&assembly.plan) != super::checkpoint::fingerprint(&self.plan) {
             return Err("models, windows or baselines have changed; restart to apply that".into());
         }
-        let transports = Transports::build(assembly.notify)
-            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+        let transports =
+            Transports::build(assembly.notify).map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
         let rules: Arc<RuleSet> = assembly.rules;
         let count = rules.rules().len();
         self.outbox.replace(transports);

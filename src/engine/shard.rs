@@ -158,7 +158,7 @@ impl Shard {
     /// Goes on with the stored state of a partition.
     pub fn restore(&mut self, source: SourceId, state: PartitionState) {
         let PartitionState { mut partition, series } = state;
-        let numbers: Vec<SeriesId> = series.into_iter().map(|key| self.series_of(key)).collect();
+        let numbers: Vec<SeriesId> = series.iter().map(|key| self.series_of(key)).collect();
         partition.rebuild(|old| numbers.get(old.0 as usize).copied().unwrap_or(old));
         self.partitions.insert(source, partition);
         self.output.progress.extend(self.progress(source));
@@ -169,7 +169,7 @@ impl Shard {
         Some(Progress { source, watermark: partition.watermark, earliest: partition.earliest })
     }
 
-    fn series_of(&mut self, key: SeriesKey) -> SeriesId {
+    fn series_of(&mut self, key: &SeriesKey) -> SeriesId {
         let Some(model) = self.plan.models.get(usize::from(key.model)) else { return SeriesId(0) };
         let Some(state) = self.models.get_mut(usize::from(key.model)) else { return SeriesId(0) };
         let version = state.version(&key.version, model, &self.plan).unwrap_or(0);
@@ -450,10 +450,9 @@ impl Version {
                 Subject::Feature(name) => plan.dictionary.feature_slot(name).map_or(Origin::Nothing, Origin::Feature),
                 Subject::Prediction => Origin::Prediction,
                 Subject::Score => Origin::Score,
-                Subject::Proba(class) => baseline
-                    .as_ref()
-                    .and_then(|baseline| class_index(&baseline.classes, class))
-                    .map_or(Origin::Nothing, Origin::Proba),
+                Subject::Proba(class) => {
+                    baseline.as_ref().and_then(|baseline| class_index(&baseline.classes, class)).map_or(Origin::Nothing, Origin::Proba)
+                }
                 Subject::Label | Subject::Model | Subject::Ingest => Origin::Nothing,
             })
             .collect();
@@ -473,12 +472,9 @@ fn series_number(series: &mut Vec<SeriesKey>, state: &mut ModelState, version: u
 /// How an output is completed; without a baseline only by what the model's own settings say.
 fn output_rule<'a>(model: &'a ModelPlan, baseline: Option<&'a Baseline>) -> OutputRule<'a> {
     match baseline {
-        Some(baseline) => OutputRule {
-            task: baseline.task,
-            classes: &baseline.classes,
-            positive: baseline.positive,
-            threshold: baseline.threshold,
-        },
+        Some(baseline) => {
+            OutputRule { task: baseline.task, classes: &baseline.classes, positive: baseline.positive, threshold: baseline.threshold }
+        }
         None => OutputRule { task: model.task, classes: &model.classes, positive: None, threshold: 0.5 },
     }
 }

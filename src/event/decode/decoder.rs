@@ -22,6 +22,7 @@ const MOST_BYTES: usize = i32::MAX as usize;
 
 /// What has been found in the record so far.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // Each tells of a field of its own; together they are no state machine.
 struct Found {
     /// Counts records; wraps.
     event: u32,

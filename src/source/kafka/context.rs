@@ -84,9 +84,9 @@ impl Context {
             return Vec::new();
         }
         let committed = consumer.committed_offsets(wanted.clone(), LOOKUP_TIMEOUT).unwrap_or_else(|_| wanted.clone());
-        let look_back = self.offsets_at(consumer, &wanted, (self.now)() - self.settings.look_back);
+        let look_back = Context::offsets_at(consumer, &wanted, (self.now)() - self.settings.look_back);
         let at = match self.settings.start {
-            StartAt::At(instant) => self.offsets_at(consumer, &wanted, instant),
+            StartAt::At(instant) => Context::offsets_at(consumer, &wanted, instant),
             StartAt::Earliest | StartAt::Latest => None,
         };
         let find = |list: &Option<TopicPartitionList>, topic: &str, partition: i32| match list
@@ -119,7 +119,7 @@ impl Context {
             .collect()
     }
 
-    fn offsets_at(&self, consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList, at: Timestamp) -> Option<TopicPartitionList> {
+    fn offsets_at(consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList, at: Timestamp) -> Option<TopicPartitionList> {
         let mut list = partitions.clone();
         list.set_all_offsets(Offset::Offset(at.0.max(0))).ok()?;
         consumer.offsets_for_times(list, LOOKUP_TIMEOUT).ok()
