@@ -198,9 +198,9 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
     };
     let (ended, mut over) = oneshot::channel();
     let thread = std::thread::Builder::new().name("coordinator".into()).spawn(move || {
-        let publisher = coordinator.run();
+        let remains = coordinator.run();
         let _ = ended.send(());
-        publisher
+        remains
     })?;
 
     let reporting = tokio::spawn({
@@ -230,23 +230,24 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
     }
     let _ = control.send(Control::Stop);
     let joined = tokio::task::spawn_blocking(move || thread.join()).await;
-    dispatcher_shutdown(dispatcher).await;
+    let outbox = dispatcher.outbox();
+    // What has not been delivered by then is stored and tried again at the next start.
+    dispatcher.shutdown(DELIVERY_PATIENCE).await;
     let _ = reporting.await;
+    let is_whole = matches!(joined, Ok(Ok(_)));
+    if let Ok(Ok(remains)) = joined {
+        let _ = tokio::task::spawn_blocking(move || remains.keep_outbox(&outbox)).await;
+    }
     let _ = tokio::task::spawn_blocking(move || telemetry.shutdown(TELEMETRY_PATIENCE)).await;
     let _ = http_stop.send(());
     let _ = server.task.await;
-    if !matches!(joined, Ok(Ok(_))) {
+    if !is_whole {
         return Err(RunError::Fatal("the coordinator has panicked; the last checkpoint stands".into()));
     }
     match fatal_in.try_recv() {
         Ok(reason) => Err(RunError::Fatal(reason)),
         Err(_) => Ok(()),
     }
-}
-
-/// What has not been delivered by then is in the last checkpoint and is tried again at the next start.
-async fn dispatcher_shutdown(dispatcher: Dispatcher) {
-    dispatcher.shutdown(DELIVERY_PATIENCE).await;
 }
 
 fn tell(listener: Option<&Listener>, event: &AppEvent) {
