@@ -16,7 +16,7 @@ use driftline::engine::{ModelPlan, Plan, Record, Shard};
 use driftline::event::decode::{Decoder, RecordMeta};
 use driftline::event::{Metric, SourceId, Span, Timestamp, TopicRole, WindowRef};
 use standard_event::{START, Shape, StandardStream};
-use standard_model::{StandardModel, TOPIC, assembly};
+use standard_model::{BASELINE_EVENTS, StandardModel, TOPIC, assembly};
 
 /// As the binary has it.
 #[global_allocator]
@@ -33,8 +33,8 @@ const WIDE_FEATURES: usize = 1_000;
 const WIDE_ROWS: usize = 5_000;
 
 fn main() {
-    let model = StandardModel::build();
-    let plan = assembly(&model.configure("127.0.0.1:1")).plan;
+    let model = StandardModel::build("engine", BASELINE_EVENTS);
+    let plan = assembly(&model.configure("127.0.0.1:1", "")).plan;
     let mut text = String::new();
     let mut ends = Vec::with_capacity(EVENTS);
     let mut stream = StandardStream::new(SEED, Shape::Compact);

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use driftline::app::assemble::{Assembly, assemble};
 use driftline::app::baseline_job::build_from_files;
-use driftline::baseline::{BuildSpec, Task};
+use driftline::baseline::{BuildSpec, SegmentSpec, Task};
 use driftline::config::checked::Purpose;
 use driftline::config::environment::Environment;
 
-use crate::standard_event::{Shape, StandardStream};
+use crate::standard_event::{Shape, StandardStream, TAG};
 
 /// Events the baseline is built from.
 pub const BASELINE_EVENTS: usize = 100_000;
@@ -28,20 +28,21 @@ pub struct StandardModel {
 }
 
 impl StandardModel {
-    /// Builds the baseline in a new directory beside other temporary files.
-    pub fn build() -> StandardModel {
-        let dir = std::env::temp_dir().join(format!("driftline-bench-{}", std::process::id()));
+    /// Builds the baseline of so many events in a new directory beside other temporary files.
+    pub fn build(name: &str, events: usize) -> StandardModel {
+        let dir = std::env::temp_dir().join(format!("driftline-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a temporary directory can be made");
         let table = dir.join("events.ndjson");
         let mut stream = StandardStream::new(SEED, Shape::Compact);
         let mut text = String::new();
-        for _ in 0..BASELINE_EVENTS {
+        for _ in 0..events {
             stream.write_event(&mut text);
             text.push('\n');
         }
         std::fs::write(&table, text).expect("events can be written");
         let mut spec = BuildSpec::new("standard", Task::Binary);
         spec.positive_class = Some("1".to_owned());
+        spec.segments = vec![SegmentSpec { by: vec![format!("tags.{TAG}")], limit: 2, values: None }];
         let baseline = build_from_files(&spec, &[table], &mut |_| ()).expect("the events make a baseline");
         std::fs::write(dir.join("baseline.json"), baseline.to_json().expect("it can be written as JSON"))
             .expect("the baseline can be written");
@@ -58,8 +59,8 @@ impl StandardModel {
         &self.dir
     }
 
-    /// Writes the configuration: two windows, one worker, a rule on every feature.
-    pub fn configure(&self, bootstrap_servers: &str) -> PathBuf {
+    /// Writes the configuration: two windows, one worker, no rule; `more` are further settings of the model.
+    pub fn configure(&self, bootstrap_servers: &str, more: &str) -> PathBuf {
         let dir = self.dir.display();
         let config = format!(
             r#"version: 1
@@ -76,6 +77,7 @@ models:
     windows: [ {{ name: 1h, size: 1h, slide: 5m }}, {{ name: 1d, size: 24h, slide: 1h }} ]
     lateness: 2m
     min_samples: 500
+    {more}
 state: {{ path: {dir}/state }}
 limits: {{ memory: 512MiB, workers: 1 }}
 telemetry: {{ prometheus: true }}

@@ -29,7 +29,7 @@ use rdkafka::message::Message as _;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use standard_event::{Shape, StandardStream, TAG, feature_names};
-use standard_model::{StandardModel, TOPIC, assembly};
+use standard_model::{BASELINE_EVENTS, StandardModel, TOPIC, assembly};
 
 /// As the binary has it.
 #[global_allocator]
@@ -87,9 +87,9 @@ fn print(sample: &Sample) {
 
 /// Runs everything in turn and prints the table.
 fn compare(events: usize, rounds: usize) {
-    let model = StandardModel::build();
+    let model = StandardModel::build("throughput", BASELINE_EVENTS);
     let mut broker = Broker::start(events);
-    let config = model.configure(&broker.servers);
+    let config = model.configure(&broker.servers, "");
     let config = config.to_string_lossy();
     let kinds = [("bare", &*broker.servers), ("parse", &*broker.servers), ("agent", &*config)];
     println!("{events} standard events in {} partitions, {rounds} rounds; one core for the consumer: {}", partitions(events), is_pinned());

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::event::Scalar;
 use crate::event::text::canonical_number;
 use crate::sketch::{Distribution, FrequencySketch, QuantileSketch};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::event::{Segment, Subject};
+use crate::event::{Scalar, Segment, Subject};
 use crate::window::{JoinedLayout, JoinedPane, Observed, Pane};
 
 use super::build::{BuildError, BuildSpec};
