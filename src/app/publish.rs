@@ -15,8 +15,8 @@ use crate::rule::{Happening, RuleSet, State};
 use crate::source::SourceInfo;
 use crate::telemetry::Telemetry;
 use crate::telemetry::agent::{PartitionLag, RecordCount};
-use crate::telemetry::score;
 use crate::telemetry::event_log::AlertEvent;
+use crate::telemetry::score;
 
 use super::event::{AppEvent, Listener};
 use super::shape;
