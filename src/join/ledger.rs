@@ -100,7 +100,7 @@ pub struct Ledger {
     /// When predictions can be forgotten, in buckets of [`Ledger::bucket`].
     expiry: BTreeMap<Timestamp, Vec<RecordId>>,
     /// Labels not yet applied, in the order in which they will be.
-    pending: BTreeMap<(Timestamp, SourceId, i64), Label>,
+    pending: BTreeMap<(Timestamp, SourceId, i64, RecordId), Label>,
     /// Labels applied without finding their prediction.
     early: BTreeMap<RecordId, Label>,
     early_expiry: BTreeSet<(Timestamp, RecordId)>,
@@ -166,7 +166,7 @@ impl Ledger {
         if self.waiting_labels() >= self.capacity {
             return Err(label);
         }
-        self.pending.insert((label.ts, label.position.0, label.position.1), label);
+        self.pending.insert((label.ts, label.position.0, label.position.1, label.id), label);
         Ok(())
     }
 
@@ -216,7 +216,7 @@ impl Ledger {
     /// The earliest label that waits to be applied.
     #[must_use]
     pub fn next_label(&self) -> Option<Timestamp> {
-        self.pending.first_key_value().map(|((ts, _, _), _)| *ts)
+        self.pending.first_key_value().map(|((ts, ..), _)| *ts)
     }
 
     fn apply(&mut self, label: &Label) -> Option<Joined> {
