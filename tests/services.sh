@@ -22,8 +22,8 @@ digest() { cat "$@" | sha256sum | cut -d' ' -f1; }
 fresh() { local name=$1; shift; [[ -f $cache/$name.stamp && $(<"$cache/$name.stamp") == $(digest "$@") ]]; }
 stamp() { local name=$1; shift; digest "$@" >"$cache/$name.stamp"; }
 
-# Debian's packages: a browser, a scraper, an alert manager, a mail server. Command, and the package it comes from.
-debian=(prometheus:prometheus promtool:prometheus prometheus-alertmanager:prometheus-alertmanager chromium:chromium
+# Debian's packages: a browser, a scraper, a mail server. Command, and the package it comes from.
+debian=(prometheus:prometheus promtool:prometheus chromium:chromium
         chromedriver:chromium-driver postfix:postfix java:openjdk-17-jre-headless mvn:maven go:golang openssl:openssl)
 
 fetch_debian() {

@@ -82,30 +82,6 @@ def hook():
 
 
 @pytest.fixture(scope="session")
-def alertmanager(folder):
-    home = folder / "alertmanager"
-    home.mkdir()
-    (home / "alertmanager.yml").write_text("route: { receiver: nobody }\nreceivers: [ { name: nobody } ]\n")
-    port = free_port()
-    server = Server(
-        "alertmanager",
-        [
-            "prometheus-alertmanager",
-            f"--config.file={home}/alertmanager.yml",
-            f"--storage.path={home}/data",
-            f"--web.listen-address=127.0.0.1:{port}",
-            "--cluster.listen-address=",
-        ],
-        home,
-    )
-    server.url = f"http://127.0.0.1:{port}"
-    try:
-        yield server.start().wait_for_port(port)
-    finally:
-        server.stop()
-
-
-@pytest.fixture(scope="session")
 def collector(folder):
     """The OpenTelemetry Collector; what it receives is printed in full to its log."""
     home = folder / "collector"
@@ -241,7 +217,7 @@ RULES = {
 
 
 @pytest.fixture(scope="session")
-def stream(folder, broker, baseline, authority, login_server, postfix, hook, alertmanager, collector):
+def stream(folder, broker, baseline, authority, login_server, postfix, hook, collector):
     """The monitored stream: weeks 19 to 27 of car_loan with the drift in week 22, everything that listens connected."""
     secrets = folder / "secrets"
     secrets.mkdir()
@@ -272,7 +248,6 @@ def stream(folder, broker, baseline, authority, login_server, postfix, hook, ale
                 "name": "everyone",
                 "email_configs": [{"to": "mlops@example.test", "send_resolved": True}],
                 "webhook_configs": [{"url": hook.url, "signing": {"standard_webhooks": {"secret_file": str(secrets / "hook")}}}],
-                "alertmanager_configs": [{"urls": [alertmanager.url]}],
             }
         ],
     }

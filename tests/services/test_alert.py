@@ -1,13 +1,11 @@
-"""From a drifted window to people and machines: mail, signed webhook, Alertmanager, the alerts page."""
-
-import json
+"""From a drifted window to people and machines: mail, signed webhook, the alerts page."""
 
 from standardwebhooks import Webhook
 
 import conftest
 import carloan
 from agent import PATIENCE, Agent
-from server import eventually, fetch
+from server import eventually
 
 
 def mails_about(server, word):
@@ -64,15 +62,6 @@ def test_the_webhook_is_signed_and_a_refused_one_comes_again_under_its_key(strea
     assert len(again) == 1 and again[0]["body"] == refused["body"]
     delivered = [request["headers"]["webhook-id"] for request in hook.accepted]
     assert len(delivered) == len(set(delivered)), "one delivery for each notification"
-
-
-def test_alertmanager_holds_the_alert(stream, alertmanager):
-    def held():
-        alerts = json.loads(fetch(f"{alertmanager.url}/api/v2/alerts")[2])
-        return [alert for alert in alerts if alert["labels"].get("alertname") == "FeaturePSI" and alert["labels"].get("feature") == "car_value"]
-
-    alert = eventually(held, PATIENCE, "Alertmanager lists the alert")[0]
-    assert alert["status"]["state"] == "active" and alert["labels"]["model"] == "car_loan", alert
 
 
 def test_no_secret_is_said_aloud(stream, hook, login_server):
