@@ -9,14 +9,14 @@ use rustc_hash::FxHashMap;
 
 use crate::baseline::segment::Admitted;
 use crate::baseline::{Baseline, Task};
-use crate::config::checked::{Config, Features, Labels, Model, Purpose, TsUnit};
+use crate::config::checked::{Config, Features, Labels, Model, Purpose};
 use crate::config::environment::Environment;
 use crate::config::fault::{Fault, in_order};
 use crate::config::load::{open, rule_files};
 use crate::config::position::Positions;
 use crate::engine::measure::performance;
 use crate::engine::{DriftRecipe, FeaturesFrom, ModelPlan, Plan, SegmentPlan};
-use crate::event::decode::{self, Dictionary, Field, Mapping};
+use crate::event::decode::{Dictionary, Field, Mapping};
 use crate::event::{Metric, Segment, Span, Subject};
 use crate::notify::settings::StandardWebhooks;
 use crate::notify::{ActionSettings, Auth, EmailTarget, NotifySettings, ReceiverSettings, SmtpSettings, Transports, WebhookTarget};
@@ -282,7 +282,8 @@ fn segment_plan(
     };
     let mut by_values = FxHashMap::default();
     for segment in admitted.segments().filter(|segment| **segment != other).take(by.limit) {
-        let values: Vec<&str> = keys.iter().filter_map(|key| segment.0.iter().find(|(name, _)| name == key)).map(|(_, value)| &**value).collect();
+        let values: Vec<&str> =
+            keys.iter().filter_map(|key| segment.0.iter().find(|(name, _)| name == key)).map(|(_, value)| &**value).collect();
         by_values.insert(values.join("\u{1f}"), number(segment));
     }
     let slots = keys.iter().map(|key| dictionary.tag_slot(key).unwrap_or(u32::MAX)).collect();
@@ -292,25 +293,12 @@ fn segment_plan(
 fn mapping(config: &Config) -> Mapping {
     let mut mapping = Mapping::default_json();
     for (name, selector) in &config.event.selectors {
-        use crate::config::selector::Selector as Written;
-        let selector = match selector {
-            Written::Pointer(path) => decode::Selector::Pointer(path.clone()),
-            Written::Header(name) => decode::Selector::Header(name.clone()),
-            Written::Key => decode::Selector::Key,
-            Written::Topic => decode::Selector::Topic,
-            Written::Const(value) => decode::Selector::Const(value.clone()),
-        };
         if let Some(field) = Field::parse(name) {
             // The configuration has checked selectors by the same rules.
-            let _ = mapping.set(field, Some(selector));
+            let _ = mapping.set(field, Some(selector.clone()));
         }
     }
-    mapping.ts_unit = match config.event.ts_unit {
-        TsUnit::Seconds => decode::TsUnit::Seconds,
-        TsUnit::Milliseconds => decode::TsUnit::Milliseconds,
-        TsUnit::Microseconds => decode::TsUnit::Microseconds,
-        TsUnit::Nanoseconds => decode::TsUnit::Nanoseconds,
-    };
+    mapping.ts_unit = config.event.ts_unit;
     mapping
 }
 
@@ -376,10 +364,10 @@ fn notify_settings(
     for action in rules.actions().values() {
         settings.actions.push(action_settings(action));
     }
-    if config.notify.smtp.is_none() || settings.smtp.is_some() {
-        if let Err(errors) = Transports::build(settings.clone()) {
-            told.extend(errors.into_iter().map(|error| error.to_string()));
-        }
+    if (config.notify.smtp.is_none() || settings.smtp.is_some())
+        && let Err(errors) = Transports::build(settings.clone())
+    {
+        told.extend(errors.into_iter().map(|error| error.to_string()));
     }
     let file = files.keys().next().copied().unwrap_or("rules");
     let sound = told.is_empty();
@@ -410,7 +398,9 @@ fn receiver_settings(receiver: &rule::spec::ReceiverSpec) -> Result<ReceiverSett
 
 fn action_settings(action: &rule::action::Action) -> ActionSettings {
     let mut settings = ActionSettings::new(action.name.clone());
-    let statuses = |wanted: rule::action::Reply| (100u16..600).filter(|status| action.reply(*status, None).is_ok_and(|reply| reply == wanted)).collect();
+    let statuses = |wanted: rule::action::Reply| {
+        (100u16..600).filter(|status| action.reply(*status, None).is_ok_and(|reply| reply == wanted)).collect()
+    };
     settings.success = statuses(rule::action::Reply::Success);
     settings.duplicate = statuses(rule::action::Reply::Duplicate);
     if settings.duplicate.is_empty() {

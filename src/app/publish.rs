@@ -8,13 +8,14 @@ use hdrhistogram::Histogram;
 
 use crate::engine::result::happening_json;
 use crate::engine::{Emission, Evaluator, Plan};
-use crate::event::{Outcome, SourceId, Timestamp, TopicRole};
+use crate::event::{Outcome, SourceId, Span, Timestamp, TopicRole};
 use crate::http::{PartitionView, StatusView, TextTime, TopicView, ViewHandle};
 use crate::notify::{Order, OutboxHandle};
 use crate::rule::{Happening, RuleSet, State};
 use crate::source::SourceInfo;
 use crate::telemetry::Telemetry;
 use crate::telemetry::agent::{PartitionLag, RecordCount};
+use crate::telemetry::score;
 use crate::telemetry::event_log::AlertEvent;
 
 use super::event::{AppEvent, Listener};
@@ -32,6 +33,8 @@ pub struct Publisher {
     pub listener: Option<Listener>,
     /// Prediction latencies in microseconds by model, since they were last handed on.
     pub latencies: BTreeMap<u16, Histogram<u64>>,
+    /// Scores of windows that ended longer than this before the event clock are no longer exported.
+    pub score_age: Span,
     /// When this process began.
     pub started_at: Timestamp,
     /// Events received when the status was last made, and when that was.
@@ -69,7 +72,10 @@ impl Publisher {
 
     fn happened(&mut self, happening: &Happening) -> bool {
         let line = happening_json(happening);
-        if let Some(event) = line.as_deref().and_then(|line| serde_json::from_str(line).ok()) {
+        if let Some(mut event) = line.as_deref().and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok()) {
+            if let (Some(fields), Some(at)) = (event.as_object_mut(), happening.at()) {
+                fields.insert("at".into(), at.rfc3339().into());
+            }
             self.view.push_event(event);
         }
         match happening {
@@ -117,6 +123,34 @@ impl Publisher {
         self.view.set_alerts(views);
         let statuses = evaluator.alerts().statuses(rules);
         self.view.set_rules(statuses.iter().filter_map(|status| serde_json::to_value(status).ok()).collect());
+    }
+
+    /// Shows what counts as drift: the models' recipes, and the thresholds of the rules that compare a metric itself.
+    pub fn show_thresholds(&self, plan: &Plan, rules: &RuleSet) {
+        for model in &plan.models {
+            let recipe = score::DriftRecipe {
+                metric: model.drift.metric,
+                at_least: model.drift.above,
+                p_adjusted_below: Some(model.drift.p_adjusted),
+            };
+            self.telemetry.set_drift_recipe(&model.name, recipe);
+        }
+        let thresholds = rules.rules().iter().filter_map(|rule| {
+            let metric = rule.metric?;
+            let plain = rule.value.as_ref().is_some_and(|value| value.source().trim() == metric.as_str());
+            plain.then(|| {
+                rule.tiers.iter().filter_map(move |tier| {
+                    Some(score::Threshold {
+                        model: Some(Arc::clone(&rule.model)),
+                        metric,
+                        window: rule.window.clone(),
+                        severity: Arc::from(tier.severity.as_str()),
+                        value: tier.condition.threshold()?,
+                    })
+                })
+            })
+        });
+        self.telemetry.set_thresholds(thresholds.flatten().collect());
     }
 
     /// Shows counts, lags and the outbox as they stand.
@@ -192,16 +226,20 @@ impl Publisher {
             status.records_per_second = new / seconds;
         }
         self.last_received = (status.received, now);
+        if let Some(clock) = evaluator.event_clock() {
+            self.telemetry.expire_scores(clock - self.score_age);
+        }
         self.telemetry.set_records(merge_records(records));
         self.telemetry.set_lags(lag_rows);
         let depth = self.outbox.depth() as u64;
         self.telemetry.set_outbox_depth(depth);
-        let items = self.outbox.view(|outbox| {
-            outbox.pending().map(|delivery| serde_json::json!({
+        let items =
+            self.outbox.view(|outbox| {
+                outbox.pending().map(|delivery| serde_json::json!({
                 "key": delivery.key, "target": delivery.target.name(), "episode": delivery.payload.episode(), "state": "pending",
                 "attempts": delivery.attempts, "next_at": delivery.next_at.rfc3339(), "error": delivery.last_error,
             })).collect::<Vec<_>>()
-        });
+            });
         self.view.set_outbox(depth, items);
         self.view.set_status(status);
     }

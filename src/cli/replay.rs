@@ -62,14 +62,11 @@ impl Replay {
         let mut inputs = vec![Input { bytes: &events, role: TopicRole::Predictions }];
         inputs.extend(labels.as_deref().map(|bytes| Input { bytes, role: TopicRole::Labels }));
         let kafka = &assembly.config.kafka;
-        let roles: BTreeMap<&str, TopicRole> = [
-            (&kafka.predictions, TopicRole::Predictions),
-            (&kafka.features, TopicRole::Features),
-            (&kafka.labels, TopicRole::Labels),
-        ]
-        .into_iter()
-        .flat_map(|(topics, role)| topics.iter().map(move |topic| (topic.as_str(), role)))
-        .collect();
+        let roles: BTreeMap<&str, TopicRole> =
+            [(&kafka.predictions, TopicRole::Predictions), (&kafka.features, TopicRole::Features), (&kafka.labels, TopicRole::Labels)]
+                .into_iter()
+                .flat_map(|(topics, role)| topics.iter().map(move |topic| (topic.as_str(), role)))
+                .collect();
         let workers = match assembly.config.limits.workers {
             Workers::Auto => 1,
             Workers::Count(count) => count,

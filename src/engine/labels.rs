@@ -90,13 +90,19 @@ impl Waiting {
         let last: Vec<WindowRef> =
             self.tracks.keys().map(|start| spec.at(*start)).take_while(|window| window.end + settings.horizon <= tick || end).collect();
         due.extend(last.into_iter().map(|window| (window, Look::Final)));
-        due.sort_by(|(left, _), (right, _)| left.start.cmp(&right.start));
+        due.sort_by_key(|(left, _)| left.start);
         due
     }
 
     /// The next tick after `from` at which something can be due: the first one of a window, its last, or one for a label.
     #[must_use]
-    pub fn next_tick(&self, spec: &WindowSpec, settings: &Settings<'_>, from: Timestamp, next_label: Option<Timestamp>) -> Option<Timestamp> {
+    pub fn next_tick(
+        &self,
+        spec: &WindowSpec,
+        settings: &Settings<'_>,
+        from: Timestamp,
+        next_label: Option<Timestamp>,
+    ) -> Option<Timestamp> {
         let (oldest, _) = self.tracks.first_key_value()?;
         let horizon = spec.at(*oldest).end + settings.horizon;
         let first = self.tracks.keys().map(|start| spec.at(*start).end + settings.lateness).find(|instant| *instant > from);
@@ -165,7 +171,8 @@ mod tests {
     #[test]
     fn ticks_are_only_where_something_can_change() {
         let waiting = waiting(&[0, 10]);
-        let next = |from, label: Option<i64>| waiting.next_tick(&spec(), &settings(&[0.8]), Timestamp(from), label.map(Timestamp)).unwrap().0;
+        let next =
+            |from, label: Option<i64>| waiting.next_tick(&spec(), &settings(&[0.8]), Timestamp(from), label.map(Timestamp)).unwrap().0;
         assert_eq!(next(5, None), 20, "the first tick at which the first window can have closed");
         assert_eq!(next(20, None), 30, "the same of the second");
         assert_eq!(next(30, None), 60, "the horizon of the oldest");

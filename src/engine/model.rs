@@ -406,13 +406,22 @@ impl ModelState {
             has_labels: self.ledger.is_some(),
             revision,
         };
-        Closed { model: self.number, summary, measurements: Vec::new(), panes: Vec::new(), is_first: true, is_news: true, looks: Vec::new() }
+        Closed {
+            model: self.number,
+            summary,
+            measurements: Vec::new(),
+            panes: Vec::new(),
+            is_first: true,
+            is_news: true,
+            looks: Vec::new(),
+        }
     }
 
     /// Forgets what no window can need any more. Events are kept for one longest window beyond the last closed one, so
     /// that an idle partition that comes back can still be restated.
     fn forget(&mut self, plan: &ModelPlan) {
-        let next = plan.windows.iter().zip(&self.schedules).map(|(spec, schedule)| schedule.next_start().map(|start| start - spec.size)).min();
+        let next =
+            plan.windows.iter().zip(&self.schedules).map(|(spec, schedule)| schedule.next_start().map(|start| start - spec.size)).min();
         let Some(Some(oldest)) = next else { return };
         let events = oldest - plan.longest_window();
         let waiting = self.waiting.iter().filter_map(|waiting| waiting.tracks.first_key_value()).map(|(start, _)| *start).min();

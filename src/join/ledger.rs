@@ -6,8 +6,8 @@
 //!
 //! Memory is bounded by the horizon and by `capacity`; what does not fit is counted, never dropped in silence.
 
-use std::collections::BTreeMap;
 use std::collections::hash_map::Entry as Slot;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -103,7 +103,7 @@ pub struct Ledger {
     pending: BTreeMap<(Timestamp, SourceId, i64), Label>,
     /// Labels applied without finding their prediction.
     early: BTreeMap<RecordId, Label>,
-    early_expiry: BTreeMap<(Timestamp, RecordId), ()>,
+    early_expiry: BTreeSet<(Timestamp, RecordId)>,
 }
 
 impl Ledger {
@@ -118,7 +118,7 @@ impl Ledger {
             expiry: BTreeMap::new(),
             pending: BTreeMap::new(),
             early: BTreeMap::new(),
-            early_expiry: BTreeMap::new(),
+            early_expiry: BTreeSet::new(),
         }
     }
 
@@ -178,11 +178,11 @@ impl Ledger {
                 break;
             }
             let label = first.remove();
-            if let Some(fact) = self.apply(label) {
+            if let Some(fact) = self.apply(&label) {
                 joined.push(fact);
             }
         }
-        while let Some(((ts, id), ())) = self.early_expiry.first_key_value().map(|(key, ())| (*key, ())) {
+        while let Some((ts, id)) = self.early_expiry.first().copied() {
             if ts + self.patience >= clock {
                 break;
             }
@@ -205,7 +205,7 @@ impl Ledger {
     pub fn finish(&mut self) -> Vec<Joined> {
         let mut joined = Vec::new();
         for label in std::mem::take(&mut self.pending).into_values() {
-            joined.extend(self.apply(label));
+            joined.extend(self.apply(&label));
         }
         joined.extend(self.early.keys().map(|_| Joined::Unmatched));
         self.early.clear();
@@ -219,11 +219,11 @@ impl Ledger {
         self.pending.first_key_value().map(|((ts, _, _), _)| *ts)
     }
 
-    fn apply(&mut self, label: Label) -> Option<Joined> {
+    fn apply(&mut self, label: &Label) -> Option<Joined> {
         let Some(entry) = self.predictions.get_mut(&label.id) else {
             // A later label of the same id replaces the one that waits.
             let replaced = self.early.insert(label.id, label.clone());
-            self.early_expiry.insert((label.ts, label.id), ());
+            self.early_expiry.insert((label.ts, label.id));
             let before = replaced?;
             if before.ts != label.ts {
                 self.early_expiry.remove(&(before.ts, before.id));

@@ -36,6 +36,7 @@ struct Seen {
     retrainings: u64,
     accuracy: Vec<f64>,
     told_fall: bool,
+    told_first: bool,
     first_alert_seconds: Option<f64>,
     checkpoints: u64,
 }
@@ -125,7 +126,8 @@ impl Account {
                 seen.last_start = Some(closed.summary.window.end);
                 seen.predictions += closed.summary.n;
             }
-            seen.windows == 1
+            let enough = worst.iter().any(|(measurement, _)| measurement.status == Status::Ok);
+            enough && !std::mem::replace(&mut seen.told_first, true)
         };
         if first && let Some((measurement, psi)) = worst.first() {
             let n = closed.summary.n;
@@ -163,7 +165,9 @@ impl Account {
             State::Firing if *from != State::Recovering => {
                 let seconds = self.seconds();
                 let mut seen = self.seen();
-                *seen.fired.entry(alert.alert.clone()).or_default() += 1;
+                if *from != State::Firing {
+                    *seen.fired.entry(alert.alert.clone()).or_default() += 1;
+                }
                 seen.first_alert_seconds.get_or_insert(seconds);
                 drop(seen);
                 self.say(&format!("ALERT         {}{feature}: {reason}", alert.alert));

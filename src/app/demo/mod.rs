@@ -90,7 +90,8 @@ pub async fn demo(settings: DemoSettings, interrupted: impl Future<Output = ()> 
     account.say(&format!("broker        embedded, at {brokers}"));
     let (mail_server, mut mails) = SmtpSink::start(SmtpSinkOptions::default()).await?;
     let secrets = Secrets::parse(SECRET).map_err(|error| DemoError::Config(error.to_string()))?;
-    let (hook_server, mut hooks) = HookSink::start(HookSinkOptions { secrets: Some(secrets), ..HookSinkOptions::default() }, clock::now).await?;
+    let (hook_server, mut hooks) =
+        HookSink::start(HookSinkOptions { secrets: Some(secrets), ..HookSinkOptions::default() }, clock::now).await?;
     let environment: Environment = [
         ("DEMO_BROKERS", brokers.clone()),
         ("DEMO_LISTEN", format!("127.0.0.1:{}", settings.port)),
@@ -108,8 +109,7 @@ pub async fn demo(settings: DemoSettings, interrupted: impl Future<Output = ()> 
         let account = Arc::clone(&account);
         Arc::new(move |event: &super::event::AppEvent| account.event(event))
     };
-    let run_settings =
-        Settings { config, rules: Vec::new(), environment, dry_run_actions: false, watch: false, listener: Some(listener) };
+    let run_settings = Settings { config, rules: Vec::new(), environment, dry_run_actions: false, watch: false, listener: Some(listener) };
     let mut agent = tokio::spawn(run(assembly, run_settings, handle.clone()));
     let receiving = tokio::spawn({
         let account = Arc::clone(&account);

@@ -51,11 +51,8 @@ impl Recording {
     /// What the producer says.
     #[allow(clippy::disallowed_methods)] // The demo's own clock drives nothing but the pace of the sending.
     pub fn play(&self, brokers: &str, play: Duration, stop: &Arc<AtomicBool>) -> Result<u64, KafkaError> {
-        let producer: BaseProducer = ClientConfig::new()
-            .set("bootstrap.servers", brokers)
-            .set("linger.ms", "20")
-            .set("enable.idempotence", "true")
-            .create()?;
+        let producer: BaseProducer =
+            ClientConfig::new().set("bootstrap.servers", brokers).set("linger.ms", "20").set("enable.idempotence", "true").create()?;
         let events = self.events();
         let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(0) };
         let whole = (last.at - first.at).as_seconds().max(1.0);

@@ -1,3 +1,5 @@
+//! The judge over whole runs of windows: episodes, notices, actions, refusals and what is stored of them.
+
 use super::*;
 use crate::event::{Measurement, Metric, Status, Subject};
 use crate::rule::NoticeKind;
