@@ -1,5 +1,6 @@
 """Owns every process of the tier: what a test needs it names, and what was started here is stopped here."""
 
+import copy
 import os
 import shutil
 import signal
@@ -79,6 +80,14 @@ def hook():
     hook = Hook(refuse=1).start()
     yield hook
     hook.stop()
+
+
+@pytest.fixture(scope="session")
+def jobs():
+    """Where retraining is asked for."""
+    jobs = Hook().start()
+    yield jobs
+    jobs.stop()
 
 
 @pytest.fixture(scope="session")
@@ -215,10 +224,24 @@ RULES = {
     "route": {"receiver": "everyone", "group_by": ["model", "alertname", "feature"], "group_wait": "1s", "group_interval": "1s", "repeat_interval": "12h"},
 }
 
+# One alert for the model, which asks for a retraining.
+DATASET_DRIFT = {
+    "alert": "DatasetDrift",
+    "source": {"window": "7d"},
+    "value": "double(features.filter(f, f.drifted).size()) / double(features.size())",
+    "fire": {"critical": {"above": 0.30, "for": "2 windows"}},
+    "resolve": {"below": 0.15, "for": "2 windows"},
+    "on_firing": [{"action": "retrain-car-loan", "with": {"reason": "dataset_drift"}}],
+    "annotations": {"summary": "{{ features_drifted | join(', ') }} drifted"},
+}
+
 
 @pytest.fixture(scope="session")
-def stream(folder, broker, baseline, authority, login_server, postfix, hook, collector):
-    """The monitored stream: weeks 19 to 27 of car_loan with the drift in week 22, everything that listens connected."""
+def stream(folder, broker, baseline, authority, login_server, postfix, hook, jobs, collector):
+    """The monitored stream: weeks 19 to 34 of car_loan with the drift in week 22, everything that listens connected.
+
+    It goes on until the horizon of the labels of week 25 has passed.
+    """
     secrets = folder / "secrets"
     secrets.mkdir()
     (secrets / "smtp").write_text(login_server.password + "\n")
@@ -241,8 +264,18 @@ def stream(folder, broker, baseline, authority, login_server, postfix, hook, col
             "from": "driftline@example.test",
         }
     }
+    rules = copy.deepcopy(RULES)
+    rules["groups"][0]["rules"].append(DATASET_DRIFT)
     agent.rules = {
-        **RULES,
+        **rules,
+        "actions": {
+            "retrain-car-loan": {
+                "url": jobs.url,
+                "headers": {"x-queue": "retraining"},
+                "body": {"model": "{{ labels.model }}", "reason": "{{ with.reason }}", "run": "drift-{{ episode.id }}", "priority": None},
+                "budget": {"max": 2, "per": "7d"},
+            }
+        },
         "receivers": [
             {
                 "name": "everyone",
@@ -253,7 +286,7 @@ def stream(folder, broker, baseline, authority, login_server, postfix, hook, col
     }
     try:
         agent.start()
-        agent.sent = carloan.predictions(19, 28)
+        agent.sent = carloan.predictions(19, 35)
         broker.produce(agent.predictions, agent.sent)
         broker.produce(agent.labels, carloan.labels(agent.sent))
         agent.wait_for_week(carloan.week(25)[0])

@@ -1,4 +1,4 @@
-"""From a drifted window to people and machines: mail, signed webhook, the alerts page."""
+"""From a drifted window to people and machines: mail, signed webhook, a call for retraining, the alerts page."""
 
 from standardwebhooks import Webhook
 
@@ -28,7 +28,7 @@ def test_the_alert_is_firing(stream):
 
 def test_the_rule_is_listed(stream):
     groups = stream.json("/api/v1/rules")["data"]["groups"]
-    assert [rule["name"] for group in groups if group["name"] == "car-loan" for rule in group["rules"]] == ["FeaturePSI"]
+    assert [rule["name"] for group in groups if group["name"] == "car-loan" for rule in group["rules"]] == ["FeaturePSI", "DatasetDrift"]
 
 
 def test_mail_arrives_over_tls_after_a_login(stream, login_server):
@@ -62,6 +62,19 @@ def test_the_webhook_is_signed_and_a_refused_one_comes_again_under_its_key(strea
     assert len(again) == 1 and again[0]["body"] == refused["body"]
     delivered = [request["headers"]["webhook-id"] for request in hook.accepted]
     assert len(delivered) == len(set(delivered)), "one delivery for each notification"
+
+
+def test_retraining_is_asked_for_once_in_an_episode(stream, jobs):
+    request = eventually(lambda: jobs.accepted, PATIENCE, "a call for retraining")[0]
+    alert = next(alert for alert in stream.json("/api/v1/alerts")["data"]["alerts"] if alert["labels"]["alertname"] == "DatasetDrift")
+    episode = alert["episode"]
+    assert jobs.payload(request) == {"model": "car_loan", "reason": "dataset_drift", "run": f"drift-{episode}", "priority": None}
+    assert request["headers"]["idempotency-key"] == episode and request["headers"]["x-queue"] == "retraining"
+    # The drift goes on for ten more weeks, and it is one and the same.
+    stream.wait_for_week(carloan.week(32)[0])
+    assert len(jobs.requests) == 1
+    counts = stream.samples("driftline_actions_total")
+    assert [(labels["action"], labels["outcome"], count) for labels, count in counts] == [("retrain-car-loan", "requested", 1.0)]
 
 
 def test_no_secret_is_said_aloud(stream, hook, login_server):
