@@ -51,6 +51,27 @@
 //! A module uses only its own layer or a lower one; `tests/architecture.rs` enforces it. Layers 0 to 3 are the functional
 //! core: no runtime, no I/O, no clock, no randomness. Time comes in as an argument.
 
+#![forbid(unsafe_code)]
+#![warn(missing_docs, clippy::pedantic)]
+#![deny(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::module_name_repetitions, clippy::must_use_candidate, clippy::too_many_lines, clippy::similar_names)]
+#![allow(clippy::inline_always, clippy::needless_for_each)]
+// Tests compare exact numbers and count a few things.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        clippy::float_cmp,
+        clippy::format_collect,
+        clippy::format_push_string,
+        clippy::manual_is_multiple_of,
+        clippy::type_complexity
+    )
+)]
+
 // 0: numbers in, numbers out.
 pub mod sketch;
 pub mod stats;

@@ -79,7 +79,11 @@ fn each_breach_is_seen() {
     breach("http/serve.rs", "use crate::notify::Outbox;", &["http and notify are edges"]);
     breach("window/pane.rs", "use crate::baseline::Layout;\nuse super::spec;", &[]);
     breach("window/pane.rs", "// use crate::app;\nconst A: &str = \"crate::app\"; const B: char = '\"'; /* tokio */", &[]);
-    breach("window/pane.rs", "#[cfg(test)]\nmod tests {\n use crate::app; { std::fs::x }\n}\nuse std::fs;", &["pane.rs:6: std::fs in the core"]);
+    breach(
+        "window/pane.rs",
+        "#[cfg(test)]\nmod tests {\n use crate::app; { std::fs::x }\n}\nuse std::fs;",
+        &["pane.rs:6: std::fs in the core"],
+    );
     breach("rule/set.rs", "use std::time::Instant;", &["Instant in the core"]);
     breach("rule/set.rs", "use std::{collections::BTreeMap, fs};", &["std::fs in the core"]);
     breach("join/ledger.rs", "fn f() { tracing::info!(\"x\") }", &["tracing in the core"]);

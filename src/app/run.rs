@@ -176,7 +176,12 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
         outbox: dispatcher.outbox(),
         listener: settings.listener.clone(),
         latencies: BTreeMap::new(),
-        score_age: plan.models.iter().map(|model| Span(3 * model.longest_window().0) + model.horizon.unwrap_or_default()).max().unwrap_or_default(),
+        score_age: plan
+            .models
+            .iter()
+            .map(|model| Span(3 * model.longest_window().0) + model.horizon.unwrap_or_default())
+            .max()
+            .unwrap_or_default(),
         started_at: now,
         last_received: (0, now),
     };

@@ -490,6 +490,7 @@ impl Walk<'_, '_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Timestamp;
 
     fn decoder(mapping: Mapping) -> Decoder {
         let dictionary = Dictionary::new(["age", "country", "income"], ["region", "tier"]);
