@@ -2,7 +2,7 @@
 //! settings of the edges. Every fault is collected; nothing is half-applied.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -41,8 +41,8 @@ pub struct Assembly {
     pub notify: NotifySettings,
     /// Warnings.
     pub warnings: Vec<Fault>,
-    /// The files of rules, to be watched.
-    pub rule_paths: Vec<PathBuf>,
+    /// Globs of the files of rules, to be watched.
+    pub rule_globs: Vec<String>,
 }
 
 /// Reads and checks everything.
@@ -88,7 +88,7 @@ pub fn assemble(path: &Path, rules: &[String], environment: &Environment, purpos
             rules: Arc::new(rules),
             notify,
             warnings: in_order(faults),
-            rule_paths: files.files.into_iter().map(|file| file.path).collect(),
+            rule_globs: patterns.to_vec(),
         }),
         _ => Err(in_order(faults)),
     }

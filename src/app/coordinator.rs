@@ -209,6 +209,8 @@ impl Loop {
                     self.of.publisher.show_thresholds(&self.of.plan, &rules);
                     let emissions = self.of.evaluator.set_rules(rules);
                     self.publish(&emissions);
+                    // Without emissions, too: which rules there are has changed.
+                    self.of.publisher.show_alerts(&self.of.evaluator, &self.of.rules);
                 }
                 Ok(Control::Stop) | Err(TryRecvError::Disconnected) => self.stop(),
                 Err(TryRecvError::Empty) => {}

@@ -11,7 +11,7 @@ use crate::engine::{Emission, Evaluator, Plan};
 use crate::event::{Outcome, SourceId, Span, Timestamp, TopicRole};
 use crate::http::{PartitionView, StatusView, TextTime, TopicView, ViewHandle};
 use crate::notify::{Order, OutboxHandle};
-use crate::rule::{Happening, RuleSet, State};
+use crate::rule::{Happening, RuleSet, RuleStatus, State};
 use crate::source::SourceInfo;
 use crate::telemetry::Telemetry;
 use crate::telemetry::agent::{PartitionLag, RecordCount};
@@ -121,8 +121,7 @@ impl Publisher {
         let views = evaluator.alerts().views(rules);
         self.telemetry.set_alerts(&views);
         self.view.set_alerts(views);
-        let statuses = evaluator.alerts().statuses(rules);
-        self.view.set_rules(statuses.iter().filter_map(|status| serde_json::to_value(status).ok()).collect());
+        self.view.set_rules(rule_groups(&evaluator.alerts().statuses(rules)));
     }
 
     /// Shows what counts as drift: the models' recipes, and the thresholds of the rules that compare a metric itself.
@@ -272,6 +271,25 @@ impl Publisher {
     }
 }
 
+/// Rules in their groups as Prometheus shows them; the server fills in the alerts of each. Groups are in the order of the
+/// files, and one group name in two files is two groups.
+fn rule_groups(statuses: &[RuleStatus]) -> Vec<serde_json::Value> {
+    let of_one_group = |left: &RuleStatus, right: &RuleStatus| (&left.file, &left.group) == (&right.file, &right.group);
+    let rule = |status: &RuleStatus| {
+        serde_json::json!({
+            "type": "alerting", "name": status.alert, "model": status.model, "query": status.query, "state": status.state,
+            "labels": status.labels, "annotations": status.annotations, "health": status.health,
+            "lastError": status.last_error, "lastEvaluation": status.last_evaluation.map(Timestamp::rfc3339),
+        })
+    };
+    let group = |statuses: &[RuleStatus]| {
+        let first = statuses.first()?;
+        let rules: Vec<_> = statuses.iter().map(rule).collect();
+        Some(serde_json::json!({ "name": first.group, "file": first.file, "rules": rules }))
+    };
+    statuses.chunk_by(of_one_group).filter_map(group).collect()
+}
+
 fn merge_records(records: Vec<RecordCount>) -> Vec<RecordCount> {
     let mut merged: BTreeMap<(Arc<str>, &str, Option<&str>), RecordCount> = BTreeMap::new();
     for record in records {
@@ -284,4 +302,38 @@ fn merge_records(records: Vec<RecordCount>) -> Vec<RecordCount> {
         }
     }
     merged.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(file: &str, group: &str, alert: &str) -> RuleStatus {
+        RuleStatus {
+            file: file.into(),
+            group: group.into(),
+            alert: alert.into(),
+            model: "loan".into(),
+            state: "firing".into(),
+            query: "psi".into(),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            health: "ok".into(),
+            last_error: None,
+            last_evaluation: Some(Timestamp(0)),
+            alerts: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn rules_stand_in_their_groups() {
+        let groups = rule_groups(&[status("a", "x", "One"), status("a", "x", "Two"), status("a", "y", "One"), status("b", "y", "One")]);
+        let names = |group: &serde_json::Value| {
+            let rules = group["rules"].as_array().unwrap().iter().map(|rule| rule["name"].as_str().unwrap());
+            format!("{}/{}: {}", group["file"].as_str().unwrap(), group["name"].as_str().unwrap(), rules.collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(groups.iter().map(names).collect::<Vec<_>>(), ["a/x: One Two", "a/y: One", "b/y: One"]);
+        assert_eq!(groups[0]["rules"][0]["lastEvaluation"], "1970-01-01T00:00:00.000Z");
+        assert!(groups[0]["rules"][0].get("alerts").is_none(), "the server fills them in from the alerts it shows");
+    }
 }

@@ -112,7 +112,7 @@ impl Handle {
 /// # Errors
 /// What keeps it from starting, or made it end.
 pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Result<(), RunError> {
-    let Assembly { config, plan, rules, notify, rule_paths, .. } = assembly;
+    let Assembly { config, plan, rules, notify, rule_globs, .. } = assembly;
     let workers = worker_count(&config);
     let store = Directory::open(&config.state.path, FORMAT)?;
     let restored = restore(&store, &plan, workers)?;
@@ -217,7 +217,7 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
             }
         }
     });
-    let watching = settings.watch.then(|| tokio::spawn(super::watch::watch(rule_paths, handle.clone())));
+    let watching = settings.watch.then(|| tokio::spawn(super::watch::watch(rule_globs, handle.clone())));
     loop {
         tokio::select! {
             () = handle.stop.notified() => break,
