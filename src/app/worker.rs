@@ -74,7 +74,8 @@ pub fn spawn(
         for (source, state) in restored.partitions {
             shard.restore(source, state);
         }
-        let mut body = Body { shard, topics, known: Vec::new(), positions: restored.positions, mouth, empties };
+        let mut body = Body { shard, topics, known: Vec::new(), positions: Vec::new(), mouth, empties };
+        restored.positions.into_iter().for_each(|(source, next)| reach(&mut body.positions, source, next));
         body.run(&batches, &inbox);
     })?;
     Ok(Worker { orders, sayings, thread })
@@ -84,7 +85,8 @@ struct Body {
     shard: Shard,
     topics: Topics,
     known: Vec<(Arc<str>, TopicRole)>,
-    positions: BTreeMap<SourceId, NextOffset>,
+    /// By number of the source.
+    positions: Vec<Option<NextOffset>>,
     mouth: Sender<Saying>,
     empties: Sender<Batch>,
 }
@@ -129,7 +131,7 @@ impl Body {
             let meta = RecordMeta { topic, key: Some(key), timestamp: head.timestamp, headers: &headers };
             let record = Record { source: head.source, role, offset: head.offset, meta, value, oversize: head.oversize.is_some() };
             let _ = self.shard.ingest(&record);
-            self.positions.insert(head.source, NextOffset(head.offset + 1));
+            reach(&mut self.positions, head.source, NextOffset(head.offset + 1));
         }
         batch.clear();
         // When nobody wants the empty batch back it is simply freed.
@@ -140,13 +142,24 @@ impl Body {
 
     fn say_all(&mut self) {
         let output = self.shard.take_output();
-        let snapshot = Snapshot { partitions: self.shard.snapshot(), positions: self.positions.clone() };
+        let positions = (0..).map(SourceId).zip(&self.positions).filter_map(|(source, next)| Some((source, (*next)?)));
+        let snapshot = Snapshot { partitions: self.shard.snapshot(), positions: positions.collect() };
         self.say(Saying { output, flushed: Vec::new(), snapshot: Some(snapshot) });
     }
 
     fn say(&self, saying: Saying) {
         // The listener is only gone when the process is going down without wanting to know.
         let _ = self.mouth.send(saying);
+    }
+}
+
+fn reach(positions: &mut Vec<Option<NextOffset>>, source: SourceId, next: NextOffset) {
+    let place = source.0 as usize;
+    if place >= positions.len() {
+        positions.resize(place + 1, None);
+    }
+    if let Some(position) = positions.get_mut(place) {
+        *position = Some(next);
     }
 }
 

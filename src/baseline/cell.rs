@@ -59,14 +59,7 @@ mod tests {
     use crate::event::Subject;
 
     fn numeric() -> ColumnKind {
-        ColumnKind::Numeric(NumericBins {
-            edges: vec![0.0, 1.0, 2.0],
-            coarse_edges: vec![1.0],
-            center: 1.0,
-            scale: 1.0,
-            min: 0.5,
-            max: 2.0,
-        })
+        ColumnKind::Numeric(NumericBins::new(vec![0.0, 1.0, 2.0], vec![1.0], (1.0, 1.0), (0.5, 2.0)))
     }
 
     fn cells(kind: &ColumnKind, values: &[Scalar<'_>]) -> Vec<usize> {

@@ -146,8 +146,7 @@ struct Loop {
     since: Vec<Option<Instant>>,
     /// Workers whose partitions are paused.
     paused: BTreeSet<usize>,
-    /// The partition of the last record: most come in runs.
-    last: Option<(String, i32, SourceId, usize)>,
+    known: KnownTopics,
     next: Vec<Option<i64>>,
     last_record: Vec<Option<Instant>>,
     reported: Instant,
@@ -166,7 +165,7 @@ impl Loop {
             filling: (0..workers).map(|_| Batch::default()).collect(),
             since: vec![None; workers],
             paused: BTreeSet::new(),
-            last: None,
+            known: KnownTopics::default(),
             next: Vec::new(),
             last_record: Vec::new(),
             reported: Instant::now(),
@@ -181,16 +180,18 @@ impl Loop {
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => break,
                 Err(TryRecvError::Empty) => {}
             }
+            // Only the first record is waited for: with records that trickle in, batches must not grow old meanwhile.
+            let mut wait = POLL_WAIT;
             for _ in 0..BATCH_RECORDS {
                 let consumer = &self.consumer;
-                match consumer.poll(POLL_WAIT) {
+                match consumer.poll(std::mem::take(&mut wait)) {
                     Some(Ok(message)) => {
                         let worker = take(
                             &message,
                             &self.context,
                             &mut self.filling,
                             &mut self.since,
-                            &mut self.last,
+                            &mut self.known,
                             &mut self.next,
                             &mut self.last_record,
                         );
@@ -391,6 +392,35 @@ impl Loop {
     }
 }
 
+/// Numbers of source partitions, without a look at the shared registry for each record.
+#[derive(Default)]
+struct KnownTopics {
+    /// Topics with the numbers of their partitions.
+    topics: Vec<(String, Vec<Option<SourceId>>)>,
+    /// Place of the topic of the last record.
+    last: usize,
+}
+
+impl KnownTopics {
+    fn source(&mut self, topic: &str, partition: i32, register: impl FnOnce() -> SourceId) -> SourceId {
+        if self.topics.get(self.last).is_none_or(|(name, _)| name != topic) {
+            self.last = self.topics.iter().position(|(name, _)| name == topic).unwrap_or_else(|| {
+                self.topics.push((topic.to_owned(), Vec::new()));
+                self.topics.len() - 1
+            });
+        }
+        let Ok(place) = usize::try_from(partition) else { return register() };
+        let Some((_, sources)) = self.topics.get_mut(self.last) else { return register() };
+        if sources.len() <= place {
+            sources.resize(place + 1, None);
+        }
+        match sources.get_mut(place) {
+            Some(source) => *source.get_or_insert_with(register),
+            None => register(),
+        }
+    }
+}
+
 /// Copies one record into the batch of its worker and returns the worker.
 #[allow(clippy::disallowed_methods, clippy::too_many_arguments)]
 fn take(
@@ -398,20 +428,13 @@ fn take(
     context: &Context,
     filling: &mut [Batch],
     since: &mut [Option<Instant>],
-    last: &mut Option<(String, i32, SourceId, usize)>,
+    known: &mut KnownTopics,
     next: &mut Vec<Option<i64>>,
     last_record: &mut Vec<Option<Instant>>,
 ) -> usize {
     let (topic, partition) = (message.topic(), message.partition());
-    let (source, worker) = match last {
-        Some((known, number, source, worker)) if *number == partition && known == topic => (*source, *worker),
-        _ => {
-            let source = context.registry().register(topic, partition, context.settings.role(topic));
-            let worker = Routing::worker(partition, filling.len());
-            *last = Some((topic.to_owned(), partition, source, worker));
-            (source, worker)
-        }
-    };
+    let source = known.source(topic, partition, || context.registry().register(topic, partition, context.settings.role(topic)));
+    let worker = Routing::worker(partition, filling.len());
     let place = source.0 as usize;
     if next.len() <= place {
         next.resize(place + 1, None);
