@@ -15,6 +15,9 @@ use crate::source::{Batch, Topics};
 /// Batches a worker may be behind. Small: what waits here is not in the checkpoint and has to be read again.
 pub const QUEUE: usize = 4;
 
+/// Records after which a worker speaks although more are waiting: taking in what it says costs as much for one as for many.
+const SAY_EVERY: usize = 1024;
+
 /// What a worker is told besides batches.
 #[derive(Debug)]
 pub enum Order {
@@ -74,7 +77,7 @@ pub fn spawn(
         for (source, state) in restored.partitions {
             shard.restore(source, state);
         }
-        let mut body = Body { shard, topics, known: Vec::new(), positions: Vec::new(), mouth, empties };
+        let mut body = Body { shard, topics, known: Vec::new(), positions: Vec::new(), unsaid: 0, mouth, empties };
         restored.positions.into_iter().for_each(|(source, next)| reach(&mut body.positions, source, next));
         body.run(&batches, &inbox);
     })?;
@@ -87,6 +90,8 @@ struct Body {
     known: Vec<(Arc<str>, TopicRole)>,
     /// By number of the source.
     positions: Vec<Option<NextOffset>>,
+    /// Records counted since it last spoke.
+    unsaid: usize,
     mouth: Sender<Saying>,
     empties: Sender<Batch>,
 }
@@ -102,6 +107,10 @@ impl Body {
             match batches.try_recv() {
                 Ok(batch) => {
                     self.count(batch);
+                    if self.unsaid >= SAY_EVERY || batches.is_empty() {
+                        let output = self.shard.take_output();
+                        self.say(Saying { output, flushed: Vec::new(), snapshot: None });
+                    }
                     continue;
                 }
                 Err(crossbeam_channel::TryRecvError::Disconnected) => break,
@@ -133,11 +142,10 @@ impl Body {
             let _ = self.shard.ingest(&record);
             reach(&mut self.positions, head.source, NextOffset(head.offset + 1));
         }
+        self.unsaid += batch.len();
         batch.clear();
         // When nobody wants the empty batch back it is simply freed.
         let _ = self.empties.try_send(batch);
-        let output = self.shard.take_output();
-        self.say(Saying { output, flushed: Vec::new(), snapshot: None });
     }
 
     fn say_all(&mut self) {
@@ -147,7 +155,8 @@ impl Body {
         self.say(Saying { output, flushed: Vec::new(), snapshot: Some(snapshot) });
     }
 
-    fn say(&self, saying: Saying) {
+    fn say(&mut self, saying: Saying) {
+        self.unsaid = 0;
         // The listener is only gone when the process is going down without wanting to know.
         let _ = self.mouth.send(saying);
     }

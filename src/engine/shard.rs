@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::baseline::cell::{Placed, count, place};
+use crate::baseline::cell::Places;
 use crate::baseline::output::{OutputError, OutputRule, RawOutput, class_index, resolve_output};
 use crate::baseline::{Baseline, Layout, Task};
 use crate::event::decode::{Decoder, Kind, RawEvent, RecordMeta};
@@ -112,8 +112,8 @@ pub struct Shard {
 /// Buffers used again for each event.
 #[derive(Debug, Default)]
 struct Counting {
-    /// For each column where its value is counted; nowhere for columns that this event does not carry.
-    placed: Vec<Option<Placed>>,
+    /// Where the values are counted, of the columns that this event carries.
+    places: Places,
     targets: Vec<u16>,
     text: String,
     segment: String,
@@ -337,8 +337,8 @@ impl Pass<'_, '_> {
             return self.late(reached);
         }
         let with_features = self.model.features_from == FeaturesFrom::Prediction;
-        self.counting.placed.clear();
-        self.counting.placed.extend(known.layout.columns.iter().zip(&known.origins).map(|(column, origin)| {
+        self.counting.places.clear();
+        for (column, origin) in known.layout.columns.iter().zip(&known.origins) {
             let value = match *origin {
                 Origin::Feature(slot) if with_features => event.feature(slot),
                 Origin::Prediction => output.prediction,
@@ -348,10 +348,10 @@ impl Pass<'_, '_> {
                     let given = raw.probabilities.iter().find(|(text, _)| name.is_some_and(|name| **name == **text));
                     given.map_or(Scalar::Missing, |(_, value)| Scalar::from_number(*value))
                 }
-                Origin::Feature(_) | Origin::Nothing => return None,
+                Origin::Feature(_) | Origin::Nothing => continue,
             };
-            Some(place(&column.kind, &value, text))
-        }));
+            self.counting.places.add(column, &value, text);
+        }
         let predicted = match self.model.task {
             _ if self.model.horizon.is_none() => None,
             Task::Regression => output.value.map(Predicted::Value),
@@ -384,11 +384,12 @@ impl Pass<'_, '_> {
         }
         let Some(known) = state.version(event.version.unwrap_or(""), self.model, plan) else { return Outcome::Shed };
         let text = &mut self.counting.text;
-        self.counting.placed.clear();
-        self.counting.placed.extend(known.layout.columns.iter().zip(&known.origins).map(|(column, origin)| match *origin {
-            Origin::Feature(slot) => Some(place(&column.kind, &event.feature(slot), text)),
-            _ => None,
-        }));
+        self.counting.places.clear();
+        for (column, origin) in known.layout.columns.iter().zip(&known.origins) {
+            if let Origin::Feature(slot) = *origin {
+                self.counting.places.add(column, &event.feature(slot), text);
+            }
+        }
         self.counting.find_targets(self.model, event);
         self.count(known, false, None);
         Outcome::Counted
@@ -417,11 +418,7 @@ impl Pass<'_, '_> {
             if is_prediction {
                 pane.weight.add(weight.unwrap_or(1.0));
             }
-            for (column, placed) in layout.columns.iter().zip(&self.counting.placed) {
-                if let Some(placed) = placed {
-                    count(pane, column, *placed);
-                }
-            }
+            self.counting.places.count(pane);
         }
         if sealed {
             self.output.panes.extend(self.partition.take_sealed());

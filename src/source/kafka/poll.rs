@@ -20,8 +20,8 @@ use super::settings::Settings;
 
 /// Records in a batch at most: enough that channel operations cost nothing per record.
 const BATCH_RECORDS: usize = 1024;
-/// Bytes in a batch at most, so that a batch stays in the processor's cache between the two threads.
-const BATCH_BYTES: usize = 512 * 1024;
+/// Bytes in a batch at most, so that the batches between two threads stay in the processor's cache together.
+const BATCH_BYTES: usize = 128 * 1024;
 /// How long a batch may wait for more records.
 const BATCH_AGE: Duration = Duration::from_millis(10);
 /// How long the poll waits for a record.
