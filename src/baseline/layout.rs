@@ -17,6 +17,8 @@ use sha2::{Digest, Sha256};
 
 use crate::event::Subject;
 
+use super::grid::Grid;
+
 /// Cells at the head of each column that count what is not a value.
 pub const SPECIAL: usize = 5;
 /// JSON null, or an empty cell of a table.
@@ -46,9 +48,16 @@ pub struct NumericBins {
     pub min: f64,
     /// Largest value of the reference.
     pub max: f64,
+    grid: Grid,
 }
 
 impl NumericBins {
+    /// Bins over edges that do not change any more; the fields of the same names say what they must be.
+    #[must_use]
+    pub fn new(edges: Vec<f64>, coarse_edges: Vec<f64>, (center, scale): (f64, f64), (min, max): (f64, f64)) -> NumericBins {
+        NumericBins { grid: Grid::new(&edges), edges, coarse_edges, center, scale, min, max }
+    }
+
     /// Number of data cells: the bins between the edges, below and above.
     #[must_use]
     pub fn cells(&self) -> usize {
@@ -59,19 +68,7 @@ impl NumericBins {
     #[inline]
     #[must_use]
     pub fn cell(&self, value: f64) -> usize {
-        // Branchless binary search: both ways cost one conditional move.
-        let edges = self.edges.as_slice();
-        let mut low = 0usize;
-        let mut size = edges.len();
-        while size > 1 {
-            let half = size / 2;
-            let probe = low + half - 1;
-            if edges.get(probe).is_some_and(|edge| *edge < value) {
-                low += half;
-            }
-            size -= half;
-        }
-        low + usize::from(edges.get(low).is_some_and(|edge| *edge < value))
+        self.grid.cell(&self.edges, value)
     }
 
     /// For each data cell the index of the coarse bin it lies in.
@@ -245,7 +242,7 @@ mod tests {
     use super::*;
 
     fn bins(edges: Vec<f64>, coarse_edges: Vec<f64>) -> NumericBins {
-        NumericBins { edges, coarse_edges, center: 0.0, scale: 1.0, min: 0.0, max: 1.0 }
+        NumericBins::new(edges, coarse_edges, (0.0, 1.0), (0.0, 1.0))
     }
 
     proptest! {

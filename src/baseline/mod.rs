@@ -8,6 +8,7 @@ pub mod cell;
 mod codec;
 pub mod document;
 pub mod edges;
+mod grid;
 pub mod layout;
 pub mod levels;
 pub mod null;
