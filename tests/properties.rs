@@ -584,7 +584,7 @@ fn brute_force(rows: &[Row], order: &[Index]) -> TestCaseResult {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn windows_equal_a_brute_force_over_the_rows(rows in vec(row(), 1..120), order in vec(any::<Index>(), 1..60)) {
@@ -619,7 +619,7 @@ fn line() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_record_has_one_outcome(events in vec((line(), 0u8..3, any::<bool>()), 0..80), labels in vec(line(), 0..40)) {

@@ -13,7 +13,7 @@ use super::schema::{FEATURES, NONE, PROBABILITIES, Schema, TAGS, Target};
 use super::{number, rfc3339};
 use crate::event::scalar::is_canonical_integer;
 use crate::event::text::write_number;
-use crate::event::{Reject, Scalar, Timestamp};
+use crate::event::{Reject, Scalar};
 
 /// The largest record read unless set otherwise, in bytes: four times what a broker takes by default (`message.max.bytes`).
 pub const DEFAULT_MAX_BYTES: usize = 4 << 20;
@@ -490,6 +490,7 @@ impl Walk<'_, '_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Timestamp;
 
     fn decoder(mapping: Mapping) -> Decoder {
         let dictionary = Dictionary::new(["age", "country", "income"], ["region", "tier"]);
