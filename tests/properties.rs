@@ -1,5 +1,6 @@
 //! What must hold for any input: the same bytes for any workers, any interleaving of partitions and any order of an
 //! unwrapped file; windows that equal a brute force over their rows; no record without an outcome.
+#![allow(clippy::type_complexity)] // Rows of a table, said once.
 
 mod replay_support;
 
@@ -21,7 +22,8 @@ const START: i64 = 1_700_000_003_000;
 const LATENESS: i64 = 15_000;
 const HORIZON: i64 = 120_000;
 /// Size, slide and offset of the windows, in milliseconds.
-const WINDOWS: [(&str, i64, i64, i64); 3] = [("sliding", 60_000, 20_000, 5_000), ("tumbling", 60_000, 60_000, 0), ("long", 300_000, 60_000, 30_000)];
+const WINDOWS: [(&str, i64, i64, i64); 3] =
+    [("sliding", 60_000, 20_000, 5_000), ("tumbling", 60_000, 60_000, 0), ("long", 300_000, 60_000, 30_000)];
 
 /// The reference: ages with atoms and gaps, nulls, three countries, two regions.
 fn reference(shift: i64) -> (String, Vec<(Option<i64>, Option<&'static str>)>) {
@@ -31,7 +33,8 @@ fn reference(shift: i64) -> (String, Vec<(Option<i64>, Option<&'static str>)>) {
         let age = (row % 11 != 0).then_some(20 + shift + (row * row + 3 * row) % 53);
         let country = (row % 13 != 0).then_some(["de", "fr", "fr", "pl"][usize::try_from(row % 4).unwrap()]);
         let region = if row % 3 == 0 { "eu" } else { "us" };
-        let (prediction, score) = if row % 5 < 3 { ("repaid", 0.5 + 0.01 * (row % 50) as f64) } else { ("default", 0.01 * (row % 50) as f64) };
+        let (prediction, score) =
+            if row % 5 < 3 { ("repaid", 0.5 + 0.01 * (row % 50) as f64) } else { ("default", 0.01 * (row % 50) as f64) };
         let label = if row % 7 == 0 { "default" } else { prediction };
         let age_text = age.map_or(String::new(), |age| age.to_string());
         let _ = writeln!(csv, "r{row},{age_text},{},{region},{prediction},{score},{label}", country.unwrap_or(""));
@@ -41,8 +44,10 @@ fn reference(shift: i64) -> (String, Vec<(Option<i64>, Option<&'static str>)>) {
 }
 
 fn config(baseline: &str, workers: usize) -> String {
-    let windows: Vec<String> =
-        WINDOWS.iter().map(|(name, size, slide, offset)| format!("{{ name: {name}, size: {size}ms, slide: {slide}ms, offset: {offset}ms }}")).collect();
+    let windows: Vec<String> = WINDOWS
+        .iter()
+        .map(|(name, size, slide, offset)| format!("{{ name: {name}, size: {size}ms, slide: {slide}ms, offset: {offset}ms }}"))
+        .collect();
     format!(
         "models:\n  - {{ name: loan, baseline: {baseline}, task: binary, positive_class: repaid, windows: [ {} ], lateness: {LATENESS}ms, min_samples: 1, labels: {{ horizon: {HORIZON}ms }}, segments: [ {{ by: tags.region }} ] }}\nlimits: {{ workers: {workers} }}\nrules: [rules.yaml]\n",
         windows.join(", ")
@@ -161,7 +166,10 @@ fn stream(seed: u64, records: i64) -> Stream {
         for (partition, mut records) in groups.into_iter().enumerate() {
             records.sort_by_key(|(arrival, _)| *arrival);
             let wrap = |(offset, (arrival, event)): (usize, (i64, String))| {
-                format!("{{\"topic\":\"{topic}\",\"partition\":{partition},\"offset\":{},\"timestamp\":{arrival},\"value\":{event}}}", offset * 2)
+                format!(
+                    "{{\"topic\":\"{topic}\",\"partition\":{partition},\"offset\":{},\"timestamp\":{arrival},\"value\":{event}}}",
+                    offset * 2
+                )
             };
             partitions.push(records.into_iter().enumerate().map(wrap).collect());
         }
@@ -229,19 +237,25 @@ fn assert_same(wanted: &str, got: &str, what: &str) {
     let only = |a: &BTreeMap<&str, usize>, b: &BTreeMap<&str, usize>| -> Vec<String> {
         a.iter().filter(|(line, count)| b.get(*line) != Some(count)).map(|(line, _)| (*line).to_owned()).take(4).collect()
     };
-    panic!("{what}: other bytes\nonly in the first:\n{}\nonly in the other:\n{}", only(&left, &right).join("\n"), only(&right, &left).join("\n"));
+    panic!(
+        "{what}: other bytes\nonly in the first:\n{}\nonly in the other:\n{}",
+        only(&left, &right).join("\n"),
+        only(&right, &left).join("\n")
+    );
 }
 
 #[test]
 fn any_number_of_workers_gives_the_same_bytes() {
-    for seed in 0..3 {
-        let file = interleavings(&stream(seed, 4_000)).swap_remove(3).1;
+    for seed in 0..2 {
+        let file = interleavings(&stream(seed, 2_000)).swap_remove(3).1;
         let one = text(&replayed(&PLANS.two, &file, None, 1));
         assert_same(&one, &text(&replayed(&PLANS.two, &file, None, 1)), "a second replay");
         for workers in [2, 3, 8] {
             assert_same(&one, &text(&replayed(&PLANS.two, &file, None, workers)), &format!("seed {seed}, {workers} workers"));
         }
-        for wanted in ["\"type\":\"alert\"", "\"segment\":{\"region\":\"other\"}", "\"version\":\"2\"", "\"revision\":1", "\"metric\":\"accuracy\""] {
+        for wanted in
+            ["\"type\":\"alert\"", "\"segment\":{\"region\":\"other\"}", "\"version\":\"2\"", "\"revision\":1", "\"metric\":\"accuracy\""]
+        {
             assert!(one.contains(wanted), "the stream never makes {wanted}");
         }
     }
@@ -249,8 +263,8 @@ fn any_number_of_workers_gives_the_same_bytes() {
 
 #[test]
 fn any_interleaving_of_partitions_gives_the_same_bytes() {
-    for seed in 0..4 {
-        let stream = stream(seed, 4_000);
+    for seed in 0..3 {
+        let stream = stream(seed, 2_000);
         let mut files = interleavings(&stream).into_iter();
         let (first, file) = files.next().unwrap();
         let wanted = text(&replayed(&PLANS.two, &file, None, 1));
@@ -265,13 +279,13 @@ fn any_interleaving_of_partitions_gives_the_same_bytes() {
 /// looked at once, has the windows of the same stream with thousands of other records between.
 #[test]
 fn how_often_the_clocks_are_looked_at_does_not_show() {
-    let stream = stream(7, 1_500);
+    let stream = stream(7, 600);
     let alone = interleavings(&stream).swap_remove(3).1;
     let mut padded = Vec::new();
     for line in alone.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         padded.extend_from_slice(line);
         padded.push(b'\n');
-        for _ in 0..300 {
+        for _ in 0..50 {
             // Rejected, but a record.
             padded.extend_from_slice(b"{\"topic\":\"predictions\",\"partition\":0,\"offset\":1,\"value\":7}\n");
         }
@@ -289,8 +303,8 @@ fn the_order_of_an_unwrapped_file_does_not_matter() {
     let mut dice = Dice(11);
     let mut events: Vec<(i64, String)> = Vec::new();
     let mut labels: Vec<(i64, String)> = Vec::new();
-    for number in 0..2_500i64 {
-        let ts = START + number * 331 + dice.time(300);
+    for number in 0..1_200i64 {
+        let ts = START + number * 689 + dice.time(300);
         let event = json!({"model": "loan", "version": "1", "id": format!("p{number}"), "ts": Timestamp(ts).rfc3339(),
             "features": {"age": 20 + dice.time(60), "country": dice.of(&["de", "fr", "xx"])}, "score": 0.3, "tags": {"region": "eu"}});
         events.push((ts, event.to_string()));
@@ -315,15 +329,23 @@ fn the_order_of_an_unwrapped_file_does_not_matter() {
 #[test]
 fn empty_windows_are_told_and_starts_are_multiples_of_the_slide() {
     let event = |id: &str, at: i64| {
-        format!("{}\n", json!({"model": "loan", "version": "1", "id": id, "ts": at, "features": {"age": 30, "country": "de"}, "score": 0.6}))
+        format!(
+            "{}\n",
+            json!({"model": "loan", "version": "1", "id": id, "ts": at, "features": {"age": 30, "country": "de"}, "score": 0.6})
+        )
     };
     // Ten minutes of silence between two events.
     let file = event("a", START) + &event("b", START + 600_000);
     let result = replayed(&PLANS.one, file.as_bytes(), None, 1);
     let windows = windows(&text(&result));
     for (name, size, slide, offset) in WINDOWS {
-        let of: Vec<(i64, &Value)> = windows.iter().filter(|((window, _), _)| window == name).map(|((_, start), line)| (*start, line)).collect();
-        assert_eq!(of[0].0, (START - offset).div_euclid(slide) * slide + offset - size + slide, "{name}: the first window holds the first event");
+        let of: Vec<(i64, &Value)> =
+            windows.iter().filter(|((window, _), _)| window == name).map(|((_, start), line)| (*start, line)).collect();
+        assert_eq!(
+            of[0].0,
+            (START - offset).div_euclid(slide) * slide + offset - size + slide,
+            "{name}: the first window holds the first event"
+        );
         for (place, (start, line)) in of.iter().enumerate() {
             assert_eq!((start - offset).rem_euclid(slide), 0, "{name}: {line}");
             assert_eq!(*start, of[0].0 + i64::try_from(place).unwrap() * slide, "{name}: a window is left out");
@@ -339,7 +361,9 @@ fn empty_windows_are_told_and_starts_are_multiples_of_the_slide() {
 
 /// The last `window` line of each window by name and start.
 fn windows(text: &str) -> BTreeMap<(String, i64), Value> {
-    of_type(text, "window").map(|line| ((line["window"]["name"].as_str().unwrap().to_owned(), millis(&line["window"]["start"])), line)).collect()
+    of_type(text, "window")
+        .map(|line| ((line["window"]["name"].as_str().unwrap().to_owned(), millis(&line["window"]["start"])), line))
+        .collect()
 }
 
 fn of_type(text: &str, kind: &'static str) -> impl Iterator<Item = Value> {
@@ -496,12 +520,20 @@ fn brute_force(rows: &[Row], order: &[Index]) -> TestCaseResult {
     for line in of_type(&text, "measurement") {
         let segment = line.get("segment").map_or(String::new(), |segment| segment["region"].as_str().unwrap().to_owned());
         let of = |name: &str| line[name].as_str().unwrap().to_owned();
-        let key = (line["window"]["name"].as_str().unwrap().to_owned(), millis(&line["window"]["start"]), of("version"), segment, of("subject"), of("metric"));
+        let key = (
+            line["window"]["name"].as_str().unwrap().to_owned(),
+            millis(&line["window"]["start"]),
+            of("version"),
+            segment,
+            of("subject"),
+            of("metric"),
+        );
         measured.insert(key, line);
     }
     let (first, last) = (counted.iter().map(|row| row.ts).min().unwrap(), counted.iter().map(|row| row.ts).max().unwrap());
     let (_, known) = reference(0);
-    let (ages, lands): (Vec<i64>, Vec<&str>) = (known.iter().filter_map(|row| row.0).collect(), known.iter().filter_map(|row| row.1).collect());
+    let (ages, lands): (Vec<i64>, Vec<&str>) =
+        (known.iter().filter_map(|row| row.0).collect(), known.iter().filter_map(|row| row.1).collect());
     let edges = deciles(&ages);
     let (age_bins, land_counts) = (ages_by_bin(&edges, ages.into_iter()), countries(lands.into_iter()));
     let mut expected = BTreeSet::new();
@@ -529,7 +561,14 @@ fn brute_force(rows: &[Row], order: &[Index]) -> TestCaseResult {
                     };
                     let group: Vec<&&Counted<'_>> = inside.iter().filter(|row| row.row.version == version).filter(of_segment).collect();
                     let get = |subject: &str, metric: &str| {
-                        measured.get(&(name.to_owned(), start, version.to_owned(), segment.to_owned(), subject.to_owned(), metric.to_owned()))
+                        measured.get(&(
+                            name.to_owned(),
+                            start,
+                            version.to_owned(),
+                            segment.to_owned(),
+                            subject.to_owned(),
+                            metric.to_owned(),
+                        ))
                     };
                     if group.is_empty() {
                         prop_assert!(get("feature:age", "psi").is_none(), "{name} {start} {version} {segment} was measured without events");
@@ -549,7 +588,12 @@ fn brute_force(rows: &[Row], order: &[Index]) -> TestCaseResult {
                         let Some(line) = get(subject, metric) else {
                             return Err(TestCaseError::fail(format!("{name} {start} {version} {segment}: no {metric} of {subject}")));
                         };
-                        prop_assert_eq!(&line["n"], &json!(if segment == "other" { line["n"].as_u64().unwrap() } else { n as u64 }), "{}", line);
+                        prop_assert_eq!(
+                            &line["n"],
+                            &json!(if segment == "other" { line["n"].as_u64().unwrap() } else { n as u64 }),
+                            "{}",
+                            line
+                        );
                         if segment.is_empty() {
                             let got = line["value"].as_f64();
                             let same = match (got, value) {
@@ -575,7 +619,10 @@ fn brute_force(rows: &[Row], order: &[Index]) -> TestCaseResult {
     }
     prop_assert_eq!(windows.keys().cloned().collect::<BTreeSet<_>>(), expected);
     // No window is told before all of its events are in: nothing was idle that had not been read.
-    let restated = of_type(&text, "window").find(|line| line["revision"] == 0 && windows[&(line["window"]["name"].as_str().unwrap().to_owned(), millis(&line["window"]["start"]))]["n"] != line["n"]);
+    let restated = of_type(&text, "window").find(|line| {
+        line["revision"] == 0
+            && windows[&(line["window"]["name"].as_str().unwrap().to_owned(), millis(&line["window"]["start"]))]["n"] != line["n"]
+    });
     prop_assert!(restated.is_none(), "closed without all of its events: {restated:?}");
     // Every record has one outcome.
     prop_assert_eq!(result.counts["predictions"].of(Outcome::Counted), counted.len() as u64);
@@ -584,7 +631,7 @@ fn brute_force(rows: &[Row], order: &[Index]) -> TestCaseResult {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn windows_equal_a_brute_force_over_the_rows(rows in vec(row(), 1..120), order in vec(any::<Index>(), 1..60)) {
@@ -615,11 +662,12 @@ fn line() -> impl Strategy<Value = String> {
         let at = at.index(event.len());
         event[..at].to_owned()
     });
-    prop_oneof![20 => cut, 1 => "[^\\n\\r]{1,40}", 1 => Just("\u{feff}{}".to_owned()), 1 => Just("[".repeat(5_000))].prop_filter("an empty line is no record", |line| !line.is_empty())
+    prop_oneof![20 => cut, 1 => "[^\\n\\r]{1,40}", 1 => Just("\u{feff}{}".to_owned()), 1 => Just("[".repeat(5_000))]
+        .prop_filter("an empty line is no record", |line| !line.is_empty())
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_record_has_one_outcome(events in vec((line(), 0u8..3, any::<bool>()), 0..80), labels in vec(line(), 0..40)) {

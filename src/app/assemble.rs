@@ -2,25 +2,27 @@
 //! settings of the edges. Every fault is collected; nothing is half-applied.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use secrecy::ExposeSecret as _;
 
 use crate::baseline::segment::Admitted;
 use crate::baseline::{Baseline, Task};
-use crate::config::checked::{Config, Features, Labels, Model, Purpose, TsUnit};
+use crate::config::checked::{Config, Features, Labels, Model, Purpose};
 use crate::config::environment::Environment;
 use crate::config::fault::{Fault, in_order};
 use crate::config::load::{open, rule_files};
-use crate::config::position::Positions;
+use crate::config::position::{Positions, join};
 use crate::engine::measure::performance;
 use crate::engine::{DriftRecipe, FeaturesFrom, ModelPlan, Plan, SegmentPlan};
-use crate::event::decode::{self, Dictionary, Field, Mapping};
+use crate::event::decode::{Dictionary, Field, Mapping};
 use crate::event::{Metric, Segment, Span, Subject};
 use crate::notify::settings::StandardWebhooks;
 use crate::notify::{ActionSettings, Auth, EmailTarget, NotifySettings, ReceiverSettings, SmtpSettings, Transports, WebhookTarget};
 use crate::rule::{self, ModelScope, RuleFile, RuleSet, Scope, WindowScope};
+use crate::source::kafka::check_property;
 use crate::window::WindowSpec;
 
 /// Bytes that one prediction takes in the ledger, its share of the tables included. Measured with a million of them.
@@ -41,8 +43,8 @@ pub struct Assembly {
     pub notify: NotifySettings,
     /// Warnings.
     pub warnings: Vec<Fault>,
-    /// The files of rules, to be watched.
-    pub rule_paths: Vec<PathBuf>,
+    /// Globs of the files of rules, to be watched.
+    pub rule_globs: Vec<String>,
 }
 
 /// Reads and checks everything.
@@ -60,6 +62,11 @@ pub fn assemble(path: &Path, rules: &[String], environment: &Environment, purpos
     let name = path.display().to_string();
     let baselines = loading.config.as_ref().map(|config| read_baselines(config, &name, &loading.positions, &mut faults));
     let (Some(config), Some(baselines)) = (loading.config, baselines) else { return Err(in_order(faults)) };
+    for (key, value) in &config.kafka.librdkafka {
+        if let Err(message) = check_property(key, value.expose_secret()) {
+            faults.push(loading.positions.fault(&join("/kafka/librdkafka", key), message));
+        }
+    }
     let plan = build_plan(&config, &baselines);
     let positions: BTreeMap<&str, &Positions> = files.files.iter().map(|file| (file.name.as_str(), &file.reading.positions)).collect();
     let specs: Vec<(String, RuleFile)> = files
@@ -88,7 +95,7 @@ pub fn assemble(path: &Path, rules: &[String], environment: &Environment, purpos
             rules: Arc::new(rules),
             notify,
             warnings: in_order(faults),
-            rule_paths: files.files.into_iter().map(|file| file.path).collect(),
+            rule_globs: patterns.to_vec(),
         }),
         _ => Err(in_order(faults)),
     }
@@ -293,25 +300,12 @@ fn segment_plan(
 fn mapping(config: &Config) -> Mapping {
     let mut mapping = Mapping::default_json();
     for (name, selector) in &config.event.selectors {
-        use crate::config::selector::Selector as Written;
-        let selector = match selector {
-            Written::Pointer(path) => decode::Selector::Pointer(path.clone()),
-            Written::Header(name) => decode::Selector::Header(name.clone()),
-            Written::Key => decode::Selector::Key,
-            Written::Topic => decode::Selector::Topic,
-            Written::Const(value) => decode::Selector::Const(value.clone()),
-        };
         if let Some(field) = Field::parse(name) {
             // The configuration has checked selectors by the same rules.
-            let _ = mapping.set(field, Some(selector));
+            let _ = mapping.set(field, Some(selector.clone()));
         }
     }
-    mapping.ts_unit = match config.event.ts_unit {
-        TsUnit::Seconds => decode::TsUnit::Seconds,
-        TsUnit::Milliseconds => decode::TsUnit::Milliseconds,
-        TsUnit::Microseconds => decode::TsUnit::Microseconds,
-        TsUnit::Nanoseconds => decode::TsUnit::Nanoseconds,
-    };
+    mapping.ts_unit = config.event.ts_unit;
     mapping
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Select, Sender};
+use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
 
 use crate::engine::shard::PartitionState;
 use crate::engine::{Plan, Record, Shard, ShardOutput};
@@ -33,6 +33,8 @@ pub struct Saying {
     pub flushed: Vec<SourceId>,
     /// The state of the partitions and where reading goes on; the answer to [`Order::Snapshot`], and the last word.
     pub snapshot: Option<Snapshot>,
+    /// Whether this is the last word.
+    pub is_last: bool,
 }
 
 /// State and positions of the partitions of one worker: one atom.
@@ -93,30 +95,34 @@ impl Body {
     fn run(&mut self, batches: &Receiver<Batch>, orders: &Receiver<Order>) {
         loop {
             let mut select = Select::new();
-            let of_batches = select.recv(batches);
+            select.recv(batches);
             select.recv(orders);
-            let ready = select.ready();
-            // Batches first: an order is about everything that was read before it.
-            match batches.try_recv() {
-                Ok(batch) => {
+            select.ready();
+            if let Ok(order) = orders.try_recv() {
+                // An order is about everything that was read before it, and waits for nothing that comes after.
+                for batch in batches.try_iter().take(batches.len()) {
                     self.count(batch);
-                    continue;
                 }
-                Err(crossbeam_channel::TryRecvError::Disconnected) => break,
-                Err(crossbeam_channel::TryRecvError::Empty) if ready == of_batches => continue,
-                Err(crossbeam_channel::TryRecvError::Empty) => {}
+                self.follow(order);
             }
-            match orders.try_recv() {
-                Ok(Order::Flush(sources)) => {
-                    sources.iter().for_each(|source| self.shard.flush(*source));
-                    let output = self.shard.take_output();
-                    self.say(Saying { output, flushed: sources, snapshot: None });
-                }
-                Ok(Order::Snapshot) => self.say_all(),
-                Err(_) => {}
+            match batches.try_recv() {
+                Ok(batch) => self.count(batch),
+                Err(TryRecvError::Disconnected) => break,
+                Err(TryRecvError::Empty) => {}
             }
         }
-        self.say_all();
+        self.say_all(true);
+    }
+
+    fn follow(&mut self, order: Order) {
+        match order {
+            Order::Flush(sources) => {
+                sources.iter().for_each(|source| self.shard.flush(*source));
+                let output = self.shard.take_output();
+                self.say(Saying { output, flushed: sources, ..Saying::default() });
+            }
+            Order::Snapshot => self.say_all(false),
+        }
     }
 
     fn count(&mut self, mut batch: Batch) {
@@ -135,13 +141,13 @@ impl Body {
         // When nobody wants the empty batch back it is simply freed.
         let _ = self.empties.try_send(batch);
         let output = self.shard.take_output();
-        self.say(Saying { output, flushed: Vec::new(), snapshot: None });
+        self.say(Saying { output, ..Saying::default() });
     }
 
-    fn say_all(&mut self) {
+    fn say_all(&mut self, is_last: bool) {
         let output = self.shard.take_output();
         let snapshot = Snapshot { partitions: self.shard.snapshot(), positions: self.positions.clone() };
-        self.say(Saying { output, flushed: Vec::new(), snapshot: Some(snapshot) });
+        self.say(Saying { output, flushed: Vec::new(), snapshot: Some(snapshot), is_last });
     }
 
     fn say(&self, saying: Saying) {

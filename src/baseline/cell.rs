@@ -2,59 +2,10 @@
 //!
 //! Allocates nothing but what `scratch` may grow by. Knows no files, no JSON and no windows.
 
-use crate::event::text::write_number;
+use crate::event::Scalar;
 use crate::window::Pane;
 
 use super::layout::{Column, ColumnKind, INFINITE, MISSING, NAN, NULL, SPECIAL, WRONG_TYPE};
-
-/// One value of an event or of a table, borrowed from it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Scalar<'a> {
-    /// The key is not there.
-    Missing,
-    /// JSON null, or an empty cell.
-    Null,
-    /// A boolean.
-    Bool(bool),
-    /// Any number, NaN and the infinities included.
-    Num(f64),
-    /// A string.
-    Text(&'a str),
-    /// An array or an object.
-    Other,
-}
-
-impl Scalar<'_> {
-    /// Whether there is nothing: a missing key or null.
-    #[must_use]
-    pub fn is_absent(&self) -> bool {
-        matches!(self, Scalar::Missing | Scalar::Null)
-    }
-
-    /// The canonical text of a class or level; `None` for what names none. Numbers are written into `scratch`.
-    pub fn level<'s>(&'s self, scratch: &'s mut String) -> Option<&'s str> {
-        match self {
-            Scalar::Text(text) => Some(text),
-            Scalar::Bool(true) => Some("true"),
-            Scalar::Bool(false) => Some("false"),
-            Scalar::Num(value) if value.is_finite() => {
-                scratch.clear();
-                write_number(*value, scratch);
-                Some(scratch)
-            }
-            _ => None,
-        }
-    }
-
-    /// The number, where it is a finite one. -0.0 is 0.0.
-    #[must_use]
-    pub fn finite(&self) -> Option<f64> {
-        match self {
-            Scalar::Num(value) if value.is_finite() => Some(if *value == 0.0 { 0.0 } else { *value }),
-            _ => None,
-        }
-    }
-}
 
 /// Where a value is counted.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -75,10 +26,9 @@ pub fn place(kind: &ColumnKind, value: &Scalar<'_>, scratch: &mut String) -> Pla
     match (value, kind) {
         (Scalar::Missing, _) => special(MISSING),
         (Scalar::Null, _) => special(NULL),
-        (Scalar::Num(number), _) if number.is_nan() => special(NAN),
-        (Scalar::Num(number), _) if number.is_infinite() => special(INFINITE),
-        (Scalar::Num(number), ColumnKind::Numeric(bins)) => {
-            let number = if *number == 0.0 { 0.0 } else { *number };
+        (Scalar::Num { value, .. }, _) if !value.is_finite() => special(if value.is_nan() { NAN } else { INFINITE }),
+        (Scalar::Num { value, .. }, ColumnKind::Numeric(bins)) => {
+            let number = if *value == 0.0 { 0.0 } else { *value };
             Placed { cell: SPECIAL + bins.cell(number), value: Some(number) }
         }
         (_, ColumnKind::Numeric(_)) => special(WRONG_TYPE),
@@ -132,11 +82,11 @@ mod tests {
             Scalar::Bool(true),
             Scalar::Text("1"),
             Scalar::Other,
-            Scalar::Num(f64::NAN),
-            Scalar::Num(f64::NEG_INFINITY),
-            Scalar::Num(-0.0),
-            Scalar::Num(0.5),
-            Scalar::Num(3.0),
+            Scalar::from_number(f64::NAN),
+            Scalar::from_number(f64::NEG_INFINITY),
+            Scalar::from_number(-0.0),
+            Scalar::from_number(0.5),
+            Scalar::from_number(3.0),
         ];
         let expected = [MISSING, NULL, WRONG_TYPE, WRONG_TYPE, WRONG_TYPE, NAN, INFINITE, SPECIAL, SPECIAL + 1, SPECIAL + 3];
         assert_eq!(cells(&numeric(), &values), expected);
@@ -146,13 +96,13 @@ mod tests {
     fn numbers_and_booleans_are_levels() {
         let kind = ColumnKind::Categorical(Levels::new(vec!["1".into(), "true".into(), "0.5".into()], vec!["9".into()]));
         let values = [
-            Scalar::Num(1.0),
+            Scalar::from_number(1.0),
             Scalar::Text("1"),
             Scalar::Bool(true),
-            Scalar::Num(0.5),
-            Scalar::Num(9.0),
+            Scalar::from_number(0.5),
+            Scalar::from_number(9.0),
             Scalar::Text("x"),
-            Scalar::Num(f64::NAN),
+            Scalar::from_number(f64::NAN),
             Scalar::Other,
         ];
         assert_eq!(cells(&kind, &values), [5, 5, 6, 7, 8, 9, NAN, WRONG_TYPE]);
@@ -163,7 +113,7 @@ mod tests {
         let layout = Layout::new(vec![(Subject::Score, numeric())]);
         let mut pane = Pane::new(&layout);
         let mut scratch = String::new();
-        for value in [Scalar::Num(2.0), Scalar::Num(f64::NAN), Scalar::Num(5.0), Scalar::Null] {
+        for value in [Scalar::from_number(2.0), Scalar::from_number(f64::NAN), Scalar::from_number(5.0), Scalar::Null] {
             let column = &layout.columns[0];
             count(&mut pane, column, place(&column.kind, &value, &mut scratch));
         }

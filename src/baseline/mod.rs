@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use build::{BuildError, BuildSpec, FeatureType};
-pub use cell::{Placed, Scalar, place};
+pub use cell::{Placed, place};
 pub use document::DocumentError;
 pub use layout::{Column, ColumnKind, Layout, Levels, NumericBins};
 pub use output::{Output, OutputRule, RawOutput, resolve_output};

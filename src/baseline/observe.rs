@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::event::Scalar;
 use crate::event::text::canonical_number;
 use crate::sketch::{Distribution, FrequencySketch, QuantileSketch};
 
 use super::build::FeatureType;
-use super::cell::Scalar;
 use super::edges::Spread;
 use super::levels::{LevelSummary, NAME_BYTES, choose};
 use super::rows::{ColumnData, RawType, raw_boolean, raw_number};
@@ -176,7 +176,7 @@ impl ColumnSurvey {
             return;
         }
         match raw_number(text) {
-            Some(number) => self.add_typed(&Scalar::Num(number)),
+            Some(number) => self.add_typed(&Scalar::from_number(number)),
             None if matches!(self.state, State::Undecided) => {
                 self.state = State::Levels(FrequencySketch::default());
                 self.add_raw_level(text);
@@ -203,8 +203,8 @@ impl ColumnSurvey {
     fn add_typed(&mut self, scalar: &Scalar<'_>) {
         match (&mut self.state, scalar) {
             (_, Scalar::Missing | Scalar::Null | Scalar::Other) | (State::Flipped, _) => {}
-            (State::Numbers(numbers), Scalar::Num(value)) => numbers.add(*value),
-            (State::Undecided, Scalar::Num(value)) => {
+            (State::Numbers(numbers), Scalar::Num { value, .. }) => numbers.add(*value),
+            (State::Undecided, Scalar::Num { value, .. }) => {
                 let mut numbers = Box::<NumberSurvey>::default();
                 numbers.add(*value);
                 self.state = State::Numbers(numbers);

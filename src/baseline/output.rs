@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::cell::Scalar;
+use crate::event::Scalar;
+
 use super::task::Task;
 
 /// What an output is completed with.
@@ -87,11 +88,11 @@ pub fn resolve_output<'a>(rule: &OutputRule<'a>, raw: &RawOutput<'a>, scratch: &
         let positive = rule.positive.and_then(|index| rule.classes.get(index));
         output.score = match raw.score {
             Scalar::Text(_) | Scalar::Bool(_) | Scalar::Other => return Err(OutputError::ScoreType),
-            Scalar::Num(value) if value.is_finite() && !is_probability(value) => return Err(OutputError::OutOfRange(value)),
-            Scalar::Num(_) => raw.score,
+            Scalar::Num { value, .. } if value.is_finite() && !is_probability(value) => return Err(OutputError::OutOfRange(value)),
+            Scalar::Num { .. } => raw.score,
             Scalar::Missing | Scalar::Null => positive
                 .and_then(|class| raw.probabilities.iter().find(|(name, _)| **name == **class))
-                .map_or(raw.score, |(_, value)| Scalar::Num(*value)),
+                .map_or(raw.score, |(_, value)| Scalar::from_number(*value)),
         };
         output.probability = output.score.finite();
     }
@@ -152,13 +153,13 @@ mod tests {
     #[test]
     fn binary_outputs_complete_each_other() {
         let absent = Scalar::Null;
-        assert_eq!(resolve(Task::Binary, absent, Scalar::Num(0.5), &[]), Ok((Some(1), Some(0.5), None)));
-        assert_eq!(resolve(Task::Binary, absent, Scalar::Num(0.49), &[]), Ok((Some(0), Some(0.49), None)));
-        assert_eq!(resolve(Task::Binary, Scalar::Text("default"), Scalar::Num(0.9), &[]), Ok((Some(0), Some(0.9), None)));
+        assert_eq!(resolve(Task::Binary, absent, Scalar::from_number(0.5), &[]), Ok((Some(1), Some(0.5), None)));
+        assert_eq!(resolve(Task::Binary, absent, Scalar::from_number(0.49), &[]), Ok((Some(0), Some(0.49), None)));
+        assert_eq!(resolve(Task::Binary, Scalar::Text("default"), Scalar::from_number(0.9), &[]), Ok((Some(0), Some(0.9), None)));
         assert_eq!(resolve(Task::Binary, absent, absent, &[("default", 0.2), ("repaid", 0.8)]), Ok((Some(1), Some(0.8), None)));
         assert_eq!(resolve(Task::Binary, Scalar::Text("other"), absent, &[]), Ok((None, None, None)));
-        assert_eq!(resolve(Task::Binary, absent, Scalar::Num(f64::NAN), &[]), Ok((None, None, None)));
-        assert_eq!(resolve(Task::Binary, absent, Scalar::Num(1.5), &[]), Err(OutputError::OutOfRange(1.5)));
+        assert_eq!(resolve(Task::Binary, absent, Scalar::from_number(f64::NAN), &[]), Ok((None, None, None)));
+        assert_eq!(resolve(Task::Binary, absent, Scalar::from_number(1.5), &[]), Err(OutputError::OutOfRange(1.5)));
         assert_eq!(resolve(Task::Binary, absent, Scalar::Text("0.5"), &[]), Err(OutputError::ScoreType));
     }
 
@@ -166,14 +167,14 @@ mod tests {
     fn the_greatest_probability_predicts_and_ties_go_to_the_first_class() {
         let absent = Scalar::Missing;
         assert_eq!(resolve(Task::Multiclass, absent, absent, &[("b", 0.4), ("a", 0.4), ("1", 0.2)]), Ok((Some(1), None, None)));
-        assert_eq!(resolve(Task::Multiclass, Scalar::Num(1.0), absent, &[("b", 0.9)]), Ok((Some(0), None, None)));
+        assert_eq!(resolve(Task::Multiclass, Scalar::from_number(1.0), absent, &[("b", 0.9)]), Ok((Some(0), None, None)));
         assert_eq!(resolve(Task::Multiclass, absent, absent, &[("a", f64::NAN)]), Ok((None, None, None)));
     }
 
     #[test]
     fn a_regression_predicts_numbers() {
-        assert_eq!(resolve(Task::Regression, Scalar::Num(2.5), Scalar::Missing, &[]), Ok((None, None, Some(2.5))));
-        assert_eq!(resolve(Task::Regression, Scalar::Num(f64::INFINITY), Scalar::Missing, &[]), Ok((None, None, None)));
+        assert_eq!(resolve(Task::Regression, Scalar::from_number(2.5), Scalar::Missing, &[]), Ok((None, None, Some(2.5))));
+        assert_eq!(resolve(Task::Regression, Scalar::from_number(f64::INFINITY), Scalar::Missing, &[]), Ok((None, None, None)));
         assert_eq!(resolve(Task::Regression, Scalar::Text("2.5"), Scalar::Missing, &[]), Err(OutputError::PredictionType));
     }
 }

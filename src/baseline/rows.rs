@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::cell::Scalar;
+use crate::event::Scalar;
 
 /// What a column of the table stands for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -202,7 +202,7 @@ impl ColumnData {
     #[must_use]
     pub fn scalar(&self, row: usize, raw: RawType) -> Scalar<'_> {
         match self {
-            ColumnData::Numbers(values) => values.get(row).copied().flatten().map_or(Scalar::Null, Scalar::Num),
+            ColumnData::Numbers(values) => values.get(row).copied().flatten().map_or(Scalar::Null, Scalar::from_number),
             ColumnData::Booleans(values) => values.get(row).copied().flatten().map_or(Scalar::Null, Scalar::Bool),
             ColumnData::Texts(texts) => texts.get(row).map_or(Scalar::Null, Scalar::Text),
             ColumnData::Raw(texts) => texts.get(row).map_or(Scalar::Null, |text| raw_scalar(text, raw)),
@@ -210,7 +210,7 @@ impl ColumnData {
                 MixedCell::Missing => Scalar::Missing,
                 MixedCell::Null => Scalar::Null,
                 MixedCell::Bool(value) => Scalar::Bool(value),
-                MixedCell::Num(value) => Scalar::Num(value),
+                MixedCell::Num(value) => Scalar::from_number(value),
                 MixedCell::Text(start, end) => text.get(start..end).map_or(Scalar::Other, Scalar::Text),
                 MixedCell::Other => Scalar::Other,
             },
@@ -223,7 +223,7 @@ impl ColumnData {
 pub fn raw_scalar(text: &str, raw: RawType) -> Scalar<'_> {
     match raw {
         RawType::Text => Scalar::Text(text),
-        RawType::Number => raw_number(text).map_or(Scalar::Text(text), Scalar::Num),
+        RawType::Number => raw_number(text).map_or(Scalar::Text(text), Scalar::from_number),
         RawType::Boolean => raw_boolean(text).map_or(Scalar::Text(text), Scalar::Bool),
     }
 }
@@ -285,11 +285,11 @@ mod tests {
         }
         let column = ColumnData::Raw(texts);
         assert_eq!(column.scalar(0, RawType::Text), Scalar::Text("1.0"));
-        assert_eq!(column.scalar(0, RawType::Number), Scalar::Num(1.0));
+        assert_eq!(column.scalar(0, RawType::Number), Scalar::from_number(1.0));
         assert_eq!(column.scalar(1, RawType::Number), Scalar::Null);
         assert_eq!(column.scalar(2, RawType::Number), Scalar::Text("x"));
-        assert_eq!(column.scalar(3, RawType::Number), Scalar::Num(2.0));
-        assert!(matches!(column.scalar(4, RawType::Number), Scalar::Num(value) if value.is_nan()));
+        assert_eq!(column.scalar(3, RawType::Number), Scalar::from_number(2.0));
+        assert!(matches!(column.scalar(4, RawType::Number), Scalar::Num { value, .. } if value.is_nan()));
         assert_eq!(raw_boolean("True"), Some(true));
     }
 }

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::event::Subject;
+use crate::event::{Scalar, Subject};
 use crate::sketch::{Distribution, FrequencySketch, QuantileSketch};
 
 use super::build::{BuildError, BuildSpec, CLASSES, FeatureType};
-use super::cell::Scalar;
 use super::edges::{numeric_bins, score_bins};
 use super::layout::{ColumnKind, Layout, Levels, NumericBins};
 use super::levels::LevelSummary;

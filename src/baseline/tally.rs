@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::event::{Segment, Subject};
+use crate::event::{Scalar, Segment, Subject};
 use crate::window::{JoinedLayout, JoinedPane, Observed, Pane};
 
 use super::build::{BuildError, BuildSpec};
-use super::cell::{Scalar, count, place};
+use super::cell::{count, place};
 use super::layout::{ColumnKind, Layout};
 use super::null::simulate;
 use super::output::{Output, OutputError, OutputRule, RawOutput, class_index, resolve_output};
@@ -128,7 +128,7 @@ impl Tally {
         for row in 0..rows {
             of_classes.clear();
             of_classes.extend(probabilities.iter().filter_map(|(class, data)| match data.scalar(row, RawType::Number) {
-                Scalar::Num(value) => Some((*class, value)),
+                Scalar::Num { value, .. } => Some((*class, value)),
                 _ => None,
             }));
             let raw = RawOutput {

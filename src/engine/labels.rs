@@ -19,6 +19,8 @@ pub const DEFAULT_COVERAGE: f64 = 0.8;
 pub struct Track {
     /// Prediction events in it.
     pub n: u64,
+    /// Late records that would have belonged to it.
+    pub late: u64,
     /// The last revision that was given out.
     pub revision: u32,
     /// The state of its pairs that was last given out, as a number from the history.
@@ -145,7 +147,7 @@ mod tests {
     }
 
     fn waiting(starts: &[i64]) -> Waiting {
-        let track = Track { n: 10, revision: 0, epoch: 0, complete: true };
+        let track = Track { n: 10, late: 0, revision: 0, epoch: 0, complete: true };
         Waiting { tracks: starts.iter().map(|start| (Timestamp(*start), track.clone())).collect(), has_news: false, judged: BTreeMap::new() }
     }
 

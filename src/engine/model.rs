@@ -262,7 +262,7 @@ impl ModelState {
             closed.summary.gaps.push(format!("{} empty windows before this one were not reported", due.skipped).into());
         }
         if self.ledger.is_some() {
-            let track = Track { n: closed.summary.n, revision: 0, epoch: 0, complete: closed.summary.complete };
+            let track = Track { n: closed.summary.n, late: closed.summary.late, revision: 0, epoch: 0, complete: closed.summary.complete };
             if let Some(waiting) = self.waiting.get_mut(place) {
                 waiting.tracks.insert(due.window.start, track);
             }
@@ -297,6 +297,7 @@ impl ModelState {
             }
             if let Some(track) = self.waiting.get_mut(key.0).and_then(|waiting| waiting.tracks.get_mut(&key.1)) {
                 track.n = restated.summary.n;
+                track.late = restated.summary.late;
                 track.revision = revision;
             }
             closed.push(restated);
@@ -343,6 +344,7 @@ impl ModelState {
         let revision = if changed { self.next_revision((place, start)) } else { track.revision };
         let mut closed = self.measure_labels(plan, window, revision, clocks);
         closed.summary.n = track.n;
+        closed.summary.late = track.late;
         closed.summary.complete = track.complete;
         closed.looks = looks;
         let waiting = self.waiting.get_mut(place)?;

@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::baseline::cell::{Placed, Scalar as CellScalar, count, place};
+use crate::baseline::cell::{Placed, count, place};
 use crate::baseline::output::{OutputError, OutputRule, RawOutput, class_index, resolve_output};
 use crate::baseline::{Baseline, Layout, Task};
 use crate::event::decode::{Decoder, Kind, RawEvent, RecordMeta};
@@ -250,7 +250,7 @@ impl Pass<'_, '_> {
         }
         let truth = match self.model.task {
             Task::Regression => label.finite().map(Truth::Value),
-            _ => label.canonical(&mut self.counting.text).and_then(|text| self.model.class(text)).map(Truth::Class),
+            _ => label.level(&mut self.counting.text).and_then(|text| self.model.class(text)).map(Truth::Class),
         };
         let Some(truth) = truth else { return Outcome::Rejected(Reject::BadLabel) };
         self.partition.accept(self.ts);
@@ -280,7 +280,7 @@ impl Pass<'_, '_> {
             many = event.probabilities.iter().map(|(class, value)| (class, value.unwrap_or(f64::NAN))).collect::<Vec<_>>();
             &many
         };
-        let raw = RawOutput { prediction: cell_scalar(event.prediction), score: cell_scalar(event.score), probabilities };
+        let raw = RawOutput { prediction: event.prediction, score: event.score, probabilities };
         if self.model.task != Task::None && raw.prediction.is_absent() && raw.score.is_absent() && raw.probabilities.is_empty() {
             return Outcome::Rejected(Reject::MissingPrediction);
         }
@@ -302,13 +302,13 @@ impl Pass<'_, '_> {
         self.counting.placed.clear();
         for (column, origin) in known.layout.columns.iter().zip(&known.origins) {
             let value = match *origin {
-                Origin::Feature(slot) if with_features => cell_scalar(event.feature(slot)),
+                Origin::Feature(slot) if with_features => event.feature(slot),
                 Origin::Prediction => output.prediction,
                 Origin::Score => output.score,
                 Origin::Proba(class) => {
                     let name = rule.classes.get(class);
                     let given = raw.probabilities.iter().find(|(text, _)| name.is_some_and(|name| **name == **text));
-                    given.map_or(CellScalar::Missing, |(_, value)| CellScalar::Num(*value))
+                    given.map_or(Scalar::Missing, |(_, value)| Scalar::from_number(*value))
                 }
                 Origin::Feature(_) | Origin::Nothing => {
                     self.counting.placed.push(None);
@@ -354,7 +354,7 @@ impl Pass<'_, '_> {
         self.counting.placed.clear();
         for (column, origin) in known.layout.columns.iter().zip(&known.origins) {
             let placed = match *origin {
-                Origin::Feature(slot) => Some(place(&column.kind, &cell_scalar(event.feature(slot)), &mut self.counting.text)),
+                Origin::Feature(slot) => Some(place(&column.kind, &event.feature(slot), &mut self.counting.text)),
                 _ => None,
             };
             self.counting.placed.push(placed);
@@ -482,15 +482,4 @@ fn output_rule<'a>(model: &'a ModelPlan, baseline: Option<&'a Baseline>) -> Outp
 
 fn record_id(id: &str) -> RecordId {
     RecordId(xxh3_128(id.as_bytes()))
-}
-
-fn cell_scalar(value: Scalar<'_>) -> CellScalar<'_> {
-    match value {
-        Scalar::Missing => CellScalar::Missing,
-        Scalar::Null => CellScalar::Null,
-        Scalar::Bool(value) => CellScalar::Bool(value),
-        Scalar::Num { value, .. } => CellScalar::Num(value),
-        Scalar::Text(text) => CellScalar::Text(text),
-        Scalar::Other => CellScalar::Other,
-    }
 }

@@ -6,6 +6,9 @@ use std::fmt::Write as _;
 
 use super::text::write_number;
 
+/// Bytes of an integer's text up to which it is certainly an exact double: 15 digits, the sign among them.
+const EXACT_TEXT: usize = 15;
+
 /// A JSON value without structure. Missing, null, not a number and a wrong type are different things.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Scalar<'a> {
@@ -20,7 +23,7 @@ pub enum Scalar<'a> {
     Num {
         /// The nearest double; infinite where the number is too large for one.
         value: f64,
-        /// The number as it was written.
+        /// The number as it was written; empty where it was not written, as in a table of typed columns.
         text: &'a str,
     },
     /// A string, without quotes and escapes.
@@ -30,6 +33,12 @@ pub enum Scalar<'a> {
 }
 
 impl<'a> Scalar<'a> {
+    /// A number that was not written as text.
+    #[must_use]
+    pub fn from_number(value: f64) -> Scalar<'a> {
+        Scalar::Num { value, text: "" }
+    }
+
     /// The number, where it is one; may be infinite or not a number.
     #[must_use]
     pub fn number(&self) -> Option<f64> {
@@ -39,10 +48,10 @@ impl<'a> Scalar<'a> {
         }
     }
 
-    /// The number, where it is one and finite.
+    /// The number, where it is one and finite. -0.0 is 0.0.
     #[must_use]
     pub fn finite(&self) -> Option<f64> {
-        self.number().filter(|value| value.is_finite())
+        self.number().filter(|value| value.is_finite()).map(|value| if value == 0.0 { 0.0 } else { value })
     }
 
     /// Whether there is nothing: no key, or `null`.
@@ -73,6 +82,21 @@ impl<'a> Scalar<'a> {
             Scalar::Missing | Scalar::Null | Scalar::Num { .. } | Scalar::Other => None,
         }
     }
+
+    /// Canonical text of a class or level, as [`Scalar::canonical`], but of numbers as doubles: tables hold them as such, and a
+    /// level of the stream must be the one of the table also beyond 2^53, where a double does not have all digits.
+    ///
+    /// `scratch` is only written where the text is not in the record already.
+    #[inline]
+    pub fn level<'b>(&self, scratch: &'b mut String) -> Option<&'b str>
+    where
+        'a: 'b,
+    {
+        match *self {
+            Scalar::Num { value, text } if text.len() > EXACT_TEXT => Scalar::from_number(value).canonical(scratch),
+            _ => self.canonical(scratch),
+        }
+    }
 }
 
 impl std::fmt::Display for Scalar<'_> {
@@ -82,6 +106,7 @@ impl std::fmt::Display for Scalar<'_> {
             Scalar::Missing => f.write_str("nothing"),
             Scalar::Null => f.write_str("null"),
             Scalar::Bool(value) => write!(f, "{value}"),
+            Scalar::Num { value, text: "" } => write!(f, "{value}"),
             Scalar::Num { text, .. } => f.write_str(text),
             Scalar::Text(text) => {
                 f.write_char('"')?;
@@ -123,6 +148,19 @@ mod tests {
         assert_eq!(canonical(number("-0.0")).as_deref(), Some("0"));
         assert_eq!(canonical(number("0.10")).as_deref(), Some("0.1"));
         assert_eq!(canonical(Scalar::Bool(true)).as_deref(), Some("true"));
+    }
+
+    #[test]
+    fn a_level_of_the_stream_is_that_of_the_table() {
+        for text in ["1", "-0", "123456789012345", "9007199254740993", "-9223372036854775808", "1e21", "0.10"] {
+            let (mut written, mut typed) = (String::new(), String::new());
+            let Scalar::Num { value, .. } = number(text) else { unreachable!() };
+            assert_eq!(number(text).level(&mut written), Scalar::from_number(value).level(&mut typed), "{text}");
+        }
+        let mut scratch = String::from("untouched");
+        assert_eq!(number("-42").level(&mut scratch), Some("-42"));
+        assert_eq!(scratch, "untouched");
+        assert_eq!(Scalar::from_number(-0.0).finite().map(f64::to_bits), Some(0));
     }
 
     #[test]

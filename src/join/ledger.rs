@@ -67,8 +67,9 @@ pub struct Label {
 }
 
 /// The order in which labels are applied: by when they came and by offset; of two partitions with both alike, by the truth.
-/// The number of the partition, which is another in another process, decides only between labels that say the same.
-type Turn = (Timestamp, i64, u64, SourceId);
+/// The number of the partition, which is another in another process, decides only between labels that say the same. Labels
+/// of one position are told apart by their id.
+type Turn = (Timestamp, i64, u64, SourceId, RecordId);
 
 impl Label {
     fn turn(&self) -> Turn {
@@ -76,7 +77,7 @@ impl Label {
             Truth::Class(class) => u64::from(class),
             Truth::Value(value) => value.to_bits(),
         };
-        (self.came, self.position.1, truth, self.position.0)
+        (self.came, self.position.1, truth, self.position.0, self.id)
     }
 }
 
