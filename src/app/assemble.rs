@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use secrecy::ExposeSecret as _;
 
 use crate::baseline::segment::Admitted;
 use crate::baseline::{Baseline, Task};
@@ -13,7 +14,7 @@ use crate::config::checked::{Config, Features, Labels, Model, Purpose};
 use crate::config::environment::Environment;
 use crate::config::fault::{Fault, in_order};
 use crate::config::load::{open, rule_files};
-use crate::config::position::Positions;
+use crate::config::position::{Positions, join};
 use crate::engine::measure::performance;
 use crate::engine::{DriftRecipe, FeaturesFrom, ModelPlan, Plan, SegmentPlan};
 use crate::event::decode::{Dictionary, Field, Mapping};
@@ -21,6 +22,7 @@ use crate::event::{Metric, Segment, Span, Subject};
 use crate::notify::settings::StandardWebhooks;
 use crate::notify::{ActionSettings, Auth, EmailTarget, NotifySettings, ReceiverSettings, SmtpSettings, Transports, WebhookTarget};
 use crate::rule::{self, ModelScope, RuleFile, RuleSet, Scope, WindowScope};
+use crate::source::kafka::check_property;
 use crate::window::WindowSpec;
 
 /// Bytes that one prediction takes in the ledger, its share of the tables included. Measured with a million of them.
@@ -60,6 +62,11 @@ pub fn assemble(path: &Path, rules: &[String], environment: &Environment, purpos
     let name = path.display().to_string();
     let baselines = loading.config.as_ref().map(|config| read_baselines(config, &name, &loading.positions, &mut faults));
     let (Some(config), Some(baselines)) = (loading.config, baselines) else { return Err(in_order(faults)) };
+    for (key, value) in &config.kafka.librdkafka {
+        if let Err(message) = check_property(key, value.expose_secret()) {
+            faults.push(loading.positions.fault(&join("/kafka/librdkafka", key), message));
+        }
+    }
     let plan = build_plan(&config, &baselines);
     let positions: BTreeMap<&str, &Positions> = files.files.iter().map(|file| (file.name.as_str(), &file.reading.positions)).collect();
     let specs: Vec<(String, RuleFile)> = files

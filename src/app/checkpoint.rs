@@ -14,7 +14,7 @@ use crate::source::{Registry, SourceInfo};
 use super::worker::Snapshot;
 
 /// Number of the format; another is refused, never guessed at.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// A source partition of the checkpoint.
 #[derive(Debug, Serialize, Deserialize)]

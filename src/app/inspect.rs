@@ -175,7 +175,7 @@ fn kafka(assembly: &Assembly) -> CheckResult {
     let result = client
         .create::<BaseConsumer>()
         .and_then(|consumer: BaseConsumer| consumer.fetch_metadata(None, PATIENCE))
-        .map_err(|error| error.to_string())
+        .map_err(|error| crate::source::kafka::describe(&error))
         .and_then(|metadata| {
             let known: Vec<&str> = metadata.topics().iter().map(rdkafka::metadata::MetadataTopic::name).collect();
             let missing: Vec<&str> =

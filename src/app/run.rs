@@ -163,7 +163,7 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
     drop(empties);
     let routing = Routing { workers: batch_senders, empties: empties_out };
     let consumer = Consumer::start(kafka_settings(&config, &plan), registry.clone(), routing, notifications, clock::now)
-        .map_err(|error| RunError::Kafka(error.to_string()))?;
+        .map_err(|error| RunError::Kafka(kafka::describe(&error)))?;
 
     let evaluator = match evaluator {
         Some(evaluator) => evaluator.resume(Arc::clone(&plan), Arc::clone(&rules)),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -82,11 +82,18 @@ impl Replay {
         } else {
             Box::new(BufWriter::new(File::create(&self.output)?))
         };
-        for line in &replayed.lines {
-            out.write_all(line.json.as_bytes())?;
-            out.write_all(b"\n")?;
+        let mut write = || {
+            for line in &replayed.lines {
+                out.write_all(line.json.as_bytes())?;
+                out.write_all(b"\n")?;
+            }
+            out.flush()
+        };
+        match write() {
+            // A reader that has gone away (`| head`) has what it wants.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            result => result,
         }
-        out.flush()
     }
 }
 

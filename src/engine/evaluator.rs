@@ -256,7 +256,8 @@ impl Evaluator {
     /// The input is over: closes and judges everything that has begun.
     pub fn finish(&mut self) -> Vec<Emission> {
         let last = self.sources.values().filter(|source| source.role != TopicRole::Labels).filter_map(|source| source.watermark).max();
-        self.step(None, last)
+        // Without any event there is no window to close, but there may be labels that wait.
+        self.step(None, Some(last.unwrap_or(Timestamp(i64::MIN))))
     }
 
     /// Judges the rules on the stream itself. Both times are of the wall clock.

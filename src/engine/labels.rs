@@ -19,6 +19,8 @@ pub const DEFAULT_COVERAGE: f64 = 0.8;
 pub struct Track {
     /// Prediction events in it.
     pub n: u64,
+    /// Late records that would have belonged to it.
+    pub late: u64,
     /// The last revision that was given out.
     pub revision: u32,
     /// The state of its pairs that was last given out, as a number from the history.
@@ -32,6 +34,8 @@ pub struct Track {
 pub struct Waiting {
     /// By start.
     pub tracks: BTreeMap<Timestamp, Track>,
+    /// Whether labels have been applied since the last look: another window specification has other ticks.
+    pub has_news: bool,
     /// For each coverage waited for, in thousandths: the start of the next window to be looked at by it.
     judged: BTreeMap<u32, Timestamp>,
 }
@@ -103,11 +107,12 @@ impl Waiting {
         from: Timestamp,
         next_label: Option<Timestamp>,
     ) -> Option<Timestamp> {
-        let (oldest, _) = self.tracks.first_key_value()?;
-        let horizon = spec.at(*oldest).end + settings.horizon;
+        let next = Timestamp(from.0.saturating_add(1));
+        let horizon = self.tracks.keys().next().map(|oldest| spec.at(*oldest).end + settings.horizon);
         let first = self.tracks.keys().map(|start| spec.at(*start).end + settings.lateness).find(|instant| *instant > from);
-        let candidates = [Some(horizon), first, next_label];
-        candidates.into_iter().flatten().map(|instant| tick_at(spec, instant.max(Timestamp(from.0.saturating_add(1))))).min()
+        let news = self.has_news.then_some(next);
+        let candidates = [horizon, first, next_label, news];
+        candidates.into_iter().flatten().map(|instant| tick_at(spec, instant.max(next))).min()
     }
 }
 
@@ -142,8 +147,8 @@ mod tests {
     }
 
     fn waiting(starts: &[i64]) -> Waiting {
-        let track = Track { n: 10, revision: 0, epoch: 0, complete: true };
-        Waiting { tracks: starts.iter().map(|start| (Timestamp(*start), track.clone())).collect(), judged: BTreeMap::new() }
+        let track = Track { n: 10, late: 0, revision: 0, epoch: 0, complete: true };
+        Waiting { tracks: starts.iter().map(|start| (Timestamp(*start), track.clone())).collect(), has_news: false, judged: BTreeMap::new() }
     }
 
     fn looks(waiting: &mut Waiting, tick: i64, covered: &[i64]) -> Vec<(i64, Look)> {
@@ -177,5 +182,8 @@ mod tests {
         assert_eq!(next(20, None), 30, "the same of the second");
         assert_eq!(next(30, None), 60, "the horizon of the oldest");
         assert_eq!(next(30, Some(41)), 50, "the first tick at or after a label");
+        let waiting = Waiting { has_news: true, ..waiting };
+        let next = waiting.next_tick(&spec(), &settings(&[0.8]), Timestamp(31), None);
+        assert_eq!(next, Some(Timestamp(40)), "the next tick after labels that were applied at one of another window");
     }
 }

@@ -297,7 +297,8 @@ impl Pass<'_, '_> {
             return Outcome::UnmatchedLabel;
         }
         let position = (self.record.source, self.record.offset);
-        let label = Label { id: record_id(id), ts: self.ts, truth, position };
+        let came = self.partition.watermark.unwrap_or(self.ts);
+        let label = Label { id: record_id(id), ts: self.ts, came, truth, position };
         self.output.halves.push(JoinHalf::Label { model: self.number, label });
         Outcome::Waiting
     }
