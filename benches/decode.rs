@@ -3,6 +3,8 @@
 //! `cargo bench --bench decode` prints a table; `cargo bench --bench decode -- --write 1000000` prints so many events instead.
 //! One thread; medians and the best of several rounds, so that a busy machine shows.
 
+#![allow(clippy::disallowed_methods)] // It measures time.
+
 mod standard_event;
 
 use std::hint::black_box;

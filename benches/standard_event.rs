@@ -144,7 +144,7 @@ impl StandardStream {
     }
 
     fn feature(&mut self, feature: usize, out: &mut String) {
-        if self.random() % 100 == 0 {
+        if self.random().is_multiple_of(100) {
             out.push_str("null");
         } else if feature < FLOATS {
             let shift = if feature == 0 || feature == 3 { self.shift } else { 0.0 };
