@@ -12,12 +12,12 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
 use sha2::{Digest, Sha256};
 
 use crate::event::Subject;
 
 use super::grid::Grid;
+use super::level_index::LevelIndex;
 
 /// Cells at the head of each column that count what is not a value.
 pub const SPECIAL: usize = 5;
@@ -87,21 +87,17 @@ pub struct Levels {
     pub kept: Vec<Arc<str>>,
     /// Levels of the reference that were not kept: they count as `other`, not as unseen.
     pub folded: Vec<Arc<str>>,
-    index: FxHashMap<Arc<str>, usize>,
+    index: LevelIndex,
 }
 
 impl Levels {
     /// The levels of a reference.
     #[must_use]
     pub fn new(kept: Vec<Arc<str>>, folded: Vec<Arc<str>>) -> Levels {
+        let known: Vec<&Arc<str>> = kept.iter().chain(&folded).collect();
         let other = kept.len();
-        let index = kept
-            .iter()
-            .enumerate()
-            .map(|(cell, level)| (Arc::clone(level), cell))
-            .chain(folded.iter().map(|level| (Arc::clone(level), other)))
-            .collect();
-        Levels { kept, folded, index }
+        let cells = (0..).zip(known).map(|(place, level)| (Arc::clone(level), u32::try_from(other.min(place)).unwrap_or(u32::MAX)));
+        Levels { index: LevelIndex::new(cells.collect::<Vec<_>>().into_iter()), kept, folded }
     }
 
     /// Number of data cells: kept levels, other, unseen.
@@ -114,13 +110,13 @@ impl Levels {
     #[inline]
     #[must_use]
     pub fn cell(&self, level: &str) -> usize {
-        self.index.get(level).copied().unwrap_or(self.kept.len() + 1)
+        self.index.get(level).map_or(self.kept.len() + 1, |cell| cell as usize)
     }
 
     /// Whether the reference knows the level.
     #[must_use]
     pub fn knows(&self, level: &str) -> bool {
-        self.index.contains_key(level)
+        self.index.get(level).is_some()
     }
 
     /// The data cell of levels of the reference that were not kept.

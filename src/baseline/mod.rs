@@ -10,6 +10,7 @@ pub mod document;
 pub mod edges;
 mod grid;
 pub mod layout;
+mod level_index;
 pub mod levels;
 pub mod null;
 mod observe;
