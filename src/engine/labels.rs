@@ -4,12 +4,14 @@
 //! restated only at the first tick at which a coverage that somebody waits for is reached, and at the first tick after
 //! the horizon. So a million labels do not make a million results, and no result depends on how labels were batched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Span, Timestamp, WindowRef};
 use crate::window::WindowSpec;
+
+use super::history::Place;
 
 /// The coverage at which performance is restated where no rule asks for another.
 pub const DEFAULT_COVERAGE: f64 = 0.8;
@@ -27,6 +29,8 @@ pub struct Track {
     pub epoch: u64,
     /// Whether its coverage of the input was complete.
     pub complete: bool,
+    /// The versions and segments it had events of: the events themselves are forgotten long before the horizon.
+    pub places: BTreeSet<Place>,
 }
 
 /// The waiting windows of one window specification.
@@ -147,7 +151,7 @@ mod tests {
     }
 
     fn waiting(starts: &[i64]) -> Waiting {
-        let track = Track { n: 10, late: 0, revision: 0, epoch: 0, complete: true };
+        let track = Track { n: 10, late: 0, revision: 0, epoch: 0, complete: true, places: BTreeSet::new() };
         Waiting { tracks: starts.iter().map(|start| (Timestamp(*start), track.clone())).collect(), has_news: false, judged: BTreeMap::new() }
     }
 
