@@ -6,6 +6,8 @@
 #![allow(clippy::print_stdout, clippy::disallowed_methods, clippy::panic, clippy::unwrap_used)]
 #![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::similar_names)]
 
+#![allow(clippy::disallowed_methods)] // It measures time.
+
 mod standard_event;
 
 use std::hint::black_box;

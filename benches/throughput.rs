@@ -10,6 +10,8 @@
 #![allow(clippy::print_stdout, clippy::disallowed_methods, clippy::panic, clippy::unwrap_used)]
 #![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::similar_names)]
 
+#![allow(clippy::disallowed_methods)] // It measures time.
+
 mod standard_event;
 mod standard_model;
 
@@ -193,9 +195,12 @@ fn serve(events: usize) {
     cluster.create_topic(TOPIC, partitions, 1).expect("a topic");
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", cluster.bootstrap_servers())
-        .set("linger.ms", "20")
-        .set("batch.num.messages", "2000")
-        .set("queue.buffering.max.messages", "200000")
+        // Batches of a megabyte, as a consumer meets them that has something to catch up with.
+        .set("linger.ms", "60000")
+        .set("batch.size", "1000000")
+        .set("batch.num.messages", "10000")
+        .set("queue.buffering.max.messages", "10000000")
+        .set("queue.buffering.max.kbytes", "2000000")
         .create()
         .expect("a producer");
     let mut stream = StandardStream::new(SEED, Shape::Compact);

@@ -1,4 +1,5 @@
 //! The program as its users meet it: exit codes, what goes to which stream, and what never does.
+#![allow(clippy::disallowed_methods)] // Processes are waited for, with deadlines.
 
 mod replay_support;
 
@@ -25,7 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn driftline(directory: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_driftline"));
     command.current_dir(directory).args(arguments).stdin(Stdio::null());
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DRIFTLINE_") || name.starts_with("OTEL_") || name.starts_with("RUST_")) {
+    for (name, _) in
+        std::env::vars().filter(|(name, _)| name.starts_with("DRIFTLINE_") || name.starts_with("OTEL_") || name.starts_with("RUST_"))
+    {
         command.env_remove(name);
     }
     command
@@ -96,7 +99,8 @@ fn desk(test: &str) -> PathBuf {
     write(&directory, "driftline.yaml", CONFIG);
     write(&directory, "rules.yaml", RULES);
     let input = repository("tests/data/loan.csv");
-    let build = ["baseline", "build", "--config", "driftline.yaml", "--model", "loan", "--input", input.to_str().unwrap(), "--output", "loan.json"];
+    let build =
+        ["baseline", "build", "--config", "driftline.yaml", "--model", "loan", "--input", input.to_str().unwrap(), "--output", "loan.json"];
     let built = ends_with(OK, &directory, &build);
     assert_eq!(built.out, "", "what a person reads of the progress goes to stderr");
     assert!(built.err.contains("loan.json: 300 rows, 6 columns"), "{}", built.err);
@@ -178,7 +182,11 @@ fn all_faults_of_a_configuration_are_told_at_once_with_their_places() {
         "driftline.yaml",
         "kafka: { bootstrap_servers: [\"localhost:9\"], topics: { predictions: [p] } }\nmodels:\n  - name: a\n    windows: [ { size: 1h, slide: 7m } ]\n    segmnets: []\n    lateness: soon\n",
     );
-    let places = ["driftline.yaml:4:", "driftline.yaml:5:5: models[0].segmnets: unknown key (did you mean \"segments\"?)", "driftline.yaml:6:15: models[0].lateness:"];
+    let places = [
+        "driftline.yaml:4:",
+        "driftline.yaml:5:5: models[0].segmnets: unknown key (did you mean \"segments\"?)",
+        "driftline.yaml:6:15: models[0].lateness:",
+    ];
     for (code, arguments) in [
         (FAILED, &["check", "--config", "driftline.yaml"] as &[&str]),
         (BAD_CONFIG, &["run", "--config", "driftline.yaml"]),
@@ -211,7 +219,11 @@ fn faults_of_configuration_rules_and_baselines_come_together() {
     // Warnings fail only where that is wanted.
     let warned = RULES.replace("windows: [ { name: 1m, size: 1m } ]", "");
     write(&directory, "rules.yaml", &warned);
-    write(&directory, "driftline.yaml", &CONFIG.replace("{ name: 1m, size: 1m }", "{ name: 1m, size: 60m, slide: 1m }").replace("for: 1", "for: 2"));
+    write(
+        &directory,
+        "driftline.yaml",
+        &CONFIG.replace("{ name: 1m, size: 1m }", "{ name: 1m, size: 60m, slide: 1m }").replace("for: 1", "for: 2"),
+    );
     write(&directory, "rules.yaml", &RULES.replace("for: 1 windows } }\n        resolve", "for: 3 windows } }\n        resolve"));
     let lenient = ends_with(OK, &directory, &["check", "--config", "driftline.yaml"]);
     assert!(lenient.err.contains("warning"), "{}", lenient.err);
@@ -264,7 +276,8 @@ fn baseline_build_names_file_and_line() {
     let directory = desk("build");
     write(&directory, "broken.csv", "id,age,prediction,score,label\na,1,repaid,0.5,repaid\nb,1,repaid\n");
     write(&directory, "empty.csv", "");
-    let build = |model, input| ["baseline", "build", "--config", "driftline.yaml", "--model", model, "--input", input, "--output", "new.json"];
+    let build =
+        |model, input| ["baseline", "build", "--config", "driftline.yaml", "--model", model, "--input", input, "--output", "new.json"];
     for (model, input, wanted) in [
         ("loan", "absent.csv", "absent.csv"),
         ("loan", "broken.csv", "broken.csv:3"),
@@ -315,8 +328,22 @@ fn replay_writes_results_in_their_order_and_their_keys_in_theirs() {
         (
             "measurement",
             &[
-                "type", "model", "version", "segment", "window", "subject", "metric", "value", "p_value", "p_adjusted", "n", "n_reference", "status",
-                "reason", "recipe", "revision",
+                "type",
+                "model",
+                "version",
+                "segment",
+                "window",
+                "subject",
+                "metric",
+                "value",
+                "p_value",
+                "p_adjusted",
+                "n",
+                "n_reference",
+                "status",
+                "reason",
+                "recipe",
+                "revision",
             ],
         ),
         ("window", &["type", "model", "window", "n", "late", "complete", "partitions", "gaps", "labels", "revision"]),
@@ -354,7 +381,11 @@ fn replay_writes_results_in_their_order_and_their_keys_in_theirs() {
             }
         }
         if kind == "measurement" {
-            assert_eq!(value["value"].is_null(), matches!(value["status"].as_str(), Some("no_data" | "error")) || value["reason"] == "no_segment_baseline", "{line}");
+            assert_eq!(
+                value["value"].is_null(),
+                matches!(value["status"].as_str(), Some("no_data" | "error")) || value["reason"] == "no_segment_baseline",
+                "{line}"
+            );
             assert!(value["status"] == "ok" || value["reason"].is_string(), "{line}");
         }
         seen.insert(kind);
@@ -445,7 +476,11 @@ fn healthcheck_tells_no_answer_from_a_bad_one() {
             let (mut stream, _) = listener.accept().unwrap();
             let mut request = [0; 1024];
             let length = stream.read(&mut request).unwrap();
-            std::io::Write::write_all(&mut stream, format!("HTTP/1.1 {status}\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello").as_bytes()).unwrap();
+            std::io::Write::write_all(
+                &mut stream,
+                format!("HTTP/1.1 {status}\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello").as_bytes(),
+            )
+            .unwrap();
             String::from_utf8_lossy(&request[..length]).into_owned()
         });
         let ran = ends_with(code, &directory, &["healthcheck", "--url", &url]);
@@ -512,7 +547,11 @@ fn check_connect_is_69_where_nothing_answers_and_shows_no_secret() {
     assert_eq!(ran.code, UNAVAILABLE, "{}{}", ran.out, ran.err);
     assert!(ran.out.matches("FAIL  ").count() >= 4, "{}", ran.out);
     for target in ["kafka 127.0.0.1:", "hook", "retrain", "otlp"] {
-        assert!(ran.out.lines().any(|line| line.starts_with("FAIL  ") && line.contains(target)), "{target} is not among what failed:\n{}", ran.out);
+        assert!(
+            ran.out.lines().any(|line| line.starts_with("FAIL  ") && line.contains(target)),
+            "{target} is not among what failed:\n{}",
+            ran.out
+        );
     }
     assert_no_secret(&(ran.out + &ran.err));
 }

@@ -15,6 +15,9 @@ use crate::source::{Batch, Topics};
 /// Batches a worker may be behind. Small: what waits here is not in the checkpoint and has to be read again.
 pub const QUEUE: usize = 4;
 
+/// Records after which a worker speaks although more are waiting: taking in what it says costs as much for one as for many.
+const SAY_EVERY: usize = 1024;
+
 /// What a worker is told besides batches.
 #[derive(Debug)]
 pub enum Order {
@@ -76,7 +79,8 @@ pub fn spawn(
         for (source, state) in restored.partitions {
             shard.restore(source, state);
         }
-        let mut body = Body { shard, topics, known: Vec::new(), positions: restored.positions, mouth, empties };
+        let mut body = Body { shard, topics, known: Vec::new(), positions: Vec::new(), unsaid: 0, mouth, empties };
+        restored.positions.into_iter().for_each(|(source, next)| reach(&mut body.positions, source, next));
         body.run(&batches, &inbox);
     })?;
     Ok(Worker { orders, sayings, thread })
@@ -86,7 +90,10 @@ struct Body {
     shard: Shard,
     topics: Topics,
     known: Vec<(Arc<str>, TopicRole)>,
-    positions: BTreeMap<SourceId, NextOffset>,
+    /// By number of the source.
+    positions: Vec<Option<NextOffset>>,
+    /// Records counted since it last spoke.
+    unsaid: usize,
     mouth: Sender<Saying>,
     empties: Sender<Batch>,
 }
@@ -106,7 +113,12 @@ impl Body {
                 self.follow(order);
             }
             match batches.try_recv() {
-                Ok(batch) => self.count(batch),
+                Ok(batch) => {
+                    self.count(batch);
+                    if self.unsaid > 0 && batches.is_empty() {
+                        self.say_output();
+                    }
+                }
                 Err(TryRecvError::Disconnected) => break,
                 Err(TryRecvError::Empty) => {}
             }
@@ -135,24 +147,43 @@ impl Body {
             let meta = RecordMeta { topic, key: Some(key), timestamp: head.timestamp, headers: &headers };
             let record = Record { source: head.source, role, offset: head.offset, meta, value, oversize: head.oversize.is_some() };
             let _ = self.shard.ingest(&record);
-            self.positions.insert(head.source, NextOffset(head.offset + 1));
+            reach(&mut self.positions, head.source, NextOffset(head.offset + 1));
         }
+        self.unsaid += batch.len();
         batch.clear();
         // When nobody wants the empty batch back it is simply freed.
         let _ = self.empties.try_send(batch);
+        if self.unsaid >= SAY_EVERY {
+            self.say_output();
+        }
+    }
+
+    fn say_output(&mut self) {
         let output = self.shard.take_output();
         self.say(Saying { output, ..Saying::default() });
     }
 
     fn say_all(&mut self, is_last: bool) {
         let output = self.shard.take_output();
-        let snapshot = Snapshot { partitions: self.shard.snapshot(), positions: self.positions.clone() };
+        let positions = (0..).map(SourceId).zip(&self.positions).filter_map(|(source, next)| Some((source, (*next)?)));
+        let snapshot = Snapshot { partitions: self.shard.snapshot(), positions: positions.collect() };
         self.say(Saying { output, flushed: Vec::new(), snapshot: Some(snapshot), is_last });
     }
 
-    fn say(&self, saying: Saying) {
+    fn say(&mut self, saying: Saying) {
+        self.unsaid = 0;
         // The listener is only gone when the process is going down without wanting to know.
         let _ = self.mouth.send(saying);
+    }
+}
+
+fn reach(positions: &mut Vec<Option<NextOffset>>, source: SourceId, next: NextOffset) {
+    let place = source.0 as usize;
+    if place >= positions.len() {
+        positions.resize(place + 1, None);
+    }
+    if let Some(position) = positions.get_mut(place) {
+        *position = Some(next);
     }
 }
 

@@ -4,6 +4,7 @@
 
 use crate::event::Scalar;
 use crate::window::Pane;
+use crate::window::pane::Term;
 
 use super::layout::{Column, ColumnKind, INFINITE, MISSING, NAN, NULL, SPECIAL, WRONG_TYPE};
 
@@ -48,7 +49,52 @@ pub fn count(pane: &mut Pane, column: &Column, placed: Placed) {
     if let (Some(value), ColumnKind::Numeric(bins), Some(moments)) = (placed.value, &column.kind, column.moments)
         && let Some(sums) = pane.moments.get_mut(moments)
     {
-        sums.add(bins, placed.cell.saturating_sub(SPECIAL), value);
+        sums.add(Term::new(bins, placed.cell.saturating_sub(SPECIAL), value));
+    }
+}
+
+/// Where the values of one event are counted: found once, counted in every pane the event belongs to.
+///
+/// Cells are counted first and sums after them: panes of many partitions do not fit into the cache together, and so all
+/// cells of an event are fetched at the same time.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    /// Cells of the pane.
+    cells: Vec<usize>,
+    /// Moments of the pane, and what is added to them.
+    terms: Vec<(usize, Term)>,
+}
+
+impl Places {
+    /// Forgets the values and keeps the memory.
+    pub fn clear(&mut self) {
+        self.cells.clear();
+        self.terms.clear();
+    }
+
+    /// Adds the value of a column; `scratch` is overwritten.
+    #[inline]
+    pub fn add(&mut self, column: &Column, value: &Scalar<'_>, scratch: &mut String) {
+        let placed = place(&column.kind, value, scratch);
+        self.cells.push(column.offset + placed.cell);
+        if let (Some(value), ColumnKind::Numeric(bins), Some(moments)) = (placed.value, &column.kind, column.moments) {
+            self.terms.push((moments, Term::new(bins, placed.cell.saturating_sub(SPECIAL), value)));
+        }
+    }
+
+    /// Counts all values in a pane of their layout. The pane's `n` is the caller's to count.
+    #[inline]
+    pub fn count(&self, pane: &mut Pane) {
+        for cell in &self.cells {
+            if let Some(count) = pane.cells.get_mut(*cell) {
+                *count += 1;
+            }
+        }
+        for (moments, term) in &self.terms {
+            if let Some(sums) = pane.moments.get_mut(*moments) {
+                sums.add(*term);
+            }
+        }
     }
 }
 
@@ -59,14 +105,7 @@ mod tests {
     use crate::event::Subject;
 
     fn numeric() -> ColumnKind {
-        ColumnKind::Numeric(NumericBins {
-            edges: vec![0.0, 1.0, 2.0],
-            coarse_edges: vec![1.0],
-            center: 1.0,
-            scale: 1.0,
-            min: 0.5,
-            max: 2.0,
-        })
+        ColumnKind::Numeric(NumericBins::new(vec![0.0, 1.0, 2.0], vec![1.0], (1.0, 1.0), (0.5, 2.0)))
     }
 
     fn cells(kind: &ColumnKind, values: &[Scalar<'_>]) -> Vec<usize> {
@@ -113,11 +152,19 @@ mod tests {
         let layout = Layout::new(vec![(Subject::Score, numeric())]);
         let mut pane = Pane::new(&layout);
         let mut scratch = String::new();
-        for value in [Scalar::from_number(2.0), Scalar::from_number(f64::NAN), Scalar::from_number(5.0), Scalar::Null] {
+        let values = [Scalar::from_number(2.0), Scalar::from_number(f64::NAN), Scalar::from_number(5.0), Scalar::Null];
+        for value in values {
             let column = &layout.columns[0];
             count(&mut pane, column, place(&column.kind, &value, &mut scratch));
         }
         assert_eq!(pane.cells.iter().sum::<u64>(), 4);
+        let (mut places, mut same) = (Places::default(), Pane::new(&layout));
+        for value in values {
+            places.clear();
+            places.add(&layout.columns[0], &value, &mut scratch);
+            places.count(&mut same);
+        }
+        assert_eq!(pane, same);
         assert_eq!((pane.moments[0].sum.value(), pane.moments[0].above.value()), (5.0, 4.0));
     }
 }

@@ -283,7 +283,7 @@ fn read_bins(bins: BinsDocument, field: &str) -> Checked<ColumnKind> {
             ensure(min <= max && edges.last() == Some(&max), &format!("{field}.max"), || {
                 "not the last edge, or below the minimum".to_owned()
             })?;
-            Ok(ColumnKind::Numeric(NumericBins { edges, coarse_edges, center, scale, min, max }))
+            Ok(ColumnKind::Numeric(NumericBins::new(edges, coarse_edges, (center, scale), (min, max))))
         }
         BinsDocument::Categorical(CategoricalDocument { levels, folded }) => {
             let mut seen = BTreeSet::new();

@@ -75,8 +75,7 @@ fn assemble(reference: &Distribution, mut edges: Vec<f64>, spread: Spread) -> Op
     normalise(&mut edges);
     bisect(reference, &mut edges, spread.sd);
     normalise(&mut edges);
-    let (center, scale) = units(spread, min, max);
-    Some(NumericBins { edges, coarse_edges, center, scale, min, max })
+    Some(NumericBins::new(edges, coarse_edges, units(spread, min, max), (min, max)))
 }
 
 /// Center and scale of the moments, finite and usable whatever the values are.

@@ -12,10 +12,12 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
 use sha2::{Digest, Sha256};
 
 use crate::event::Subject;
+
+use super::grid::Grid;
+use super::level_index::LevelIndex;
 
 /// Cells at the head of each column that count what is not a value.
 pub const SPECIAL: usize = 5;
@@ -46,9 +48,16 @@ pub struct NumericBins {
     pub min: f64,
     /// Largest value of the reference.
     pub max: f64,
+    grid: Grid,
 }
 
 impl NumericBins {
+    /// Bins over edges that do not change any more; the fields of the same names say what they must be.
+    #[must_use]
+    pub fn new(edges: Vec<f64>, coarse_edges: Vec<f64>, (center, scale): (f64, f64), (min, max): (f64, f64)) -> NumericBins {
+        NumericBins { grid: Grid::new(&edges), edges, coarse_edges, center, scale, min, max }
+    }
+
     /// Number of data cells: the bins between the edges, below and above.
     #[must_use]
     pub fn cells(&self) -> usize {
@@ -59,19 +68,7 @@ impl NumericBins {
     #[inline]
     #[must_use]
     pub fn cell(&self, value: f64) -> usize {
-        // Branchless binary search: both ways cost one conditional move.
-        let edges = self.edges.as_slice();
-        let mut low = 0usize;
-        let mut size = edges.len();
-        while size > 1 {
-            let half = size / 2;
-            let probe = low + half - 1;
-            if edges.get(probe).is_some_and(|edge| *edge < value) {
-                low += half;
-            }
-            size -= half;
-        }
-        low + usize::from(edges.get(low).is_some_and(|edge| *edge < value))
+        self.grid.cell(&self.edges, value)
     }
 
     /// For each data cell the index of the coarse bin it lies in.
@@ -90,21 +87,17 @@ pub struct Levels {
     pub kept: Vec<Arc<str>>,
     /// Levels of the reference that were not kept: they count as `other`, not as unseen.
     pub folded: Vec<Arc<str>>,
-    index: FxHashMap<Arc<str>, usize>,
+    index: LevelIndex,
 }
 
 impl Levels {
     /// The levels of a reference.
     #[must_use]
     pub fn new(kept: Vec<Arc<str>>, folded: Vec<Arc<str>>) -> Levels {
+        let known: Vec<&Arc<str>> = kept.iter().chain(&folded).collect();
         let other = kept.len();
-        let index = kept
-            .iter()
-            .enumerate()
-            .map(|(cell, level)| (Arc::clone(level), cell))
-            .chain(folded.iter().map(|level| (Arc::clone(level), other)))
-            .collect();
-        Levels { kept, folded, index }
+        let cells = (0..).zip(known).map(|(place, level)| (Arc::clone(level), u32::try_from(other.min(place)).unwrap_or(u32::MAX)));
+        Levels { index: LevelIndex::new(cells.collect::<Vec<_>>().into_iter()), kept, folded }
     }
 
     /// Number of data cells: kept levels, other, unseen.
@@ -117,13 +110,13 @@ impl Levels {
     #[inline]
     #[must_use]
     pub fn cell(&self, level: &str) -> usize {
-        self.index.get(level).copied().unwrap_or(self.kept.len() + 1)
+        self.index.get(level).map_or(self.kept.len() + 1, |cell| cell as usize)
     }
 
     /// Whether the reference knows the level.
     #[must_use]
     pub fn knows(&self, level: &str) -> bool {
-        self.index.contains_key(level)
+        self.index.get(level).is_some()
     }
 
     /// The data cell of levels of the reference that were not kept.
@@ -245,7 +238,7 @@ mod tests {
     use super::*;
 
     fn bins(edges: Vec<f64>, coarse_edges: Vec<f64>) -> NumericBins {
-        NumericBins { edges, coarse_edges, center: 0.0, scale: 1.0, min: 0.0, max: 1.0 }
+        NumericBins::new(edges, coarse_edges, (0.0, 1.0), (0.0, 1.0))
     }
 
     proptest! {

@@ -29,7 +29,7 @@ pub struct Track {
     pub epoch: u64,
     /// Whether its coverage of the input was complete.
     pub complete: bool,
-    /// The versions and segments it had events of: the events themselves are forgotten long before the horizon.
+    /// The versions and segments with events in it; their panes may be gone when the labels come.
     pub places: BTreeSet<Place>,
 }
 
@@ -152,7 +152,11 @@ mod tests {
 
     fn waiting(starts: &[i64]) -> Waiting {
         let track = Track { n: 10, late: 0, revision: 0, epoch: 0, complete: true, places: BTreeSet::new() };
-        Waiting { tracks: starts.iter().map(|start| (Timestamp(*start), track.clone())).collect(), has_news: false, judged: BTreeMap::new() }
+        Waiting {
+            tracks: starts.iter().map(|start| (Timestamp(*start), track.clone())).collect(),
+            has_news: false,
+            judged: BTreeMap::new(),
+        }
     }
 
     fn looks(waiting: &mut Waiting, tick: i64, covered: &[i64]) -> Vec<(i64, Look)> {

@@ -262,9 +262,14 @@ impl ModelState {
             closed.summary.gaps.push(format!("{} empty windows before this one were not reported", due.skipped).into());
         }
         if self.ledger.is_some() {
-            let Closed { summary, .. } = &closed;
-            let places = self.history.places(&due.window);
-            let track = Track { n: summary.n, late: summary.late, revision: 0, epoch: 0, complete: summary.complete, places };
+            let track = Track {
+                n: closed.summary.n,
+                late: closed.summary.late,
+                revision: 0,
+                epoch: 0,
+                complete: closed.summary.complete,
+                places: self.history.places(&due.window),
+            };
             if let Some(waiting) = self.waiting.get_mut(place) {
                 waiting.tracks.insert(due.window.start, track);
             }
@@ -292,7 +297,7 @@ impl ModelState {
             let places = self.history.places(&window);
             if self.history.matched(&window).0 > 0 {
                 // What the labels said is restated, too, lest the window seems to have lost them.
-                let of_labels = self.measure_labels(plan, &window, revision, clocks, &places);
+                let of_labels = self.measure_labels(plan, &window, &places, revision, clocks);
                 restated.summary.labels_matched = of_labels.summary.labels_matched;
                 restated.measurements.retain(|measurement| !measurement.metric.needs_labels());
                 restated.measurements.extend(of_labels.measurements);
@@ -301,7 +306,7 @@ impl ModelState {
             if let Some(track) = self.waiting.get_mut(key.0).and_then(|waiting| waiting.tracks.get_mut(&key.1)) {
                 track.n = restated.summary.n;
                 track.late = restated.summary.late;
-                track.places.clone_from(&places);
+                track.places = places;
                 track.revision = revision;
             }
             closed.push(restated);
@@ -346,7 +351,7 @@ impl ModelState {
         let track = self.waiting.get(place)?.tracks.get(&start)?.clone();
         let changed = track.epoch != epoch;
         let revision = if changed { self.next_revision((place, start)) } else { track.revision };
-        let mut closed = self.measure_labels(plan, window, revision, clocks, &track.places);
+        let mut closed = self.measure_labels(plan, window, &track.places, revision, clocks);
         closed.summary.n = track.n;
         closed.summary.late = track.late;
         closed.summary.complete = track.complete;
@@ -386,20 +391,12 @@ impl ModelState {
         closed
     }
 
-    /// The measurements by labels of a window that had events of `places`.
-    fn measure_labels(
-        &self,
-        plan: &ModelPlan,
-        window: &WindowRef,
-        revision: u32,
-        clocks: &Clocks<'_>,
-        places: &BTreeSet<Place>,
-    ) -> Closed {
+    fn measure_labels(&self, plan: &ModelPlan, window: &WindowRef, places: &BTreeSet<Place>, revision: u32, clocks: &Clocks<'_>) -> Closed {
         let mut closed = self.summary(plan, window, revision, clocks);
         closed.is_first = false;
         let (matched, _) = self.history.matched(window);
         closed.summary.labels_matched = matched;
-        for (version, segment) in self.history.places(window).union(places).copied() {
+        for (version, segment) in places.iter().copied() {
             let name = self.versions.name(version);
             let context = measure::Context { plan, version: &name, segment, window, revision };
             let pairs = self.history.pairs(window, (version, segment));

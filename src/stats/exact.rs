@@ -15,6 +15,10 @@ use serde::{Deserialize, Serialize};
 const NARROW_LIMIT: f64 = 4_194_304.0;
 /// 2^40.
 const NARROW_SCALE: f64 = 1_099_511_627_776.0;
+/// Terms below this magnitude (2^11) are less than 2^51 units.
+const SHORT_LIMIT: f64 = 2_048.0;
+/// 1.5 x 2^52: what is added to it leaves its nearest integer, ties to even, in the low bits of the sum.
+const ROUNDER: f64 = 6_755_399_441_055_744.0;
 /// Limbs of the wide integer: a term of at least 2^22 is a multiple of 2^-30, the largest is below 2^1024, and 64 bits of
 /// room take 2^64 terms: 30 + 1024 + 64 bits, and the sign.
 const LIMBS: usize = 18;
@@ -37,10 +41,7 @@ impl ExactSum {
     #[inline]
     pub fn add(&mut self, term: f64) {
         if term.abs() < NARROW_LIMIT {
-            // Below 2^62 in magnitude: the conversion is exact.
-            #[allow(clippy::cast_possible_truncation)]
-            let units = (term * NARROW_SCALE).round_ties_even() as i64;
-            self.narrow += i128::from(units);
+            self.narrow += i128::from(units(term));
         } else {
             self.add_wide(term, false);
         }
@@ -50,9 +51,7 @@ impl ExactSum {
     #[inline]
     pub fn subtract(&mut self, term: f64) {
         if term.abs() < NARROW_LIMIT {
-            #[allow(clippy::cast_possible_truncation)]
-            let units = (term * NARROW_SCALE).round_ties_even() as i64;
-            self.narrow -= i128::from(units);
+            self.narrow -= i128::from(units(term));
         } else {
             self.add_wide(term, true);
         }
@@ -149,6 +148,20 @@ impl ExactSum {
     }
 }
 
+/// A narrow term in units of 2^-40.
+#[inline]
+#[allow(clippy::cast_possible_truncation)]
+fn units(term: f64) -> i64 {
+    let scaled = term * NARROW_SCALE;
+    if term.abs() < SHORT_LIMIT {
+        // One addition; rounding by name is a call where the processor may lack the instruction.
+        (scaled + ROUNDER).to_bits().wrapping_sub(ROUNDER.to_bits()).cast_signed()
+    } else {
+        // Below 2^62 in magnitude: the conversion is exact.
+        scaled.round_ties_even() as i64
+    }
+}
+
 impl Wide {
     fn zero() -> Box<Wide> {
         Box::new(Wide([0; LIMBS]))
@@ -222,6 +235,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        #[allow(clippy::cast_possible_truncation)]
+        fn the_short_way_rounds_like_the_long_one(whole in -(1i64 << 51)..1i64 << 51, eighths in 0u8..8) {
+            for term in [whole as f64 / NARROW_SCALE, (whole as f64 / 8.0 + f64::from(eighths) / 8.0) / NARROW_SCALE] {
+                prop_assert_eq!(units(term), (term * NARROW_SCALE).round_ties_even() as i64);
+            }
+        }
+
         #[test]
         fn order_and_grouping_do_not_matter(terms in prop::collection::vec(prop_oneof![-1e3..1e3f64, -1e12..1e12f64, any::<f64>()], 0..50), cut in 0usize..50) {
             let forward = sum(&terms);

@@ -21,17 +21,44 @@ pub struct Moments {
     pub above: ExactSum,
 }
 
-impl Moments {
-    /// Counts one finite value that fell into data cell `cell` of `bins`.
+/// One finite value as it enters the sums of its column.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Term {
+    z: f64,
+    place: Place,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Place {
+    Below,
+    Inside,
+    Above,
+}
+
+impl Term {
+    /// A value that fell into data cell `cell` of `bins`.
     #[inline]
-    pub fn add(&mut self, bins: &NumericBins, cell: usize, value: f64) {
-        let z = (value - bins.center) / bins.scale;
+    #[must_use]
+    pub fn new(bins: &NumericBins, cell: usize, value: f64) -> Term {
+        let place = match cell {
+            0 => Place::Below,
+            cell if cell == bins.edges.len() => Place::Above,
+            _ => Place::Inside,
+        };
+        Term { z: (value - bins.center) / bins.scale, place }
+    }
+}
+
+impl Moments {
+    /// Counts one value.
+    #[inline]
+    pub fn add(&mut self, Term { z, place }: Term) {
         self.sum.add(z);
         self.squares.add(z * z);
-        if cell == 0 {
-            self.below.add(z);
-        } else if cell == bins.edges.len() {
-            self.above.add(z);
+        match place {
+            Place::Inside => {}
+            Place::Below => self.below.add(z),
+            Place::Above => self.above.add(z),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The callbacks of the consumer: they look positions up, hand facts on and do nothing else.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
@@ -17,6 +18,8 @@ use super::poll::Notification;
 use super::settings::{Settings, StartAt};
 use super::statistics::Statistics;
 
+/// The position of a partition of which nothing has been read.
+pub(super) const NOWHERE: i64 = -1;
 /// How long the broker may take to tell offsets during an assignment.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -32,7 +35,7 @@ pub(super) struct Context {
     /// The partitions that are ours, each with the offset it was assigned at.
     pub assigned: Mutex<Vec<(SourceId, Offset)>>,
     /// By source: the offset after the last record that was taken. A partition that comes back goes on from there.
-    pub positions: Mutex<Vec<Option<i64>>>,
+    pub positions: Mutex<Vec<Arc<AtomicI64>>>,
 }
 
 impl Context {
@@ -44,13 +47,19 @@ impl Context {
         self.assigned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn positions(&self) -> MutexGuard<'_, Vec<Option<i64>>> {
-        self.positions.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The cell that holds where reading of a partition has come to: written for each record without a lock.
+    pub fn cell(&self, source: SourceId) -> Arc<AtomicI64> {
+        let mut positions = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = source.0 as usize;
+        while positions.len() <= place {
+            positions.push(Arc::new(AtomicI64::new(NOWHERE)));
+        }
+        positions.get(place).map(Arc::clone).unwrap_or_default()
     }
 
     /// Where reading of a source goes on: after what was taken of it, else where the checkpoint says.
     pub fn position(&self, source: &SourceInfo) -> Option<i64> {
-        let taken = self.positions().get(source.id.0 as usize).copied().flatten();
+        let taken = Some(self.cell(source.id).load(Ordering::Relaxed)).filter(|next| *next != NOWHERE);
         taken.or(source.next.map(|next| next.0))
     }
 

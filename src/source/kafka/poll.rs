@@ -1,6 +1,7 @@
 //! The polling thread.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -20,8 +21,8 @@ use super::settings::Settings;
 
 /// Records in a batch at most: enough that channel operations cost nothing per record.
 const BATCH_RECORDS: usize = 1024;
-/// Bytes in a batch at most, so that a batch stays in the processor's cache between the two threads.
-const BATCH_BYTES: usize = 512 * 1024;
+/// Bytes in a batch at most, so that the batches between two threads stay in the processor's cache together.
+const BATCH_BYTES: usize = 128 * 1024;
 /// How long a batch may wait for more records.
 const BATCH_AGE: Duration = Duration::from_millis(10);
 /// How long the poll waits for a record.
@@ -161,8 +162,7 @@ struct Loop {
     since: Vec<Option<Instant>>,
     /// Workers whose partitions are paused.
     paused: BTreeSet<usize>,
-    /// The partition of the last record: most come in runs.
-    last: Option<(String, i32, SourceId, usize)>,
+    known: KnownTopics,
     /// Position of each partition when it was last reported, and when it last moved.
     moved: Vec<Option<(Option<i64>, Instant)>>,
     reported: Instant,
@@ -183,7 +183,7 @@ impl Loop {
             filling: (0..workers).map(|_| Batch::default()).collect(),
             since: vec![None; workers],
             paused: BTreeSet::new(),
-            last: None,
+            known: KnownTopics::default(),
             moved: Vec::new(),
             reported: Instant::now(),
             is_broken: false,
@@ -198,11 +198,13 @@ impl Loop {
                 Err(TryRecvError::Disconnected) => break,
                 Err(TryRecvError::Empty) => {}
             }
+            // Only the first record is waited for: with records that trickle in, batches must not grow old meanwhile.
+            let mut wait = POLL_WAIT;
             for _ in 0..BATCH_RECORDS {
                 let consumer = &self.consumer;
-                match consumer.poll(POLL_WAIT) {
+                match consumer.poll(std::mem::take(&mut wait)) {
                     Some(Ok(message)) => {
-                        let worker = take(&message, &self.context, &mut self.filling, &mut self.since, &mut self.last);
+                        let worker = take(&message, &self.context, &mut self.filling, &mut self.since, &mut self.known);
                         drop(message);
                         let batch = self.filling.get(worker);
                         if batch.is_some_and(|batch| batch.len() >= BATCH_RECORDS || batch.bytes() >= BATCH_BYTES) {
@@ -344,9 +346,7 @@ impl Loop {
         }
         self.is_broken = false;
         for (source, from, to) in gaps {
-            if let Some(slot) = self.context.positions().get_mut(source.0 as usize) {
-                *slot = Some(to);
-            }
+            self.context.cell(source).store(to, Ordering::Relaxed);
             let _ = self.context.notifications.send(Notification::Gap { source, from, to });
         }
     }
@@ -412,6 +412,42 @@ impl Loop {
     }
 }
 
+/// A source partition's number, and the cell that holds where reading of it has come to.
+type KnownSource = (SourceId, Arc<AtomicI64>);
+
+/// Source partitions, without a look at the shared registry for each record.
+#[derive(Default)]
+struct KnownTopics {
+    /// Topics with their partitions.
+    topics: Vec<(String, Vec<Option<KnownSource>>)>,
+    /// Place of the topic of the last record.
+    last: usize,
+    /// For partitions of negative number, which no broker has.
+    stray: Option<KnownSource>,
+}
+
+impl KnownTopics {
+    fn source(&mut self, topic: &str, partition: i32, register: impl FnOnce() -> KnownSource) -> (SourceId, &AtomicI64) {
+        if self.topics.get(self.last).is_none_or(|(name, _)| name != topic) {
+            self.last = self.topics.iter().position(|(name, _)| name == topic).unwrap_or_else(|| {
+                self.topics.push((topic.to_owned(), Vec::new()));
+                self.topics.len() - 1
+            });
+        }
+        let slot = match (usize::try_from(partition), self.topics.get_mut(self.last)) {
+            (Ok(place), Some((_, sources))) => {
+                if sources.len() <= place {
+                    sources.resize(place + 1, None);
+                }
+                sources.get_mut(place).unwrap_or(&mut self.stray)
+            }
+            _ => &mut self.stray,
+        };
+        let (source, position) = slot.get_or_insert_with(register);
+        (*source, position)
+    }
+}
+
 /// Copies one record into the batch of its worker and returns the worker.
 #[allow(clippy::disallowed_methods)]
 fn take(
@@ -419,27 +455,15 @@ fn take(
     context: &Context,
     filling: &mut [Batch],
     since: &mut [Option<Instant>],
-    last: &mut Option<(String, i32, SourceId, usize)>,
+    known: &mut KnownTopics,
 ) -> usize {
     let (topic, partition) = (message.topic(), message.partition());
-    let (source, worker) = match last {
-        Some((known, number, source, worker)) if *number == partition && known == topic => (*source, *worker),
-        _ => {
-            let source = context.registry().register(topic, partition, context.settings.role(topic));
-            let worker = Routing::worker(partition, filling.len());
-            *last = Some((topic.to_owned(), partition, source, worker));
-            (source, worker)
-        }
-    };
-    let place = source.0 as usize;
-    let mut positions = context.positions();
-    if positions.len() <= place {
-        positions.resize(place + 1, None);
-    }
-    if let Some(position) = positions.get_mut(place) {
-        *position = Some(message.offset() + 1);
-    }
-    drop(positions);
+    let (source, position) = known.source(topic, partition, || {
+        let source = context.registry().register(topic, partition, context.settings.role(topic));
+        (source, context.cell(source))
+    });
+    position.store(message.offset() + 1, Ordering::Relaxed);
+    let worker = Routing::worker(partition, filling.len());
     let Some(batch) = filling.get_mut(worker) else { return worker };
     if batch.is_empty()
         && let Some(since) = since.get_mut(worker)
