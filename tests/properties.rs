@@ -246,24 +246,22 @@ fn assert_same(wanted: &str, got: &str, what: &str) {
 
 #[test]
 fn any_number_of_workers_gives_the_same_bytes() {
-    for seed in 0..2 {
-        let file = interleavings(&stream(seed, 2_000)).swap_remove(3).1;
-        let one = text(&replayed(&PLANS.two, &file, None, 1));
-        assert_same(&one, &text(&replayed(&PLANS.two, &file, None, 1)), "a second replay");
-        for workers in [2, 3, 8] {
-            assert_same(&one, &text(&replayed(&PLANS.two, &file, None, workers)), &format!("seed {seed}, {workers} workers"));
-        }
-        for wanted in
-            ["\"type\":\"alert\"", "\"segment\":{\"region\":\"other\"}", "\"version\":\"2\"", "\"revision\":1", "\"metric\":\"accuracy\""]
-        {
-            assert!(one.contains(wanted), "the stream never makes {wanted}");
-        }
+    let file = interleavings(&stream(0, 2_000)).swap_remove(3).1;
+    let one = text(&replayed(&PLANS.two, &file, None, 1));
+    assert_same(&one, &text(&replayed(&PLANS.two, &file, None, 1)), "a second replay");
+    for workers in [2, 3, 8] {
+        assert_same(&one, &text(&replayed(&PLANS.two, &file, None, workers)), &format!("{workers} workers"));
+    }
+    for wanted in
+        ["\"type\":\"alert\"", "\"segment\":{\"region\":\"other\"}", "\"version\":\"2\"", "\"revision\":1", "\"metric\":\"accuracy\""]
+    {
+        assert!(one.contains(wanted), "the stream never makes {wanted}");
     }
 }
 
 #[test]
 fn any_interleaving_of_partitions_gives_the_same_bytes() {
-    for seed in 0..3 {
+    for seed in 0..2 {
         let stream = stream(seed, 2_000);
         let mut files = interleavings(&stream).into_iter();
         let (first, file) = files.next().unwrap();
@@ -631,7 +629,7 @@ fn brute_force(rows: &[Row], order: &[Index]) -> TestCaseResult {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn windows_equal_a_brute_force_over_the_rows(rows in vec(row(), 1..120), order in vec(any::<Index>(), 1..60)) {
