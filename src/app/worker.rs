@@ -195,3 +195,35 @@ fn topic_of<'a>(known: &'a mut Vec<(Arc<str>, TopicRole)>, topics: &Topics, sour
     }
     known.get(place).map_or(("", TopicRole::Predictions), |(topic, role)| (&**topic, *role))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn an_order_waits_for_no_batch_that_comes_after_it() {
+        let (sender, batches) = crossbeam_channel::bounded(QUEUE);
+        let (empties, _emptied) = crossbeam_channel::bounded(1);
+        let worker = spawn(0, Arc::new(Plan::empty()), Topics::default(), Snapshot::default(), batches, empties).unwrap();
+        let over = Arc::new(AtomicBool::new(false));
+        let feeder = std::thread::spawn({
+            let over = Arc::clone(&over);
+            move || {
+                let mut batch = Batch::default();
+                (0..1024).for_each(|offset| drop(batch.push(SourceId(0), offset, None, b"", b"rubbish")));
+                while !over.load(Ordering::SeqCst) && sender.send(batch.clone()).is_ok() {}
+            }
+        });
+        // The queue is full by now, and stays so.
+        (0..QUEUE).for_each(|_| drop(worker.sayings.recv().unwrap()));
+        worker.orders.send(Order::Snapshot).unwrap();
+        let answer = worker.sayings.iter().take(100).find(|saying| saying.snapshot.is_some());
+        over.store(true, Ordering::SeqCst);
+        worker.sayings.iter().for_each(drop);
+        feeder.join().unwrap();
+        worker.thread.join().unwrap();
+        assert!(answer.is_some_and(|saying| !saying.is_last), "no answer among a hundred");
+    }
+}
