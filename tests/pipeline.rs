@@ -90,12 +90,11 @@ fn expected(lines: &[ResultLine], last_end: i64) -> Vec<String> {
 
 fn firing_episodes(emissions: &[Emission]) -> Vec<String> {
     let episode = |emission: &Emission| match emission {
-        Emission::Happening { happening: Happening::Transition { alert, to: State::Firing, from, .. }, .. }
-            if *from != State::Recovering =>
-        {
-            alert.episode.clone()
-        }
-        _ => None,
+        Emission::Happening { happening, .. } => match &**happening {
+            Happening::Transition { alert, to: State::Firing, from, .. } if *from != State::Recovering => alert.episode.clone(),
+            _ => None,
+        },
+        Emission::Window(_) => None,
     };
     emissions.iter().filter_map(episode).collect()
 }
