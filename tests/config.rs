@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use driftline::config::checked::{Admitted, FeatureType, Labels, Start, Task, TsUnit, Workers};
+use driftline::config::checked::{Admitted, FeatureType, Labels, Start, Task, Workers};
 use driftline::config::fault::Fault;
 use driftline::config::load::{Loading, parse};
-use driftline::config::selector::Selector;
 use driftline::config::{Config, Environment, Purpose, SchemaKind, schema};
+use driftline::event::decode::{Selector, TsUnit};
 use driftline::event::{Metric, Span, Timestamp};
 use proptest::prelude::*;
 use secrecy::ExposeSecret;

@@ -358,6 +358,7 @@ fn the_text_for_prometheus_has_help_and_plain_names() {
 
 #[test]
 fn nobody_who_listens_is_no_error_and_a_disabled_sdk_says_nothing() {
+    #[allow(clippy::disallowed_methods)] // A deadline of the test.
     let started = std::time::Instant::now();
     let telemetry = start("http://127.0.0.1:9", 10);
     telemetry.emit_window(&summary(10), &[]);

@@ -22,9 +22,9 @@ digest() { cat "$@" | sha256sum | cut -d' ' -f1; }
 fresh() { local name=$1; shift; [[ -f $cache/$name.stamp && $(<"$cache/$name.stamp") == $(digest "$@") ]]; }
 stamp() { local name=$1; shift; digest "$@" >"$cache/$name.stamp"; }
 
-# Debian's packages: a browser, a scraper, an alert manager, a mail server. Command, and the package it comes from.
-debian=(prometheus:prometheus promtool:prometheus prometheus-alertmanager:prometheus-alertmanager chromium:chromium
-        chromedriver:chromium-driver postfix:postfix java:openjdk-17-jre-headless mvn:maven go:golang openssl:openssl)
+# Debian's packages: a browser, a scraper, a mail server. Command, and the package it comes from.
+debian=(prometheus:prometheus promtool:prometheus chromium:chromium
+        chromedriver:chromium-driver postfix:postfix java:openjdk-17-jre-headless mvn:maven openssl:openssl)
 
 fetch_debian() {
   local entry missing=()
@@ -65,6 +65,8 @@ fetch_kafka() {
 fetch_collector() {
   local inputs=("$here/collector/main.go" "$here/collector/go.mod" "$here/collector/go.sum")
   fresh collector "${inputs[@]}" && [[ -x $cache/collector ]] && return 0
+  # Debian's own Go is too old to be installed for this.
+  command -v go >/dev/null || { echo "install Go 1.25 or later first"; return 1; }
   (cd "$here/collector" && GOTOOLCHAIN=local GOFLAGS=-mod=readonly nice -n 10 go build -trimpath -ldflags='-s -w' -o "$cache/collector" .)
   stamp collector "${inputs[@]}"
 }

@@ -290,6 +290,7 @@ async fn a_shutdown_delivers_what_is_due_within_its_deadline() {
     let outbox = running.outbox();
     running.send(Order::Notice(Box::new(notice("stuck", NoticeKind::Firing, 0)))).await;
     running.send(firing()).await;
+    #[allow(clippy::disallowed_methods)] // A deadline of the test.
     let begun = std::time::Instant::now();
     running.dispatcher.shutdown(Duration::from_millis(800)).await;
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());

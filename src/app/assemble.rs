@@ -2,25 +2,27 @@
 //! settings of the edges. Every fault is collected; nothing is half-applied.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use secrecy::ExposeSecret as _;
 
 use crate::baseline::segment::Admitted;
 use crate::baseline::{Baseline, Task};
-use crate::config::checked::{Config, Features, Labels, Model, Purpose, TsUnit};
+use crate::config::checked::{Config, Features, Labels, Model, Purpose};
 use crate::config::environment::Environment;
 use crate::config::fault::{Fault, in_order};
 use crate::config::load::{open, rule_files};
-use crate::config::position::Positions;
+use crate::config::position::{Positions, join};
 use crate::engine::measure::performance;
 use crate::engine::{DriftRecipe, FeaturesFrom, ModelPlan, Plan, SegmentPlan};
-use crate::event::decode::{self, Dictionary, Field, Mapping};
+use crate::event::decode::{Dictionary, Field, Mapping};
 use crate::event::{Metric, Segment, Span, Subject};
 use crate::notify::settings::StandardWebhooks;
 use crate::notify::{ActionSettings, Auth, EmailTarget, NotifySettings, ReceiverSettings, SmtpSettings, Transports, WebhookTarget};
 use crate::rule::{self, ModelScope, RuleFile, RuleSet, Scope, WindowScope};
+use crate::source::kafka::check_property;
 use crate::window::WindowSpec;
 
 /// Bytes that one prediction takes in the ledger, its share of the tables included. Measured with a million of them.
@@ -41,8 +43,8 @@ pub struct Assembly {
     pub notify: NotifySettings,
     /// Warnings.
     pub warnings: Vec<Fault>,
-    /// The files of rules, to be watched.
-    pub rule_paths: Vec<PathBuf>,
+    /// Globs of the files of rules, to be watched.
+    pub rule_globs: Vec<String>,
 }
 
 /// Reads and checks everything.
@@ -60,10 +62,22 @@ pub fn assemble(path: &Path, rules: &[String], environment: &Environment, purpos
     let name = path.display().to_string();
     let baselines = loading.config.as_ref().map(|config| read_baselines(config, &name, &loading.positions, &mut faults));
     let (Some(config), Some(baselines)) = (loading.config, baselines) else { return Err(in_order(faults)) };
+    for (key, value) in &config.kafka.librdkafka {
+        if let Err(message) = check_property(key, value.expose_secret()) {
+            faults.push(loading.positions.fault(&join("/kafka/librdkafka", key), message));
+        }
+    }
     let plan = build_plan(&config, &baselines);
     let positions: BTreeMap<&str, &Positions> = files.files.iter().map(|file| (file.name.as_str(), &file.reading.positions)).collect();
-    let specs: Vec<(String, RuleFile)> =
-        files.files.iter().filter_map(|file| Some((file.name.clone(), file.reading.value.clone()?))).collect();
+    let specs: Vec<(String, RuleFile)> = files
+        .files
+        .iter()
+        .filter_map(|file| {
+            let mut spec = file.reading.value.clone()?;
+            root_paths(&mut spec, file.path.parent().unwrap_or(Path::new("")));
+            Some((file.name.clone(), spec))
+        })
+        .collect();
     let mut rule_set = None;
     let found = match rule::compile(&specs, &scope(&config, &plan)) {
         Ok((set, warnings)) => {
@@ -81,9 +95,30 @@ pub fn assemble(path: &Path, rules: &[String], environment: &Environment, purpos
             rules: Arc::new(rules),
             notify,
             warnings: in_order(faults),
-            rule_paths: files.files.into_iter().map(|file| file.path).collect(),
+            rule_globs: patterns.to_vec(),
         }),
         _ => Err(in_order(faults)),
+    }
+}
+
+/// Files that a rule file names are relative to it.
+fn root_paths(file: &mut RuleFile, base: &Path) {
+    let root = |path: &mut String| *path = base.join(&*path).display().to_string();
+    let signing = |signing: &mut Option<rule::spec::SigningSpec>| {
+        if let Some(spec) = signing.as_mut().and_then(|signing| signing.standard_webhooks.as_mut()) {
+            root(&mut spec.secret_file);
+        }
+    };
+    for hook in file.receivers.iter_mut().flat_map(|receiver| &mut receiver.webhook_configs) {
+        hook.url_file.iter_mut().for_each(root);
+        signing(&mut hook.signing);
+    }
+    for action in file.actions.values_mut() {
+        signing(&mut action.signing);
+        if let Some(auth) = &mut action.auth {
+            auth.bearer_file.iter_mut().for_each(root);
+            auth.basic.iter_mut().for_each(|basic| root(&mut basic.password_file));
+        }
     }
 }
 
@@ -254,7 +289,8 @@ fn segment_plan(
     };
     let mut by_values = FxHashMap::default();
     for segment in admitted.segments().filter(|segment| **segment != other).take(by.limit) {
-        let values: Vec<&str> = keys.iter().filter_map(|key| segment.0.iter().find(|(name, _)| name == key)).map(|(_, value)| &**value).collect();
+        let values: Vec<&str> =
+            keys.iter().filter_map(|key| segment.0.iter().find(|(name, _)| name == key)).map(|(_, value)| &**value).collect();
         by_values.insert(values.join("\u{1f}"), number(segment));
     }
     let slots = keys.iter().map(|key| dictionary.tag_slot(key).unwrap_or(u32::MAX)).collect();
@@ -264,25 +300,12 @@ fn segment_plan(
 fn mapping(config: &Config) -> Mapping {
     let mut mapping = Mapping::default_json();
     for (name, selector) in &config.event.selectors {
-        use crate::config::selector::Selector as Written;
-        let selector = match selector {
-            Written::Pointer(path) => decode::Selector::Pointer(path.clone()),
-            Written::Header(name) => decode::Selector::Header(name.clone()),
-            Written::Key => decode::Selector::Key,
-            Written::Topic => decode::Selector::Topic,
-            Written::Const(value) => decode::Selector::Const(value.clone()),
-        };
         if let Some(field) = Field::parse(name) {
             // The configuration has checked selectors by the same rules.
-            let _ = mapping.set(field, Some(selector));
+            let _ = mapping.set(field, Some(selector.clone()));
         }
     }
-    mapping.ts_unit = match config.event.ts_unit {
-        TsUnit::Seconds => decode::TsUnit::Seconds,
-        TsUnit::Milliseconds => decode::TsUnit::Milliseconds,
-        TsUnit::Microseconds => decode::TsUnit::Microseconds,
-        TsUnit::Nanoseconds => decode::TsUnit::Nanoseconds,
-    };
+    mapping.ts_unit = config.event.ts_unit;
     mapping
 }
 
@@ -348,10 +371,10 @@ fn notify_settings(
     for action in rules.actions().values() {
         settings.actions.push(action_settings(action));
     }
-    if config.notify.smtp.is_none() || settings.smtp.is_some() {
-        if let Err(errors) = Transports::build(settings.clone()) {
-            told.extend(errors.into_iter().map(|error| error.to_string()));
-        }
+    if (config.notify.smtp.is_none() || settings.smtp.is_some())
+        && let Err(errors) = Transports::build(settings.clone())
+    {
+        told.extend(errors.into_iter().map(|error| error.to_string()));
     }
     let file = files.keys().next().copied().unwrap_or("rules");
     let sound = told.is_empty();
@@ -382,7 +405,9 @@ fn receiver_settings(receiver: &rule::spec::ReceiverSpec) -> Result<ReceiverSett
 
 fn action_settings(action: &rule::action::Action) -> ActionSettings {
     let mut settings = ActionSettings::new(action.name.clone());
-    let statuses = |wanted: rule::action::Reply| (100u16..600).filter(|status| action.reply(*status, None).is_ok_and(|reply| reply == wanted)).collect();
+    let statuses = |wanted: rule::action::Reply| {
+        (100u16..600).filter(|status| action.reply(*status, None).is_ok_and(|reply| reply == wanted)).collect()
+    };
     settings.success = statuses(rule::action::Reply::Success);
     settings.duplicate = statuses(rule::action::Reply::Duplicate);
     if settings.duplicate.is_empty() {

@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::engine::shard::PartitionState;
 use crate::engine::{Evaluator, Plan};
 use crate::event::{NextOffset, SourceId, TopicRole};
-use crate::source::{Registry, SourceInfo};
 use crate::source::kafka::Routing;
+use crate::source::{Registry, SourceInfo};
 
 use super::worker::Snapshot;
 
 /// Number of the format; another is refused, never guessed at.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// A source partition of the checkpoint.
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ pub fn fingerprint(plan: &Plan) -> Vec<(String, Vec<u64>)> {
     let of = |model: &crate::engine::ModelPlan| {
         let mut numbers: Vec<u64> = model.baselines.iter().map(|baseline| baseline.layout.id).collect();
         numbers.push(u64::try_from(model.slice.0).unwrap_or(0));
-        numbers.extend(model.windows.iter().flat_map(|window| [window.size.0, window.slide.0, window.offset.0]).map(|span| span.unsigned_abs()));
+        numbers.extend(model.windows.iter().flat_map(|window| [window.size.0, window.slide.0, window.offset.0]).map(i64::unsigned_abs));
         numbers.push(model.horizon.map_or(0, |horizon| horizon.0.unsigned_abs()));
         (model.name.to_string(), numbers)
     };

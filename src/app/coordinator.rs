@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
 use crate::engine::{Emission, Evaluator, Plan};
 use crate::event::{SourceId, Span, Timestamp};
 use crate::http::Check;
+use crate::notify::OutboxHandle;
 use crate::rule::RuleSet;
 use crate::source::SourceInfo;
 use crate::source::kafka::{Command, Consumer, Notification};
@@ -77,11 +78,37 @@ pub struct Coordinator {
     pub fatal: Sender<String>,
 }
 
+/// What a coordinator that has ended leaves: its last checkpoint, for what is delivered after it.
+#[derive(Debug)]
+pub struct Remains {
+    store: Directory,
+    checkpoint: Option<Checkpoint>,
+}
+
+impl Remains {
+    /// Stores the last checkpoint once more with the outbox as it stands now, so that nothing that was delivered
+    /// meanwhile is delivered again after the next start.
+    pub fn keep_outbox(self, outbox: &OutboxHandle) {
+        let Some(mut checkpoint) = self.checkpoint else { return };
+        let stored = outbox.snapshot().map_err(|error| error.to_string()).and_then(|(outbox, _)| {
+            checkpoint.outbox = outbox;
+            self.store.write(&checkpoint).map_err(|error| error.to_string())
+        });
+        if let Err(error) = stored {
+            tracing::warn!(error, "what was delivered last could not be stored; it may be delivered again, under the same key");
+        }
+    }
+}
+
 /// The state of the running loop.
 struct Loop {
     of: Coordinator,
     lags: BTreeMap<SourceId, i64>,
     idle: BTreeSet<SourceId>,
+    /// A worker has ended before its time: what it counted is lost, and nothing may be stored any more.
+    is_broken: bool,
+    /// The last checkpoint.
+    last: Option<Checkpoint>,
     /// Sources of the checkpoint that have not been assigned yet, and when the first assignment came.
     expected: BTreeSet<SourceId>,
     first_assigned: Option<Timestamp>,
@@ -100,9 +127,9 @@ struct Loop {
 }
 
 impl Coordinator {
-    /// Runs until it is told to stop or the consumer cannot go on. Gives the publisher back for the last words.
+    /// Runs until it is told to stop or the consumer cannot go on.
     #[must_use]
-    pub fn run(self) -> Publisher {
+    pub fn run(self) -> Remains {
         let now = (self.now)();
         let workers = self.workers.len();
         let expected = self.sources.iter().map(|source| source.id).collect();
@@ -110,6 +137,8 @@ impl Coordinator {
             of: self,
             lags: BTreeMap::new(),
             idle: BTreeSet::new(),
+            is_broken: false,
+            last: None,
             expected,
             first_assigned: None,
             last_record: BTreeMap::new(),
@@ -123,12 +152,13 @@ impl Coordinator {
             rotated: now,
         };
         body.of.publisher.show_alerts(&body.of.evaluator, &body.of.rules);
+        body.of.publisher.show_thresholds(&body.of.plan, &body.of.rules);
         while !body.is_over() {
             body.listen();
             body.step();
         }
         body.end();
-        body.of.publisher
+        Remains { store: body.of.store, checkpoint: body.last }
     }
 }
 
@@ -153,6 +183,10 @@ impl Loop {
             select.recv(&self.of.control);
         }
         let Ok(ready) = select.ready_timeout(BEAT) else { return };
+        // What the consumer tells of a partition it tells before it hands out the records: it must be heard first.
+        while let Ok(notification) = self.of.notifications.try_recv() {
+            self.notified(notification);
+        }
         if let Some(number) = speakers.get(ready).copied() {
             let said = self.of.workers.get(number).map(|worker| worker.sayings.try_recv());
             match said {
@@ -165,14 +199,18 @@ impl Loop {
                 Ok(notification) => self.notified(notification),
                 Err(TryRecvError::Disconnected) if !self.draining => self.stop(),
                 // With the consumer gone its channel is always ready: leave the turn to the workers.
-                Err(_) => std::thread::yield_now(),
+                Err(TryRecvError::Disconnected) => std::thread::yield_now(),
+                Err(TryRecvError::Empty) => {}
             }
         } else {
             match self.of.control.try_recv() {
                 Ok(Control::Rules(rules)) => {
                     self.of.rules = Arc::clone(&rules);
+                    self.of.publisher.show_thresholds(&self.of.plan, &rules);
                     let emissions = self.of.evaluator.set_rules(rules);
                     self.publish(&emissions);
+                    // Without emissions, too: which rules there are has changed.
+                    self.of.publisher.show_alerts(&self.of.evaluator, &self.of.rules);
                 }
                 Ok(Control::Stop) | Err(TryRecvError::Disconnected) => self.stop(),
                 Err(TryRecvError::Empty) => {}
@@ -204,7 +242,7 @@ impl Loop {
             if let Some(place) = self.aligning.as_mut().and_then(|answers| answers.get_mut(number)) {
                 *place = Some(snapshot);
             } else if let Some(place) = self.ended.get_mut(number)
-                && self.draining
+                && saying.is_last
             {
                 *place = Some(snapshot);
             }
@@ -217,7 +255,11 @@ impl Loop {
             && place.is_none()
         {
             *place = Some(Snapshot::default());
-            let _ = self.of.fatal.send(format!("worker {number} has ended unexpectedly; what it counted since the last checkpoint is read again"));
+            self.is_broken = true;
+            let _ = self
+                .of
+                .fatal
+                .send(format!("worker {number} has ended unexpectedly; what it counted since the last checkpoint is read again"));
             self.stop();
         }
     }
@@ -247,8 +289,10 @@ impl Loop {
                 for source in self.idle.difference(&idle) {
                     self.of.evaluator.set_idle(*source, false);
                 }
-                let fresh: Vec<SourceId> = idle.difference(&self.idle).copied().collect();
                 self.idle = idle;
+                let sources = self.of.evaluator.sources();
+                let holds = |source: &&SourceId| sources.get(source).is_some_and(|state| !state.is_idle);
+                let fresh: Vec<SourceId> = self.idle.iter().filter(holds).copied().collect();
                 self.flush(&fresh);
             }
             Notification::Gap { source, from, to } => {
@@ -354,18 +398,18 @@ impl Loop {
         let complete = self.aligning.as_ref().is_some_and(|answers| answers.iter().all(Option::is_some));
         if complete && let Some(answers) = self.aligning.take() {
             let snapshots = answers.into_iter().flatten().collect();
-            self.write(snapshots);
+            let _ = self.write(snapshots);
         }
     }
 
     /// Writes one atom and lets go what it holds.
-    fn write(&mut self, snapshots: Vec<Snapshot>) {
+    fn write(&mut self, snapshots: Vec<Snapshot>) -> Option<Checkpoint> {
         self.checkpointed = (self.of.now)();
         let (outbox, mark) = match self.of.publisher.outbox.snapshot() {
             Ok(snapshot) => snapshot,
             Err(error) => {
                 tracing::error!(%error, "the outbox cannot be stored; deliveries are held back");
-                return;
+                return None;
             }
         };
         for snapshot in &snapshots {
@@ -385,8 +429,12 @@ impl Loop {
                 if let Some(consumer) = &self.of.consumer {
                     consumer.command(Command::Commit(positions));
                 }
+                Some(checkpoint)
             }
-            Err(error) => tracing::error!(%error, "the checkpoint could not be written; deliveries are held back until one can"),
+            Err(error) => {
+                tracing::error!(%error, "the checkpoint could not be written; deliveries are held back until one can");
+                None
+            }
         }
     }
 
@@ -399,8 +447,8 @@ impl Loop {
         if let Some(answers) = self.aligning.take() {
             drop(answers);
         }
-        if let Some(consumer) = &self.of.consumer {
-            consumer.command(Command::Stop);
+        if let Some(consumer) = &mut self.of.consumer {
+            consumer.stop_polling();
         }
     }
 
@@ -408,10 +456,12 @@ impl Loop {
         if let Some(consumer) = self.of.consumer.take() {
             consumer.stop();
         }
-        let emissions = self.of.evaluator.advance(Some((self.of.now)() + CLOCK_SLACK));
-        self.publish(&emissions);
-        let snapshots = self.ended.iter_mut().filter_map(Option::take).collect();
-        self.write(snapshots);
+        if !self.is_broken {
+            let emissions = self.of.evaluator.advance(Some((self.of.now)() + CLOCK_SLACK));
+            self.publish(&emissions);
+            let snapshots = self.ended.iter_mut().filter_map(Option::take).collect();
+            self.last = self.write(snapshots);
+        }
         let now = (self.of.now)();
         self.of.publisher.show_status(&self.of.evaluator, &self.of.sources, &self.lags, now);
         for worker in self.of.workers.drain(..) {

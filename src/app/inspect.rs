@@ -12,8 +12,8 @@ use crate::baseline::layout::{ColumnKind, MISSING, WRONG_TYPE};
 use crate::engine::{Record, Shard};
 use crate::event::decode::{RecordMeta, unwrap_line};
 use crate::event::{Outcome, SourceId, Subject, TopicRole};
-use crate::notify::{SecretUrl, Transports};
 use crate::notify::transport::CheckResult;
+use crate::notify::{SecretUrl, Transports};
 
 use super::assemble::Assembly;
 
@@ -27,9 +27,10 @@ const NAMED: usize = 5;
 pub fn summary(assembly: &Assembly) -> String {
     let mut text = String::new();
     for model in &assembly.plan.models {
-        let features = model.baselines.first().map_or(0, |baseline| {
-            baseline.layout.columns.iter().filter(|column| matches!(column.subject, Subject::Feature(_))).count()
-        });
+        let features = model
+            .baselines
+            .first()
+            .map_or(0, |baseline| baseline.layout.columns.iter().filter(|column| matches!(column.subject, Subject::Feature(_))).count());
         let windows: Vec<&str> = model.windows.iter().map(|window| &*window.name).collect();
         let _ = writeln!(
             text,
@@ -40,7 +41,13 @@ pub fn summary(assembly: &Assembly) -> String {
             model.slice
         );
     }
-    let _ = write!(text, "{} rules, {} receivers, {} actions", assembly.rules.rules().len(), assembly.notify.receivers.len(), assembly.notify.actions.len());
+    let _ = write!(
+        text,
+        "{} rules, {} receivers, {} actions",
+        assembly.rules.rules().len(),
+        assembly.notify.receivers.len(),
+        assembly.notify.actions.len()
+    );
     text
 }
 
@@ -95,7 +102,8 @@ pub fn events(assembly: &Assembly, path: &Path) -> std::io::Result<Found> {
     }
     shard.flush(source);
     let output = shard.take_output();
-    let mut wrong: BTreeMap<(Arc<str>, Arc<str>), (u64, u64, u64)> = BTreeMap::new();
+    // Wrong types, missing keys and all values, by model and feature.
+    let mut wrong: BTreeMap<(Arc<str>, Arc<str>), [u64; 3]> = BTreeMap::new();
     for open in &output.panes {
         let Some(key) = output.series.get(open.series.0 as usize).filter(|key| key.segment == 0) else { continue };
         let Some(model) = assembly.plan.model(key.model) else { continue };
@@ -104,20 +112,27 @@ pub fn events(assembly: &Assembly, path: &Path) -> std::io::Result<Found> {
             let Subject::Feature(name) = &column.subject else { continue };
             let cells = open.pane.column(&baseline.layout, place);
             let entry = wrong.entry((Arc::clone(&model.name), Arc::clone(name))).or_default();
-            entry.0 += cells.get(WRONG_TYPE).copied().unwrap_or(0);
-            entry.1 += cells.get(MISSING).copied().unwrap_or(0);
-            entry.2 += cells.iter().sum::<u64>();
+            entry[0] += cells.get(WRONG_TYPE).copied().unwrap_or(0);
+            entry[1] += cells.get(MISSING).copied().unwrap_or(0);
+            entry[2] += cells.iter().sum::<u64>();
         }
     }
-    for ((model, feature), (wrong_type, missing, all)) in wrong {
+    for ((model, feature), [wrong_type, missing, all]) in wrong {
         let numeric = assembly.plan.models.iter().filter(|known| known.name == model).flat_map(|known| &known.baselines).any(|baseline| {
             let subject = Subject::Feature(Arc::clone(&feature));
-            baseline.layout.column(&subject).and_then(|place| baseline.layout.columns.get(place)).is_some_and(|column| matches!(column.kind, ColumnKind::Numeric(_)))
+            baseline
+                .layout
+                .column(&subject)
+                .and_then(|place| baseline.layout.columns.get(place))
+                .is_some_and(|column| matches!(column.kind, ColumnKind::Numeric(_)))
         });
         if wrong_type > 0 {
             has_faults = true;
             let kind = if numeric { "numeric" } else { "categorical" };
-            let _ = writeln!(text, "model {model}, feature {feature}: {wrong_type} of {all} values are of a wrong type; the baseline has it as {kind}");
+            let _ = writeln!(
+                text,
+                "model {model}, feature {feature}: {wrong_type} of {all} values are of a wrong type; the baseline has it as {kind}"
+            );
         }
         if missing == all && all > 0 {
             has_faults = true;
@@ -160,7 +175,7 @@ fn kafka(assembly: &Assembly) -> CheckResult {
     let result = client
         .create::<BaseConsumer>()
         .and_then(|consumer: BaseConsumer| consumer.fetch_metadata(None, PATIENCE))
-        .map_err(|error| error.to_string())
+        .map_err(|error| crate::source::kafka::describe(&error))
         .and_then(|metadata| {
             let known: Vec<&str> = metadata.topics().iter().map(rdkafka::metadata::MetadataTopic::name).collect();
             let missing: Vec<&str> =

@@ -8,14 +8,15 @@ use hdrhistogram::Histogram;
 
 use crate::engine::result::happening_json;
 use crate::engine::{Emission, Evaluator, Plan};
-use crate::event::{Outcome, SourceId, Timestamp, TopicRole};
+use crate::event::{Outcome, SourceId, Span, Timestamp, TopicRole};
 use crate::http::{PartitionView, StatusView, TextTime, TopicView, ViewHandle};
 use crate::notify::{Order, OutboxHandle};
-use crate::rule::{Happening, RuleSet, State};
+use crate::rule::{Happening, RuleSet, RuleStatus, State};
 use crate::source::SourceInfo;
 use crate::telemetry::Telemetry;
 use crate::telemetry::agent::{PartitionLag, RecordCount};
 use crate::telemetry::event_log::AlertEvent;
+use crate::telemetry::score;
 
 use super::event::{AppEvent, Listener};
 use super::shape;
@@ -32,6 +33,8 @@ pub struct Publisher {
     pub listener: Option<Listener>,
     /// Prediction latencies in microseconds by model, since they were last handed on.
     pub latencies: BTreeMap<u16, Histogram<u64>>,
+    /// Scores of windows that ended longer than this before the event clock are no longer exported.
+    pub score_age: Span,
     /// When this process began.
     pub started_at: Timestamp,
     /// Events received when the status was last made, and when that was.
@@ -69,7 +72,10 @@ impl Publisher {
 
     fn happened(&mut self, happening: &Happening) -> bool {
         let line = happening_json(happening);
-        if let Some(event) = line.as_deref().and_then(|line| serde_json::from_str(line).ok()) {
+        if let Some(mut event) = line.as_deref().and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok()) {
+            if let (Some(fields), Some(at)) = (event.as_object_mut(), happening.at()) {
+                fields.insert("at".into(), at.rfc3339().into());
+            }
             self.view.push_event(event);
         }
         match happening {
@@ -115,8 +121,35 @@ impl Publisher {
         let views = evaluator.alerts().views(rules);
         self.telemetry.set_alerts(&views);
         self.view.set_alerts(views);
-        let statuses = evaluator.alerts().statuses(rules);
-        self.view.set_rules(statuses.iter().filter_map(|status| serde_json::to_value(status).ok()).collect());
+        self.view.set_rules(rule_groups(&evaluator.alerts().statuses(rules)));
+    }
+
+    /// Shows what counts as drift: the models' recipes, and the thresholds of the rules that compare a metric itself.
+    pub fn show_thresholds(&self, plan: &Plan, rules: &RuleSet) {
+        for model in &plan.models {
+            let recipe = score::DriftRecipe {
+                metric: model.drift.metric,
+                at_least: model.drift.above,
+                p_adjusted_below: Some(model.drift.p_adjusted),
+            };
+            self.telemetry.set_drift_recipe(&model.name, recipe);
+        }
+        let thresholds = rules.rules().iter().filter_map(|rule| {
+            let metric = rule.metric?;
+            let plain = rule.value.as_ref().is_some_and(|value| value.source().trim() == metric.as_str());
+            plain.then(|| {
+                rule.tiers.iter().filter_map(move |tier| {
+                    Some(score::Threshold {
+                        model: Some(Arc::clone(&rule.model)),
+                        metric,
+                        window: rule.window.clone(),
+                        severity: Arc::from(tier.severity.as_str()),
+                        value: tier.condition.threshold()?,
+                    })
+                })
+            })
+        });
+        self.telemetry.set_thresholds(thresholds.flatten().collect());
     }
 
     /// Shows counts, lags and the outbox as they stand.
@@ -192,16 +225,20 @@ impl Publisher {
             status.records_per_second = new / seconds;
         }
         self.last_received = (status.received, now);
+        if let Some(clock) = evaluator.event_clock() {
+            self.telemetry.expire_scores(clock - self.score_age);
+        }
         self.telemetry.set_records(merge_records(records));
         self.telemetry.set_lags(lag_rows);
         let depth = self.outbox.depth() as u64;
         self.telemetry.set_outbox_depth(depth);
-        let items = self.outbox.view(|outbox| {
-            outbox.pending().map(|delivery| serde_json::json!({
+        let items =
+            self.outbox.view(|outbox| {
+                outbox.pending().map(|delivery| serde_json::json!({
                 "key": delivery.key, "target": delivery.target.name(), "episode": delivery.payload.episode(), "state": "pending",
                 "attempts": delivery.attempts, "next_at": delivery.next_at.rfc3339(), "error": delivery.last_error,
             })).collect::<Vec<_>>()
-        });
+            });
         self.view.set_outbox(depth, items);
         self.view.set_status(status);
     }
@@ -234,6 +271,25 @@ impl Publisher {
     }
 }
 
+/// Rules in their groups as Prometheus shows them; the server fills in the alerts of each. Groups are in the order of the
+/// files, and one group name in two files is two groups.
+fn rule_groups(statuses: &[RuleStatus]) -> Vec<serde_json::Value> {
+    let of_one_group = |left: &RuleStatus, right: &RuleStatus| (&left.file, &left.group) == (&right.file, &right.group);
+    let rule = |status: &RuleStatus| {
+        serde_json::json!({
+            "type": "alerting", "name": status.alert, "model": status.model, "query": status.query, "state": status.state,
+            "labels": status.labels, "annotations": status.annotations, "health": status.health,
+            "lastError": status.last_error, "lastEvaluation": status.last_evaluation.map(Timestamp::rfc3339),
+        })
+    };
+    let group = |statuses: &[RuleStatus]| {
+        let first = statuses.first()?;
+        let rules: Vec<_> = statuses.iter().map(rule).collect();
+        Some(serde_json::json!({ "name": first.group, "file": first.file, "rules": rules }))
+    };
+    statuses.chunk_by(of_one_group).filter_map(group).collect()
+}
+
 fn merge_records(records: Vec<RecordCount>) -> Vec<RecordCount> {
     let mut merged: BTreeMap<(Arc<str>, &str, Option<&str>), RecordCount> = BTreeMap::new();
     for record in records {
@@ -246,4 +302,38 @@ fn merge_records(records: Vec<RecordCount>) -> Vec<RecordCount> {
         }
     }
     merged.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(file: &str, group: &str, alert: &str) -> RuleStatus {
+        RuleStatus {
+            file: file.into(),
+            group: group.into(),
+            alert: alert.into(),
+            model: "loan".into(),
+            state: "firing".into(),
+            query: "psi".into(),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            health: "ok".into(),
+            last_error: None,
+            last_evaluation: Some(Timestamp(0)),
+            alerts: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn rules_stand_in_their_groups() {
+        let groups = rule_groups(&[status("a", "x", "One"), status("a", "x", "Two"), status("a", "y", "One"), status("b", "y", "One")]);
+        let names = |group: &serde_json::Value| {
+            let rules = group["rules"].as_array().unwrap().iter().map(|rule| rule["name"].as_str().unwrap());
+            format!("{}/{}: {}", group["file"].as_str().unwrap(), group["name"].as_str().unwrap(), rules.collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(groups.iter().map(names).collect::<Vec<_>>(), ["a/x: One Two", "a/y: One", "b/y: One"]);
+        assert_eq!(groups[0]["rules"][0]["lastEvaluation"], "1970-01-01T00:00:00.000Z");
+        assert!(groups[0]["rules"][0].get("alerts").is_none(), "the server fills them in from the alerts it shows");
+    }
 }

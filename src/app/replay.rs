@@ -49,9 +49,15 @@ struct Line<'a> {
 
 /// Replays the inputs with `workers` shards, whose number changes nothing.
 ///
-/// `roles` gives what a topic of wrapped lines carries.
+/// `role_of` gives what a topic of wrapped lines carries.
 #[must_use]
-pub fn replay(plan: &Arc<Plan>, rules: &Arc<RuleSet>, inputs: &[Input<'_>], roles: &dyn Fn(&str) -> Option<TopicRole>, workers: usize) -> Replayed {
+pub fn replay(
+    plan: &Arc<Plan>,
+    rules: &Arc<RuleSet>,
+    inputs: &[Input<'_>],
+    role_of: &dyn Fn(&str) -> Option<TopicRole>,
+    workers: usize,
+) -> Replayed {
     let lines = order(plan, inputs);
     let mut run = Run {
         shards: (0..workers.max(1)).map(|_| Shard::new(Arc::clone(plan))).collect(),
@@ -61,7 +67,7 @@ pub fn replay(plan: &Arc<Plan>, rules: &Arc<RuleSet>, inputs: &[Input<'_>], role
         sequence: 0,
     };
     // Every partition is known from the start, as it is when Kafka assigns them: none may be overtaken unseen.
-    let sources: Vec<SourceId> = lines.iter().map(|line| run.source(line, roles)).collect();
+    let sources: Vec<SourceId> = lines.iter().map(|line| run.source(line, role_of)).collect();
     let mut last = BTreeMap::new();
     for (place, source) in sources.iter().enumerate() {
         last.insert(*source, place);
@@ -73,6 +79,10 @@ pub fn replay(plan: &Arc<Plan>, rules: &Arc<RuleSet>, inputs: &[Input<'_>], role
         run.ingest(line, *source, *offset, plan.max_bytes);
         let is_last = last.get(source) == Some(&place);
         if is_last || place % STEP == STEP - 1 {
+            if is_last {
+                // Nothing waits for a partition that is at its end, so what it has counted is handed on before.
+                run.shards.iter_mut().for_each(|shard| shard.flush(*source));
+            }
             run.absorb();
             if is_last {
                 run.evaluator.set_idle(*source, true);
@@ -81,11 +91,6 @@ pub fn replay(plan: &Arc<Plan>, rules: &Arc<RuleSet>, inputs: &[Input<'_>], role
             run.keep(&emissions);
         }
     }
-    run.absorb();
-    for source in 0..run.registry.all().len() {
-        run.shards.iter_mut().for_each(|shard| shard.flush(SourceId(u32::try_from(source).unwrap_or(u32::MAX))));
-    }
-    run.absorb();
     let emissions = run.evaluator.finish();
     run.keep(&emissions);
     run.results.sort();

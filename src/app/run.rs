@@ -112,7 +112,7 @@ impl Handle {
 /// # Errors
 /// What keeps it from starting, or made it end.
 pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Result<(), RunError> {
-    let Assembly { config, plan, rules, notify, rule_paths, .. } = assembly;
+    let Assembly { config, plan, rules, notify, rule_globs, .. } = assembly;
     let workers = worker_count(&config);
     let store = Directory::open(&config.state.path, FORMAT)?;
     let restored = restore(&store, &plan, workers)?;
@@ -123,14 +123,13 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
     };
     let telemetry = Arc::new(Telemetry::start(&telemetry_settings(&config, &settings.environment))?);
     telemetry.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
-    let transports = Transports::build(notify).map_err(|errors| {
-        RunError::Notify(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-    })?;
+    let transports = Transports::build(notify)
+        .map_err(|errors| RunError::Notify(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
     let options = Options { dry_run_actions: settings.dry_run_actions, ..Options::default() };
     let (dispatcher, mut reports) = Dispatcher::spawn(transports, outbox, options, clock::now);
 
     let view = ViewHandle::new();
-    view.set_models(model_views(&plan));
+    view.set_models(model_views(&plan, &rules));
     view.set_checks(vec![Check::new("kafka", false, "no partitions assigned yet")]);
     let (control, control_in) = crossbeam_channel::bounded(16);
     let (fatal, fatal_in) = crossbeam_channel::bounded(16);
@@ -164,7 +163,7 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
     drop(empties);
     let routing = Routing { workers: batch_senders, empties: empties_out };
     let consumer = Consumer::start(kafka_settings(&config, &plan), registry.clone(), routing, notifications, clock::now)
-        .map_err(|error| RunError::Kafka(error.to_string()))?;
+        .map_err(|error| RunError::Kafka(kafka::describe(&error)))?;
 
     let evaluator = match evaluator {
         Some(evaluator) => evaluator.resume(Arc::clone(&plan), Arc::clone(&rules)),
@@ -177,6 +176,12 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
         outbox: dispatcher.outbox(),
         listener: settings.listener.clone(),
         latencies: BTreeMap::new(),
+        score_age: plan
+            .models
+            .iter()
+            .map(|model| Span(3 * model.longest_window().0) + model.horizon.unwrap_or_default())
+            .max()
+            .unwrap_or_default(),
         started_at: now,
         last_received: (0, now),
     };
@@ -198,9 +203,9 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
     };
     let (ended, mut over) = oneshot::channel();
     let thread = std::thread::Builder::new().name("coordinator".into()).spawn(move || {
-        let publisher = coordinator.run();
+        let remains = coordinator.run();
         let _ = ended.send(());
-        publisher
+        remains
     })?;
 
     let reporting = tokio::spawn({
@@ -212,7 +217,7 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
             }
         }
     });
-    let watching = settings.watch.then(|| tokio::spawn(super::watch::watch(rule_paths, handle.clone())));
+    let watching = settings.watch.then(|| tokio::spawn(super::watch::watch(rule_globs, handle.clone())));
     loop {
         tokio::select! {
             () = handle.stop.notified() => break,
@@ -230,23 +235,24 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
     }
     let _ = control.send(Control::Stop);
     let joined = tokio::task::spawn_blocking(move || thread.join()).await;
-    dispatcher_shutdown(dispatcher).await;
+    let outbox = dispatcher.outbox();
+    // What has not been delivered by then is stored and tried again at the next start.
+    dispatcher.shutdown(DELIVERY_PATIENCE).await;
     let _ = reporting.await;
+    let is_whole = matches!(joined, Ok(Ok(_)));
+    if let Ok(Ok(remains)) = joined {
+        let _ = tokio::task::spawn_blocking(move || remains.keep_outbox(&outbox)).await;
+    }
     let _ = tokio::task::spawn_blocking(move || telemetry.shutdown(TELEMETRY_PATIENCE)).await;
     let _ = http_stop.send(());
     let _ = server.task.await;
-    if !matches!(joined, Ok(Ok(_))) {
+    if !is_whole {
         return Err(RunError::Fatal("the coordinator has panicked; the last checkpoint stands".into()));
     }
     match fatal_in.try_recv() {
         Ok(reason) => Err(RunError::Fatal(reason)),
         Err(_) => Ok(()),
     }
-}
-
-/// What has not been delivered by then is in the last checkpoint and is tried again at the next start.
-async fn dispatcher_shutdown(dispatcher: Dispatcher) {
-    dispatcher.shutdown(DELIVERY_PATIENCE).await;
 }
 
 fn tell(listener: Option<&Listener>, event: &AppEvent) {
@@ -268,7 +274,7 @@ fn report_delivery(view: &ViewHandle, telemetry: &Telemetry, report: &crate::not
     let kind = if matches!(report.target, Target::Action { .. }) { "action" } else { "notification" };
     let name = if kind == "action" { "action" } else { "receiver" };
     view.push_event(serde_json::json!({
-        "type": kind, name: report.target.name(), "episode": report.episode, "outcome": outcome, "attempts": report.attempts,
+        "type": kind, name: report.target.name(), "kind": "delivery", "episode": report.episode, "outcome": outcome, "attempts": report.attempts,
         "error": report.error, "at": report.at.rfc3339(),
     }));
 }
@@ -323,10 +329,7 @@ pub fn kafka_settings(config: &Config, plan: &Plan) -> kafka::Settings {
     kafka::Settings {
         bootstrap_servers: config.kafka.bootstrap_servers.join(","),
         group_id: config.kafka.group_id.clone(),
-        topics: topics
-            .into_iter()
-            .flat_map(|(names, role)| names.iter().map(move |name| Topic { name: name.clone(), role }))
-            .collect(),
+        topics: topics.into_iter().flat_map(|(names, role)| names.iter().map(move |name| Topic { name: name.clone(), role })).collect(),
         start: match config.kafka.start {
             Start::Earliest => StartAt::Earliest,
             Start::Latest => StartAt::Latest,
@@ -345,7 +348,16 @@ fn wants_headers(mapping: &Mapping) -> bool {
     mapping.headers().next().is_some()
 }
 
-fn model_views(plan: &Plan) -> Vec<ModelView> {
+/// Where rules on PSI fire, else where practice draws its lines.
+fn psi_thresholds(rules: &RuleSet, model: &str) -> Vec<f64> {
+    let of_psi = rules.rules().iter().filter(|rule| *rule.model == *model && rule.metric == Some(crate::event::Metric::Psi));
+    let mut thresholds: Vec<f64> = of_psi.flat_map(|rule| &rule.tiers).filter_map(|tier| tier.condition.threshold()).collect();
+    thresholds.sort_by(f64::total_cmp);
+    thresholds.dedup();
+    if thresholds.is_empty() { vec![0.1, 0.25] } else { thresholds }
+}
+
+fn model_views(plan: &Plan, rules: &RuleSet) -> Vec<ModelView> {
     let view = |model: &crate::engine::ModelPlan| {
         let columns = model.baselines.iter().flat_map(|baseline| &baseline.layout.columns);
         let mut features: Vec<FeatureView> = columns
@@ -396,7 +408,7 @@ fn model_views(plan: &Plan) -> Vec<ModelView> {
                 .map(|window| WindowView { name: window.name.to_string(), size: window.size.to_string(), slide: window.slide.to_string() })
                 .collect(),
             features,
-            psi_thresholds: vec![0.1, 0.25],
+            psi_thresholds: psi_thresholds(rules, &model.name),
         }
     };
     plan.models.iter().map(view).collect()
@@ -440,13 +452,12 @@ impl Reloader {
 
     fn apply(&self) -> Result<String, String> {
         let told = |faults: Vec<Fault>| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        let assembly =
-            assemble(&self.settings.config, &self.settings.rules, &self.settings.environment, Purpose::Run).map_err(told)?;
+        let assembly = assemble(&self.settings.config, &self.settings.rules, &self.settings.environment, Purpose::Run).map_err(told)?;
         if super::checkpoint::fingerprint(&assembly.plan) != super::checkpoint::fingerprint(&self.plan) {
             return Err("models, windows or baselines have changed; restart to apply that".into());
         }
-        let transports = Transports::build(assembly.notify)
-            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+        let transports =
+            Transports::build(assembly.notify).map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
         let rules: Arc<RuleSet> = assembly.rules;
         let count = rules.rules().len();
         self.outbox.replace(transports);

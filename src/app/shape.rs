@@ -28,13 +28,22 @@ pub fn histograms(baseline: &Baseline, pane: &Pane) -> Vec<(String, Histogram)> 
                 let mut labels: Vec<String> = levels.kept.iter().take(shown).map(ToString::to_string).collect();
                 labels.extend(["other".to_owned(), "unseen".to_owned()]);
                 let group = (0..levels.cells())
-                    .map(|cell| if cell < shown { cell } else if cell == levels.unseen_cell() { shown + 1 } else { shown })
+                    .map(|cell| {
+                        if cell < shown {
+                            cell
+                        } else if cell == levels.unseen_cell() {
+                            shown + 1
+                        } else {
+                            shown
+                        }
+                    })
                     .collect();
                 (labels, group)
             }
         };
         let n = current.iter().sum();
-        let histogram = Histogram { baseline: shares(&reference, &group, labels.len()), current: shares(&current, &group, labels.len()), labels, n };
+        let histogram =
+            Histogram { baseline: shares(&reference, &group, labels.len()), current: shares(&current, &group, labels.len()), labels, n };
         (column.subject.to_string(), histogram)
     };
     baseline.layout.columns.iter().map(of).collect()
@@ -55,7 +64,7 @@ fn numeric(bins: &NumericBins, reference: &[u64]) -> (Vec<String>, Vec<usize>) {
     let (low, high) = (point(0.01), point(0.99));
     #[allow(clippy::cast_precision_loss)]
     let width = (high - low) / (BARS - 2) as f64;
-    if !(width > 0.0) {
+    if width.is_nan() || width <= 0.0 {
         let labels = vec![format!("< {}", short(bins.min)), short(bins.min), format!("> {}", short(bins.max))];
         let group = (0..bins.cells()).map(|cell| if cell == 0 { 0 } else { 1 + usize::from(cell == bins.edges.len()) }).collect();
         return (labels, group);
@@ -98,7 +107,7 @@ fn short(value: f64) -> String {
     let mut text = String::new();
     let _ = match value.abs() {
         0.0 => write!(text, "0"),
-        size if size >= 1e6 || size < 1e-3 => write!(text, "{value:.2e}"),
+        size if !(1e-3..1e6).contains(&size) => write!(text, "{value:.2e}"),
         size if size >= 100.0 => write!(text, "{value:.0}"),
         size if size >= 1.0 => write!(text, "{value:.1}"),
         _ => write!(text, "{value:.3}"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Select, Sender};
+use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
 
 use crate::engine::shard::PartitionState;
 use crate::engine::{Plan, Record, Shard, ShardOutput};
@@ -36,6 +36,8 @@ pub struct Saying {
     pub flushed: Vec<SourceId>,
     /// The state of the partitions and where reading goes on; the answer to [`Order::Snapshot`], and the last word.
     pub snapshot: Option<Snapshot>,
+    /// Whether this is the last word.
+    pub is_last: bool,
 }
 
 /// State and positions of the partitions of one worker: one atom.
@@ -100,34 +102,39 @@ impl Body {
     fn run(&mut self, batches: &Receiver<Batch>, orders: &Receiver<Order>) {
         loop {
             let mut select = Select::new();
-            let of_batches = select.recv(batches);
+            select.recv(batches);
             select.recv(orders);
-            let ready = select.ready();
-            // Batches first: an order is about everything that was read before it.
+            select.ready();
+            if let Ok(order) = orders.try_recv() {
+                // An order is about everything that was read before it, and waits for nothing that comes after.
+                for batch in batches.try_iter().take(batches.len()) {
+                    self.count(batch);
+                }
+                self.follow(order);
+            }
             match batches.try_recv() {
                 Ok(batch) => {
                     self.count(batch);
-                    if self.unsaid >= SAY_EVERY || batches.is_empty() {
-                        let output = self.shard.take_output();
-                        self.say(Saying { output, flushed: Vec::new(), snapshot: None });
+                    if self.unsaid > 0 && batches.is_empty() {
+                        self.say_output();
                     }
-                    continue;
                 }
-                Err(crossbeam_channel::TryRecvError::Disconnected) => break,
-                Err(crossbeam_channel::TryRecvError::Empty) if ready == of_batches => continue,
-                Err(crossbeam_channel::TryRecvError::Empty) => {}
-            }
-            match orders.try_recv() {
-                Ok(Order::Flush(sources)) => {
-                    sources.iter().for_each(|source| self.shard.flush(*source));
-                    let output = self.shard.take_output();
-                    self.say(Saying { output, flushed: sources, snapshot: None });
-                }
-                Ok(Order::Snapshot) => self.say_all(),
-                Err(_) => {}
+                Err(TryRecvError::Disconnected) => break,
+                Err(TryRecvError::Empty) => {}
             }
         }
-        self.say_all();
+        self.say_all(true);
+    }
+
+    fn follow(&mut self, order: Order) {
+        match order {
+            Order::Flush(sources) => {
+                sources.iter().for_each(|source| self.shard.flush(*source));
+                let output = self.shard.take_output();
+                self.say(Saying { output, flushed: sources, ..Saying::default() });
+            }
+            Order::Snapshot => self.say_all(false),
+        }
     }
 
     fn count(&mut self, mut batch: Batch) {
@@ -146,13 +153,21 @@ impl Body {
         batch.clear();
         // When nobody wants the empty batch back it is simply freed.
         let _ = self.empties.try_send(batch);
+        if self.unsaid >= SAY_EVERY {
+            self.say_output();
+        }
     }
 
-    fn say_all(&mut self) {
+    fn say_output(&mut self) {
+        let output = self.shard.take_output();
+        self.say(Saying { output, ..Saying::default() });
+    }
+
+    fn say_all(&mut self, is_last: bool) {
         let output = self.shard.take_output();
         let positions = (0..).map(SourceId).zip(&self.positions).filter_map(|(source, next)| Some((source, (*next)?)));
         let snapshot = Snapshot { partitions: self.shard.snapshot(), positions: positions.collect() };
-        self.say(Saying { output, flushed: Vec::new(), snapshot: Some(snapshot) });
+        self.say(Saying { output, flushed: Vec::new(), snapshot: Some(snapshot), is_last });
     }
 
     fn say(&mut self, saying: Saying) {
@@ -179,4 +194,36 @@ fn topic_of<'a>(known: &'a mut Vec<(Arc<str>, TopicRole)>, topics: &Topics, sour
         topics.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone_into(known);
     }
     known.get(place).map_or(("", TopicRole::Predictions), |(topic, role)| (&**topic, *role))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn an_order_waits_for_no_batch_that_comes_after_it() {
+        let (sender, batches) = crossbeam_channel::bounded(QUEUE);
+        let (empties, _emptied) = crossbeam_channel::bounded(1);
+        let worker = spawn(0, Arc::new(Plan::empty()), Topics::default(), Snapshot::default(), batches, empties).unwrap();
+        let over = Arc::new(AtomicBool::new(false));
+        let feeder = std::thread::spawn({
+            let over = Arc::clone(&over);
+            move || {
+                let mut batch = Batch::default();
+                (0..1024).for_each(|offset| drop(batch.push(SourceId(0), offset, None, b"", b"rubbish")));
+                while !over.load(Ordering::SeqCst) && sender.send(batch.clone()).is_ok() {}
+            }
+        });
+        // The queue is full by now, and stays so.
+        (0..QUEUE).for_each(|_| drop(worker.sayings.recv().unwrap()));
+        worker.orders.send(Order::Snapshot).unwrap();
+        let answer = worker.sayings.iter().take(100).find(|saying| saying.snapshot.is_some());
+        over.store(true, Ordering::SeqCst);
+        worker.sayings.iter().for_each(drop);
+        feeder.join().unwrap();
+        worker.thread.join().unwrap();
+        assert!(answer.is_some_and(|saying| !saying.is_last), "no answer among a hundred");
+    }
 }

@@ -95,7 +95,10 @@ impl Build {
             }
         };
         display.end();
-        let written = baseline.to_json().map_err(|error| error.to_string()).and_then(|text| write(&self.output, &text).map_err(|error| error.to_string()));
+        let written = baseline
+            .to_json()
+            .map_err(|error| error.to_string())
+            .and_then(|text| write(&self.output, &text).map_err(|error| error.to_string()));
         if let Err(message) = written {
             report::note(&format!("error: {}: {message}", self.output.display()));
             return ExitCode::from(FAILED);
@@ -136,18 +139,15 @@ impl Display {
 
     fn show(&mut self, progress: Progress) {
         let what = if progress.look == 1 { "reading" } else { "counting" };
-        match &self.bar {
-            Some(bar) => {
-                bar.set_length(progress.total_bytes);
-                bar.set_position(progress.bytes.min(progress.total_bytes));
-                bar.set_message(what);
-            }
-            None => {
-                let tenth = progress.bytes.saturating_mul(10).checked_div(progress.total_bytes).unwrap_or(0).min(10);
-                if (progress.look, tenth) > self.told && tenth > 0 {
-                    self.told = (progress.look, tenth);
-                    report::note(&format!("{what}: {}0 %, {} rows", tenth, progress.rows));
-                }
+        if let Some(bar) = &self.bar {
+            bar.set_length(progress.total_bytes);
+            bar.set_position(progress.bytes.min(progress.total_bytes));
+            bar.set_message(what);
+        } else {
+            let tenth = progress.bytes.saturating_mul(10).checked_div(progress.total_bytes).unwrap_or(0).min(10);
+            if (progress.look, tenth) > self.told && tenth > 0 {
+                self.told = (progress.look, tenth);
+                report::note(&format!("{what}: {}0 %, {} rows", tenth, progress.rows));
             }
         }
     }

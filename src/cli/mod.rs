@@ -94,7 +94,10 @@ pub fn main() -> ExitCode {
         Command::Replay(replay) => replay.run(),
         Command::Schema(schema) => schema.run(),
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "driftline", &mut std::io::stdout());
+            // Into memory first: the generator panics where it cannot write, as when its reader has gone away.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "driftline", &mut script);
+            report::result(&String::from_utf8_lossy(&script));
             ExitCode::SUCCESS
         }
         Command::Version => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -62,14 +62,11 @@ impl Replay {
         let mut inputs = vec![Input { bytes: &events, role: TopicRole::Predictions }];
         inputs.extend(labels.as_deref().map(|bytes| Input { bytes, role: TopicRole::Labels }));
         let kafka = &assembly.config.kafka;
-        let roles: BTreeMap<&str, TopicRole> = [
-            (&kafka.predictions, TopicRole::Predictions),
-            (&kafka.features, TopicRole::Features),
-            (&kafka.labels, TopicRole::Labels),
-        ]
-        .into_iter()
-        .flat_map(|(topics, role)| topics.iter().map(move |topic| (topic.as_str(), role)))
-        .collect();
+        let roles: BTreeMap<&str, TopicRole> =
+            [(&kafka.predictions, TopicRole::Predictions), (&kafka.features, TopicRole::Features), (&kafka.labels, TopicRole::Labels)]
+                .into_iter()
+                .flat_map(|(topics, role)| topics.iter().map(move |topic| (topic.as_str(), role)))
+                .collect();
         let workers = match assembly.config.limits.workers {
             Workers::Auto => 1,
             Workers::Count(count) => count,
@@ -85,11 +82,18 @@ impl Replay {
         } else {
             Box::new(BufWriter::new(File::create(&self.output)?))
         };
-        for line in &replayed.lines {
-            out.write_all(line.json.as_bytes())?;
-            out.write_all(b"\n")?;
+        let mut write = || {
+            for line in &replayed.lines {
+                out.write_all(line.json.as_bytes())?;
+                out.write_all(b"\n")?;
+            }
+            out.flush()
+        };
+        match write() {
+            // A reader that has gone away (`| head`) has what it wants.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            result => result,
         }
-        out.flush()
     }
 }
 

@@ -19,7 +19,8 @@ pub fn error(error: &dyn std::error::Error) {
     let mut text = format!("error: {error}");
     let mut cause = error.source();
     while let Some(source) = cause {
-        text.push_str(&format!(": {source}"));
+        text.push_str(": ");
+        text.push_str(&source.to_string());
         cause = source.source();
     }
     note(&text);

@@ -10,9 +10,8 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
+use crate::event::decode::{Selector, TsUnit};
 use crate::event::{Metric, Span, Timestamp};
-
-use super::selector::Selector;
 
 /// What the configuration is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,16 +90,6 @@ pub struct Event {
     /// `event`, `model`, `version`, `id`, `ts`, `features`, `prediction`, `score`, `probabilities`, `label`, `latency_ms`,
     /// `tags`, `weight`.
     pub selectors: BTreeMap<&'static str, Selector>,
-}
-
-/// Unit of a number that is a time since the epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum TsUnit {
-    Seconds,
-    Milliseconds,
-    Microseconds,
-    Nanoseconds,
 }
 
 /// One model.

@@ -36,7 +36,6 @@ pub mod position;
 pub mod read;
 mod scalar;
 pub mod schema;
-pub mod selector;
 mod structure;
 pub mod tree;
 mod unsupported;

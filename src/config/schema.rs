@@ -51,21 +51,19 @@ impl SchemaKind {
 pub fn schema(kind: SchemaKind) -> Value {
     match kind {
         SchemaKind::Config => schema_of::<ConfigFile>(),
-        SchemaKind::Rules => rules_schema(),
-        SchemaKind::Baseline => baseline_schema(),
+        SchemaKind::Rules => titled(schema_of::<crate::rule::spec::RuleFile>(), "driftline rules"),
+        SchemaKind::Baseline => titled(schema_of::<crate::baseline::document::Document>(), "driftline baseline"),
         SchemaKind::Event => embedded(include_str!("schema/event.json")),
         SchemaKind::Results => embedded(include_str!("schema/results.json")),
     }
 }
 
-/// WIRE: `schema_of::<crate::rule::spec::RuleFile>()`, once the type is here.
-fn rules_schema() -> Value {
-    serde_json::json!({"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "driftline rules", "type": "object"})
-}
-
-/// WIRE: the schema of the baseline file's type, once it is here.
-fn baseline_schema() -> Value {
-    serde_json::json!({"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "driftline baseline", "type": "object"})
+/// A schema under the name that editors show.
+fn titled(mut schema: Value, title: &str) -> Value {
+    if let Some(fields) = schema.as_object_mut() {
+        fields.insert("title".into(), title.into());
+    }
+    schema
 }
 
 /// A text of this program that a test has shown to be JSON.

@@ -455,7 +455,7 @@ mod tests {
         let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for level in 1..10 {
             let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
-            bomb = bomb + &format!("a{level}: &a{level} [{aliases}]\n");
+            bomb.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
         }
         assert!(read(&bomb).0.unwrap_err().contains("more than 200000 values"));
     }

@@ -55,7 +55,7 @@ pub struct Gap {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Emission {
     /// A window closed or was restated.
-    Window(Closed),
+    Window(Box<Closed>),
     /// A rule has something to say about a window.
     Happening {
         /// The model.
@@ -65,7 +65,7 @@ pub enum Emission {
         /// The version the rule looked at.
         version: Arc<str>,
         /// What happened.
-        happening: Happening,
+        happening: Box<Happening>,
     },
 }
 
@@ -108,12 +108,7 @@ impl Evaluator {
     /// An evaluator without state.
     #[must_use]
     pub fn new(plan: Arc<Plan>, rules: Arc<RuleSet>) -> Evaluator {
-        let models = plan
-            .models
-            .iter()
-            .zip(0u16..)
-            .map(|(model, number)| ModelState::new(number, model, plan.ledger_capacity))
-            .collect();
+        let models = plan.models.iter().zip(0u16..).map(|(model, number)| ModelState::new(number, model, plan.ledger_capacity)).collect();
         Evaluator { plan, rules, models, sources: BTreeMap::new(), alerts: Alerts::new(), series: Vec::new() }
     }
 
@@ -136,7 +131,8 @@ impl Evaluator {
         let at = self.event_clock().unwrap_or_default();
         let happenings = self.alerts.retire(&rules, at);
         self.rules = rules;
-        let emission = |happening| Emission::Happening { model: Arc::from(""), window: None, version: Arc::from(""), happening };
+        let emission =
+            |happening| Emission::Happening { model: Arc::from(""), window: None, version: Arc::from(""), happening: Box::new(happening) };
         happenings.into_iter().map(emission).collect()
     }
 
@@ -260,7 +256,8 @@ impl Evaluator {
     /// The input is over: closes and judges everything that has begun.
     pub fn finish(&mut self) -> Vec<Emission> {
         let last = self.sources.values().filter(|source| source.role != TopicRole::Labels).filter_map(|source| source.watermark).max();
-        self.step(None, last)
+        // Without any event there is no window to close, but there may be labels that wait.
+        self.step(None, Some(last.unwrap_or(Timestamp(i64::MIN))))
     }
 
     /// Judges the rules on the stream itself. Both times are of the wall clock.
@@ -273,7 +270,7 @@ impl Evaluator {
                 model: Arc::clone(&model.name),
                 window: None,
                 version: Arc::from(""),
-                happening,
+                happening: Box::new(happening),
             }));
         }
         emissions
@@ -337,22 +334,19 @@ impl Evaluator {
         }
         let at = window.summary.window.clone();
         if window.is_news {
-            emissions.push(Emission::Window(window));
+            emissions.push(Emission::Window(Box::new(window)));
         }
-        emissions.extend(
-            happenings
-                .into_iter()
-                .map(|(version, happening)| Emission::Happening {
-                    model: Arc::clone(&model.name),
-                    window: Some(at.clone()),
-                    version,
-                    happening,
-                }),
-        );
+        emissions.extend(happenings.into_iter().map(|(version, happening)| Emission::Happening {
+            model: Arc::clone(&model.name),
+            window: Some(at.clone()),
+            version,
+            happening: Box::new(happening),
+        }));
     }
 
     fn clocks(&self, cap: Option<Timestamp>) -> (Option<Timestamp>, Option<Timestamp>) {
-        let of = |labels: bool| self.sources.values().filter(move |source| source.is_assigned && (source.role == TopicRole::Labels) == labels);
+        let of =
+            |labels: bool| self.sources.values().filter(move |source| source.is_assigned && (source.role == TopicRole::Labels) == labels);
         let events = if of(false).next().is_some() { least(of(false)) } else { Least::Unknown };
         let labels = least(of(true));
         let greatest = self.sources.values().filter_map(|source| source.watermark).max();

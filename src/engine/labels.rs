@@ -4,12 +4,14 @@
 //! restated only at the first tick at which a coverage that somebody waits for is reached, and at the first tick after
 //! the horizon. So a million labels do not make a million results, and no result depends on how labels were batched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Span, Timestamp, WindowRef};
 use crate::window::WindowSpec;
+
+use super::history::Place;
 
 /// The coverage at which performance is restated where no rule asks for another.
 pub const DEFAULT_COVERAGE: f64 = 0.8;
@@ -19,12 +21,16 @@ pub const DEFAULT_COVERAGE: f64 = 0.8;
 pub struct Track {
     /// Prediction events in it.
     pub n: u64,
+    /// Late records that would have belonged to it.
+    pub late: u64,
     /// The last revision that was given out.
     pub revision: u32,
     /// The state of its pairs that was last given out, as a number from the history.
     pub epoch: u64,
     /// Whether its coverage of the input was complete.
     pub complete: bool,
+    /// The versions and segments with events in it; their panes may be gone when the labels come.
+    pub places: BTreeSet<Place>,
 }
 
 /// The waiting windows of one window specification.
@@ -32,6 +38,8 @@ pub struct Track {
 pub struct Waiting {
     /// By start.
     pub tracks: BTreeMap<Timestamp, Track>,
+    /// Whether labels have been applied since the last look: another window specification has other ticks.
+    pub has_news: bool,
     /// For each coverage waited for, in thousandths: the start of the next window to be looked at by it.
     judged: BTreeMap<u32, Timestamp>,
 }
@@ -90,18 +98,25 @@ impl Waiting {
         let last: Vec<WindowRef> =
             self.tracks.keys().map(|start| spec.at(*start)).take_while(|window| window.end + settings.horizon <= tick || end).collect();
         due.extend(last.into_iter().map(|window| (window, Look::Final)));
-        due.sort_by(|(left, _), (right, _)| left.start.cmp(&right.start));
+        due.sort_by_key(|(left, _)| left.start);
         due
     }
 
     /// The next tick after `from` at which something can be due: the first one of a window, its last, or one for a label.
     #[must_use]
-    pub fn next_tick(&self, spec: &WindowSpec, settings: &Settings<'_>, from: Timestamp, next_label: Option<Timestamp>) -> Option<Timestamp> {
-        let (oldest, _) = self.tracks.first_key_value()?;
-        let horizon = spec.at(*oldest).end + settings.horizon;
+    pub fn next_tick(
+        &self,
+        spec: &WindowSpec,
+        settings: &Settings<'_>,
+        from: Timestamp,
+        next_label: Option<Timestamp>,
+    ) -> Option<Timestamp> {
+        let next = Timestamp(from.0.saturating_add(1));
+        let horizon = self.tracks.keys().next().map(|oldest| spec.at(*oldest).end + settings.horizon);
         let first = self.tracks.keys().map(|start| spec.at(*start).end + settings.lateness).find(|instant| *instant > from);
-        let candidates = [Some(horizon), first, next_label];
-        candidates.into_iter().flatten().map(|instant| tick_at(spec, instant.max(Timestamp(from.0.saturating_add(1))))).min()
+        let news = self.has_news.then_some(next);
+        let candidates = [horizon, first, next_label, news];
+        candidates.into_iter().flatten().map(|instant| tick_at(spec, instant.max(next))).min()
     }
 }
 
@@ -136,8 +151,12 @@ mod tests {
     }
 
     fn waiting(starts: &[i64]) -> Waiting {
-        let track = Track { n: 10, revision: 0, epoch: 0, complete: true };
-        Waiting { tracks: starts.iter().map(|start| (Timestamp(*start), track.clone())).collect(), judged: BTreeMap::new() }
+        let track = Track { n: 10, late: 0, revision: 0, epoch: 0, complete: true, places: BTreeSet::new() };
+        Waiting {
+            tracks: starts.iter().map(|start| (Timestamp(*start), track.clone())).collect(),
+            has_news: false,
+            judged: BTreeMap::new(),
+        }
     }
 
     fn looks(waiting: &mut Waiting, tick: i64, covered: &[i64]) -> Vec<(i64, Look)> {
@@ -165,10 +184,14 @@ mod tests {
     #[test]
     fn ticks_are_only_where_something_can_change() {
         let waiting = waiting(&[0, 10]);
-        let next = |from, label: Option<i64>| waiting.next_tick(&spec(), &settings(&[0.8]), Timestamp(from), label.map(Timestamp)).unwrap().0;
+        let next =
+            |from, label: Option<i64>| waiting.next_tick(&spec(), &settings(&[0.8]), Timestamp(from), label.map(Timestamp)).unwrap().0;
         assert_eq!(next(5, None), 20, "the first tick at which the first window can have closed");
         assert_eq!(next(20, None), 30, "the same of the second");
         assert_eq!(next(30, None), 60, "the horizon of the oldest");
         assert_eq!(next(30, Some(41)), 50, "the first tick at or after a label");
+        let waiting = Waiting { has_news: true, ..waiting };
+        let next = waiting.next_tick(&spec(), &settings(&[0.8]), Timestamp(31), None);
+        assert_eq!(next, Some(Timestamp(40)), "the next tick after labels that were applied at one of another window");
     }
 }

@@ -13,6 +13,7 @@ pub mod plan;
 pub mod result;
 pub mod series;
 pub mod shard;
+mod version;
 
 pub use evaluator::{Emission, Evaluator, SourceState};
 pub use model::Closed;

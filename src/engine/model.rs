@@ -9,7 +9,7 @@ use crate::event::{Measurement, Outcome, Span, Timestamp, WindowRef, WindowSumma
 use crate::join::{Joined, Label, Ledger, Predicted, Prediction, RecordId, Truth};
 use crate::window::{LateKey, Observed, Pane, Schedule};
 
-use super::history::{History, Versions};
+use super::history::{History, Place, Versions};
 use super::labels::{DEFAULT_COVERAGE, Look, Settings, Track, Waiting};
 use super::measure;
 use super::plan::ModelPlan;
@@ -130,8 +130,8 @@ impl ModelState {
     pub fn predict(&mut self, plan: &ModelPlan, id: RecordId, prediction: Prediction) -> Settled {
         let Some(ledger) = &mut self.ledger else { return Vec::new() };
         match ledger.predict(id, prediction) {
-            Ok(None) | Err(_) => Vec::new(),
-            Ok(Some(joined)) => vec![(self.settle(plan, joined), 1)],
+            Ok(facts) => facts.into_iter().map(|fact| (self.settle(plan, fact), 1)).collect(),
+            Err(_) => Vec::new(),
         }
     }
 
@@ -140,7 +140,8 @@ impl ModelState {
         match &mut self.ledger {
             None => vec![(Outcome::UnmatchedLabel, 1)],
             Some(ledger) => match ledger.label(label) {
-                Ok(()) => Vec::new(),
+                Ok(None) => Vec::new(),
+                Ok(Some(_)) => vec![(Outcome::Duplicate, 1)],
                 Err(_) => vec![(Outcome::Shed, 1)],
             },
         }
@@ -167,9 +168,7 @@ impl ModelState {
                 (_, None) => break,
             }
         }
-        if let Some(clock) = clocks.labels {
-            settled.extend(self.apply_labels(plan, clock));
-        }
+        // Labels are applied at ticks only: what is counted between two ticks would depend on when the clocks are looked at.
         if let Some(last) = clocks.end {
             for place in 0..plan.windows.len() {
                 while let Some(window) = self.close(plan, place, last, Some(last), clocks) {
@@ -214,6 +213,9 @@ impl ModelState {
         self.labelled = clock;
         let Some(ledger) = &mut self.ledger else { return Vec::new() };
         let facts = ledger.advance(clock);
+        if !facts.is_empty() {
+            self.waiting.iter_mut().for_each(|waiting| waiting.has_news = true);
+        }
         facts.into_iter().map(|fact| (self.settle(plan, fact), 1)).collect()
     }
 
@@ -260,7 +262,14 @@ impl ModelState {
             closed.summary.gaps.push(format!("{} empty windows before this one were not reported", due.skipped).into());
         }
         if self.ledger.is_some() {
-            let track = Track { n: closed.summary.n, revision: 0, epoch: 0, complete: closed.summary.complete };
+            let track = Track {
+                n: closed.summary.n,
+                late: closed.summary.late,
+                revision: 0,
+                epoch: 0,
+                complete: closed.summary.complete,
+                places: self.history.places(&due.window),
+            };
             if let Some(waiting) = self.waiting.get_mut(place) {
                 waiting.tracks.insert(due.window.start, track);
             }
@@ -285,8 +294,19 @@ impl ModelState {
             let revision = self.next_revision(key);
             let mut restated = self.measure_events(plan, &window, revision, clocks);
             restated.is_first = false;
+            let places = self.history.places(&window);
+            if self.history.matched(&window).0 > 0 {
+                // What the labels said is restated, too, lest the window seems to have lost them.
+                let of_labels = self.measure_labels(plan, &window, &places, revision, clocks);
+                restated.summary.labels_matched = of_labels.summary.labels_matched;
+                restated.measurements.retain(|measurement| !measurement.metric.needs_labels());
+                restated.measurements.extend(of_labels.measurements);
+                measure::sort(&mut restated.measurements);
+            }
             if let Some(track) = self.waiting.get_mut(key.0).and_then(|waiting| waiting.tracks.get_mut(&key.1)) {
                 track.n = restated.summary.n;
+                track.late = restated.summary.late;
+                track.places = places;
                 track.revision = revision;
             }
             closed.push(restated);
@@ -304,6 +324,7 @@ impl ModelState {
             let coverages = watched(clocks.coverages, &spec.name);
             let history = &self.history;
             let Some(waiting) = self.waiting.get_mut(place) else { continue };
+            waiting.has_news = false;
             let due = waiting.due(spec, &settings(plan, &coverages), tick, end, |window, track| share(history.matched(window).0, track.n));
             let mut by_window: BTreeMap<Timestamp, (WindowRef, Vec<Look>)> = BTreeMap::new();
             for (window, look) in due {
@@ -330,8 +351,9 @@ impl ModelState {
         let track = self.waiting.get(place)?.tracks.get(&start)?.clone();
         let changed = track.epoch != epoch;
         let revision = if changed { self.next_revision((place, start)) } else { track.revision };
-        let mut closed = self.measure_labels(plan, window, revision, clocks);
+        let mut closed = self.measure_labels(plan, window, &track.places, revision, clocks);
         closed.summary.n = track.n;
+        closed.summary.late = track.late;
         closed.summary.complete = track.complete;
         closed.looks = looks;
         let waiting = self.waiting.get_mut(place)?;
@@ -369,12 +391,12 @@ impl ModelState {
         closed
     }
 
-    fn measure_labels(&self, plan: &ModelPlan, window: &WindowRef, revision: u32, clocks: &Clocks<'_>) -> Closed {
+    fn measure_labels(&self, plan: &ModelPlan, window: &WindowRef, places: &BTreeSet<Place>, revision: u32, clocks: &Clocks<'_>) -> Closed {
         let mut closed = self.summary(plan, window, revision, clocks);
         closed.is_first = false;
         let (matched, _) = self.history.matched(window);
         closed.summary.labels_matched = matched;
-        for (version, segment) in self.history.places(window) {
+        for (version, segment) in places.iter().copied() {
             let name = self.versions.name(version);
             let context = measure::Context { plan, version: &name, segment, window, revision };
             let pairs = self.history.pairs(window, (version, segment));
@@ -406,13 +428,22 @@ impl ModelState {
             has_labels: self.ledger.is_some(),
             revision,
         };
-        Closed { model: self.number, summary, measurements: Vec::new(), panes: Vec::new(), is_first: true, is_news: true, looks: Vec::new() }
+        Closed {
+            model: self.number,
+            summary,
+            measurements: Vec::new(),
+            panes: Vec::new(),
+            is_first: true,
+            is_news: true,
+            looks: Vec::new(),
+        }
     }
 
     /// Forgets what no window can need any more. Events are kept for one longest window beyond the last closed one, so
     /// that an idle partition that comes back can still be restated.
     fn forget(&mut self, plan: &ModelPlan) {
-        let next = plan.windows.iter().zip(&self.schedules).map(|(spec, schedule)| schedule.next_start().map(|start| start - spec.size)).min();
+        let next =
+            plan.windows.iter().zip(&self.schedules).map(|(spec, schedule)| schedule.next_start().map(|start| start - spec.size)).min();
         let Some(Some(oldest)) = next else { return };
         let events = oldest - plan.longest_window();
         let waiting = self.waiting.iter().filter_map(|waiting| waiting.tracks.first_key_value()).map(|(start, _)| *start).min();

@@ -61,14 +61,15 @@ pub fn lines(emission: &Emission, sequence: &mut u64) -> Vec<ResultLine> {
         }
         Emission::Happening { model, window, version, happening } => {
             let Some(json) = happening_json(happening) else { return lines };
-            let (kind, at, labels) = match happening {
-                Happening::Transition { alert, at, .. } => ("alert", *at, Some(&alert.labels)),
-                Happening::Notice(notice) => ("notification", notice.at, Some(&notice.alert.labels)),
-                Happening::NoticeRefused { at, .. } => ("notification", *at, None),
-                Happening::Action(call) => ("action", call.at, Some(&call.alert.labels)),
-                Happening::ActionRefused { at, .. } => ("action", *at, None),
+            let (kind, labels) = match &**happening {
+                Happening::Transition { alert, .. } => ("alert", Some(&alert.labels)),
+                Happening::Notice(notice) => ("notification", Some(&notice.alert.labels)),
+                Happening::NoticeRefused { .. } => ("notification", None),
+                Happening::Action(call) => ("action", Some(&call.alert.labels)),
+                Happening::ActionRefused { .. } => ("action", None),
                 Happening::Trouble { .. } => return lines,
             };
+            let at = happening.at().unwrap_or_default();
             let unnamed = WindowRef { name: "".into(), start: at, end: at };
             let mut key = key(kind, model, version, window.as_ref().unwrap_or(&unnamed), 0);
             let label = |name: &str| labels.and_then(|labels| labels.get(name)).cloned();

@@ -6,21 +6,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::baseline::cell::Places;
-use crate::baseline::output::{OutputError, OutputRule, RawOutput, class_index, resolve_output};
-use crate::baseline::{Baseline, Layout, Task};
+use crate::baseline::output::{OutputError, OutputRule, RawOutput, resolve_output};
+use crate::baseline::{Baseline, Task};
 use crate::event::decode::{Decoder, Kind, RawEvent, RecordMeta};
-use crate::event::{Outcome, Reject, Scalar, SourceId, Subject, Timestamp, TopicRole};
+use crate::event::{Outcome, Reject, Scalar, SourceId, Timestamp, TopicRole};
 use crate::join::{Label, Predicted, RecordId, Truth};
 use crate::window::{LateKey, Pane, Partition, SeriesId};
 
 use super::output::{Counts, JoinHalf, Progress, ShardOutput};
-use super::plan::{FeaturesFrom, MAX_VERSIONS, ModelPlan, Plan};
+use super::plan::{FeaturesFrom, ModelPlan, Plan};
 use super::series::SeriesKey;
+use super::version::{ModelState, Origin, Version};
 
 /// Probabilities of one event that are looked at without an allocation.
 const CLASSES_ON_STACK: usize = 16;
@@ -49,35 +49,6 @@ pub struct PartitionState {
     pub partition: Partition,
     /// The series of the panes.
     pub series: Vec<SeriesKey>,
-}
-
-/// Where a column of a version's layout gets its value.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Origin {
-    Feature(u32),
-    Prediction,
-    Score,
-    Proba(usize),
-    Nothing,
-}
-
-/// What is known of one version of one model.
-#[derive(Debug)]
-struct Version {
-    name: Arc<str>,
-    baseline: Option<Arc<Baseline>>,
-    layout: Arc<Layout>,
-    origins: Vec<Origin>,
-    /// Series by segment number; made when first needed.
-    series: Vec<Option<SeriesId>>,
-}
-
-#[derive(Debug, Default)]
-struct ModelState {
-    versions: Vec<Version>,
-    by_name: FxHashMap<Arc<str>, usize>,
-    /// The version of the last event.
-    last: usize,
 }
 
 /// What is known of one source partition.
@@ -188,7 +159,7 @@ impl Shard {
     /// Goes on with the stored state of a partition.
     pub fn restore(&mut self, source: SourceId, state: PartitionState) {
         let PartitionState { mut partition, series } = state;
-        let numbers: Vec<SeriesId> = series.into_iter().map(|key| self.series_of(key)).collect();
+        let numbers: Vec<SeriesId> = series.iter().map(|key| self.series_of(key)).collect();
         partition.rebuild(|old| numbers.get(old.0 as usize).copied().unwrap_or(old));
         let place = source.0 as usize;
         if place >= self.sources.len() {
@@ -200,7 +171,7 @@ impl Shard {
         }
     }
 
-    fn series_of(&mut self, key: SeriesKey) -> SeriesId {
+    fn series_of(&mut self, key: &SeriesKey) -> SeriesId {
         let Some(model) = self.plan.models.get(usize::from(key.model)) else { return SeriesId(0) };
         let Some(state) = self.models.get_mut(usize::from(key.model)) else { return SeriesId(0) };
         match state.version(&key.version, model, &self.plan) {
@@ -297,7 +268,8 @@ impl Pass<'_, '_> {
             return Outcome::UnmatchedLabel;
         }
         let position = (self.record.source, self.record.offset);
-        let label = Label { id: record_id(id), ts: self.ts, truth, position };
+        let came = self.partition.watermark.unwrap_or(self.ts);
+        let label = Label { id: record_id(id), ts: self.ts, came, truth, position };
         self.output.halves.push(JoinHalf::Label { model: self.number, label });
         Outcome::Waiting
     }
@@ -313,7 +285,9 @@ impl Pass<'_, '_> {
             0 => &[],
             classes @ ..=CLASSES_ON_STACK => {
                 few = [("", 0.0); CLASSES_ON_STACK];
-                few.iter_mut().zip(event.probabilities.iter()).for_each(|(slot, (class, value))| *slot = (class, value.unwrap_or(f64::NAN)));
+                few.iter_mut()
+                    .zip(event.probabilities.iter())
+                    .for_each(|(slot, (class, value))| *slot = (class, value.unwrap_or(f64::NAN)));
                 few.get(..classes).unwrap_or(&[])
             }
             _ => {
@@ -446,65 +420,12 @@ impl Counting {
     }
 }
 
-impl ModelState {
-    /// What is known of a version, found out now if it is new. `None` when there are too many.
-    fn version(&mut self, name: &str, model: &ModelPlan, plan: &Plan) -> Option<&mut Version> {
-        if self.versions.get(self.last).is_none_or(|version| *version.name != *name) {
-            self.last = match self.by_name.get(name) {
-                Some(number) => *number,
-                None if self.versions.len() >= MAX_VERSIONS => return None,
-                None => {
-                    let name: Arc<str> = Arc::from(name);
-                    self.versions.push(Version::new(Arc::clone(&name), model, plan));
-                    self.by_name.insert(name, self.versions.len() - 1);
-                    self.versions.len() - 1
-                }
-            };
-        }
-        self.versions.get_mut(self.last)
-    }
-}
-
-impl Version {
-    fn new(name: Arc<str>, model: &ModelPlan, plan: &Plan) -> Version {
-        let baseline = model.baseline(&name).cloned();
-        let layout = baseline.as_ref().map_or_else(|| Arc::new(Layout::new(Vec::new())), |baseline| Arc::clone(&baseline.layout));
-        let origins = layout
-            .columns
-            .iter()
-            .map(|column| match &column.subject {
-                Subject::Feature(name) => plan.dictionary.feature_slot(name).map_or(Origin::Nothing, Origin::Feature),
-                Subject::Prediction => Origin::Prediction,
-                Subject::Score => Origin::Score,
-                Subject::Proba(class) => baseline
-                    .as_ref()
-                    .and_then(|baseline| class_index(&baseline.classes, class))
-                    .map_or(Origin::Nothing, Origin::Proba),
-                Subject::Label | Subject::Model | Subject::Ingest => Origin::Nothing,
-            })
-            .collect();
-        Version { name, baseline, layout, origins, series: vec![None; model.segment_names.len().max(1)] }
-    }
-
-    /// The number of the series of a segment, given to it now if it is new.
-    fn series_number(&mut self, series: &mut Vec<SeriesKey>, model: u16, segment: u16) -> SeriesId {
-        let Some(slot) = self.series.get_mut(usize::from(segment)) else { return SeriesId(0) };
-        *slot.get_or_insert_with(|| {
-            series.push(SeriesKey { model, version: Arc::clone(&self.name), segment });
-            SeriesId(u32::try_from(series.len() - 1).unwrap_or(u32::MAX))
-        })
-    }
-}
-
 /// How an output is completed; without a baseline only by what the model's own settings say.
 fn output_rule<'a>(model: &'a ModelPlan, baseline: Option<&'a Baseline>) -> OutputRule<'a> {
     match baseline {
-        Some(baseline) => OutputRule {
-            task: baseline.task,
-            classes: &baseline.classes,
-            positive: baseline.positive,
-            threshold: baseline.threshold,
-        },
+        Some(baseline) => {
+            OutputRule { task: baseline.task, classes: &baseline.classes, positive: baseline.positive, threshold: baseline.threshold }
+        }
         None => OutputRule { task: model.task, classes: &model.classes, positive: None, threshold: 0.5 },
     }
 }

@@ -4,7 +4,7 @@
 //! Kafka, the engine or how metrics are made, and changes no state of its own.
 //!
 //! * [`view`]: what is shown, bounded; [`status`]: its plain parts
-//! * [`serve`]: binding, routes, shutdown; [`access`]: who may ask
+//! * [`mod@serve`]: binding, routes, shutdown; [`access`]: who may ask
 //! * `api`, `feature`, `prometheus`: the answers; `asset`: the console page
 
 pub mod access;

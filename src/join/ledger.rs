@@ -1,13 +1,13 @@
 //! The ledger: predictions that may still get a label, and labels whose prediction has not been seen.
 //!
-//! Labels are applied in the order of their event time, up to a clock that the caller moves only as far as all
-//! predictions of that time have been read. So the state at any label time is a function of the records alone, however
-//! their partitions were interleaved.
+//! Labels are applied in the order in which they came in event time (the watermark of their partition), up to a clock that
+//! the caller moves only as far as all records of that time have been read. So the state at any label time is a function
+//! of the records alone, however their partitions were interleaved.
 //!
 //! Memory is bounded by the horizon and by `capacity`; what does not fit is counted, never dropped in silence.
 
-use std::collections::BTreeMap;
 use std::collections::hash_map::Entry as Slot;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -57,10 +57,28 @@ pub struct Label {
     pub id: RecordId,
     /// Event time.
     pub ts: Timestamp,
+    /// The watermark of its partition at its offset: when it came, in event time. Its own time, or later where the
+    /// partition's labels are out of order.
+    pub came: Timestamp,
     /// The truth.
     pub truth: Truth,
-    /// Where it was read: decides between labels of the same time.
+    /// Where it was read: decides between labels that came at the same time.
     pub position: (SourceId, i64),
+}
+
+/// The order in which labels are applied: by when they came and by offset; of two partitions with both alike, by the truth.
+/// The number of the partition, which is another in another process, decides only between labels that say the same. Labels
+/// of one position are told apart by their id.
+type Turn = (Timestamp, i64, u64, SourceId, RecordId);
+
+impl Label {
+    fn turn(&self) -> Turn {
+        let truth = match self.truth {
+            Truth::Class(class) => u64::from(class),
+            Truth::Value(value) => value.to_bits(),
+        };
+        (self.came, self.position.1, truth, self.position.0, self.id)
+    }
 }
 
 /// What has become of a label.
@@ -87,12 +105,27 @@ struct Entry {
     truth: Option<Truth>,
 }
 
+impl Entry {
+    /// What becomes of a label of this prediction. It is the same whichever of the two was read first.
+    fn join(&mut self, label: &Label, horizon: Span, patience: Span) -> Joined {
+        let prediction = &self.prediction;
+        if label.ts - prediction.ts > horizon || prediction.ts - label.ts > patience {
+            return Joined::Unmatched;
+        }
+        if self.truth == Some(label.truth) {
+            return Joined::Duplicate;
+        }
+        let previous = self.truth.replace(label.truth);
+        Joined::Pair { prediction: prediction.clone(), truth: label.truth, previous }
+    }
+}
+
 /// Waiting predictions and labels of one model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
     /// How long after its prediction a label may come.
     horizon: Span,
-    /// How long after its own time a label waits for a prediction that has not been read yet.
+    /// How far before its prediction a label may lie.
     patience: Span,
     /// Most predictions and labels kept.
     capacity: usize,
@@ -100,14 +133,18 @@ pub struct Ledger {
     /// When predictions can be forgotten, in buckets of [`Ledger::bucket`].
     expiry: BTreeMap<Timestamp, Vec<RecordId>>,
     /// Labels not yet applied, in the order in which they will be.
-    pending: BTreeMap<(Timestamp, SourceId, i64), Label>,
-    /// Labels applied without finding their prediction.
-    early: BTreeMap<RecordId, Label>,
-    early_expiry: BTreeMap<(Timestamp, RecordId), ()>,
+    pending: BTreeMap<Turn, Label>,
+    /// Labels applied without finding their prediction, those of one id in the order in which they came.
+    early: BTreeMap<RecordId, Vec<Label>>,
+    /// When those came.
+    early_expiry: BTreeSet<(Timestamp, RecordId)>,
+    /// How many those are.
+    waiting_early: usize,
 }
 
 impl Ledger {
-    /// An empty ledger.
+    /// An empty ledger. A label joins a prediction from `patience` after it (producers' clocks differ) to `horizon` before
+    /// it; `patience` is at least the lateness of predictions.
     #[must_use]
     pub fn new(horizon: Span, patience: Span, capacity: usize) -> Ledger {
         Ledger {
@@ -118,14 +155,15 @@ impl Ledger {
             expiry: BTreeMap::new(),
             pending: BTreeMap::new(),
             early: BTreeMap::new(),
-            early_expiry: BTreeMap::new(),
+            early_expiry: BTreeSet::new(),
+            waiting_early: 0,
         }
     }
 
     /// Labels that wait to be joined.
     #[must_use]
     pub fn waiting_labels(&self) -> usize {
-        self.pending.len() + self.early.len()
+        self.pending.len() + self.waiting_early
     }
 
     /// Predictions that may still get a label or a corrected one.
@@ -134,43 +172,41 @@ impl Ledger {
         self.predictions.len()
     }
 
-    /// Keeps a prediction for its label. Gives the pair if the label is there already. `Err` when the ledger is full.
-    /// A second prediction with the same id leaves the first in place.
+    /// Keeps a prediction for its label. Gives what becomes of the labels that are there already. A second prediction with
+    /// the same id leaves the first in place.
     ///
     /// # Errors
     /// The prediction, when the ledger is at its capacity.
-    pub fn predict(&mut self, id: RecordId, prediction: Prediction) -> Result<Option<Joined>, Prediction> {
+    pub fn predict(&mut self, id: RecordId, prediction: Prediction) -> Result<Vec<Joined>, Prediction> {
         if self.predictions.len() >= self.capacity && !self.predictions.contains_key(&id) {
             return Err(prediction);
         }
         let bucket = self.bucket(prediction.ts);
         let entry = match self.predictions.entry(id) {
-            Slot::Occupied(_) => return Ok(None),
+            Slot::Occupied(_) => return Ok(Vec::new()),
             Slot::Vacant(slot) => slot.insert(Entry { prediction, truth: None }),
         };
         self.expiry.entry(bucket).or_default().push(id);
-        let Some(label) = self.early.remove(&id) else { return Ok(None) };
-        self.early_expiry.remove(&(label.ts, id));
-        if label.ts - entry.prediction.ts > self.horizon {
-            return Ok(Some(Joined::Unmatched));
+        let Some(labels) = self.early.remove(&id) else { return Ok(Vec::new()) };
+        self.waiting_early -= labels.len();
+        for label in &labels {
+            self.early_expiry.remove(&(label.came, id));
         }
-        entry.truth = Some(label.truth);
-        Ok(Some(Joined::Pair { prediction: entry.prediction.clone(), truth: label.truth, previous: None }))
+        Ok(labels.iter().map(|label| entry.join(label, self.horizon, self.patience)).collect())
     }
 
-    /// Takes a label in, to be applied when the clock reaches it.
+    /// Takes a label in, to be applied when the clock reaches it. A record that waits already is a duplicate.
     ///
     /// # Errors
     /// The label, when the ledger is at its capacity.
-    pub fn label(&mut self, label: Label) -> Result<(), Label> {
+    pub fn label(&mut self, label: Label) -> Result<Option<Joined>, Label> {
         if self.waiting_labels() >= self.capacity {
             return Err(label);
         }
-        self.pending.insert((label.ts, label.position.0, label.position.1), label);
-        Ok(())
+        Ok(self.pending.insert(label.turn(), label).map(|_| Joined::Duplicate))
     }
 
-    /// Applies the labels up to and including `clock`, then forgets what is beyond the horizon.
+    /// Applies the labels that came up to and including `clock`, then forgets what can no longer be joined.
     pub fn advance(&mut self, clock: Timestamp) -> Vec<Joined> {
         let mut joined = Vec::new();
         while let Some(first) = self.pending.first_entry() {
@@ -178,17 +214,23 @@ impl Ledger {
                 break;
             }
             let label = first.remove();
-            if let Some(fact) = self.apply(label) {
-                joined.push(fact);
-            }
+            joined.extend(self.apply(label));
         }
-        while let Some(((ts, id), ())) = self.early_expiry.first_key_value().map(|(key, ())| (*key, ())) {
-            if ts + self.patience >= clock {
+        while let Some((came, id)) = self.early_expiry.first().copied() {
+            // A prediction may lie by the patience after its label, and be read by as much again behind the clock.
+            if came + self.patience + self.patience >= clock {
                 break;
             }
-            self.early_expiry.remove(&(ts, id));
-            self.early.remove(&id);
-            joined.push(Joined::Unmatched);
+            self.early_expiry.remove(&(came, id));
+            let Some(labels) = self.early.get_mut(&id) else { continue };
+            let before = labels.len();
+            labels.retain(|label| label.came != came);
+            let expired = before - labels.len();
+            if labels.is_empty() {
+                self.early.remove(&id);
+            }
+            self.waiting_early -= expired;
+            joined.extend(std::iter::repeat_n(Joined::Unmatched, expired));
         }
         while let Some(first) = self.expiry.first_entry() {
             if *first.key() >= clock {
@@ -207,37 +249,27 @@ impl Ledger {
         for label in std::mem::take(&mut self.pending).into_values() {
             joined.extend(self.apply(label));
         }
-        joined.extend(self.early.keys().map(|_| Joined::Unmatched));
+        joined.extend(std::iter::repeat_n(Joined::Unmatched, self.waiting_early));
+        self.waiting_early = 0;
         self.early.clear();
         self.early_expiry.clear();
         joined
     }
 
-    /// The earliest label that waits to be applied.
+    /// When the first of the labels came that wait to be applied.
     #[must_use]
     pub fn next_label(&self) -> Option<Timestamp> {
-        self.pending.first_key_value().map(|((ts, _, _), _)| *ts)
+        self.pending.first_key_value().map(|((came, ..), _)| *came)
     }
 
     fn apply(&mut self, label: Label) -> Option<Joined> {
-        let Some(entry) = self.predictions.get_mut(&label.id) else {
-            // A later label of the same id replaces the one that waits.
-            let replaced = self.early.insert(label.id, label.clone());
-            self.early_expiry.insert((label.ts, label.id), ());
-            let before = replaced?;
-            if before.ts != label.ts {
-                self.early_expiry.remove(&(before.ts, before.id));
-            }
-            return Some(Joined::Duplicate);
-        };
-        if label.ts - entry.prediction.ts > self.horizon {
-            return Some(Joined::Unmatched);
+        if let Some(entry) = self.predictions.get_mut(&label.id) {
+            return Some(entry.join(&label, self.horizon, self.patience));
         }
-        if entry.truth == Some(label.truth) {
-            return Some(Joined::Duplicate);
-        }
-        let previous = entry.truth.replace(label.truth);
-        Some(Joined::Pair { prediction: entry.prediction.clone(), truth: label.truth, previous })
+        self.early_expiry.insert((label.came, label.id));
+        self.waiting_early += 1;
+        self.early.entry(label.id).or_default().push(label);
+        None
     }
 
     /// Expiry is kept in buckets, a 64th of the horizon wide, so that it costs no ordered insert for each prediction.
@@ -256,7 +288,7 @@ mod tests {
     }
 
     fn label(id: u128, ts: i64, class: u16) -> Label {
-        Label { id: RecordId(id), ts: Timestamp(ts), truth: Truth::Class(class), position: (SourceId(0), ts) }
+        Label { id: RecordId(id), ts: Timestamp(ts), came: Timestamp(ts), truth: Truth::Class(class), position: (SourceId(0), ts) }
     }
 
     fn ledger() -> Ledger {
@@ -305,9 +337,59 @@ mod tests {
         ledger.label(label(2, 20, 1)).unwrap();
         assert!(ledger.advance(Timestamp(25)).is_empty());
         assert_eq!(ledger.waiting_labels(), 2);
-        assert!(matches!(ledger.predict(RecordId(1), prediction(15)), Ok(Some(Joined::Pair { .. }))));
-        assert_eq!(ledger.advance(Timestamp(31)), [Joined::Unmatched]);
+        assert!(matches!(ledger.predict(RecordId(1), prediction(15)).unwrap().as_slice(), [Joined::Pair { .. }]));
+        assert!(ledger.advance(Timestamp(40)).is_empty(), "its prediction may be as late as it is early");
+        assert_eq!(ledger.advance(Timestamp(41)), [Joined::Unmatched]);
         assert_eq!(ledger.waiting_labels(), 0);
+    }
+
+    #[test]
+    fn it_does_not_matter_which_is_read_first() {
+        // Too early, early, a correction, the same again, and one that is out of order and so comes at 40.
+        let mut labels = vec![label(1, 4, 0), label(1, 6, 0), label(1, 20, 1), label(1, 21, 1), label(1, 40, 0)];
+        labels[4].ts = Timestamp(3);
+        let facts = |predicted_first: bool| {
+            let mut ledger = Ledger::new(Span(100), Span(30), 1000);
+            let mut facts = Vec::new();
+            if predicted_first {
+                facts.extend(ledger.predict(RecordId(1), prediction(35)).unwrap());
+            }
+            for label in &labels {
+                assert_eq!(ledger.label(label.clone()), Ok(None));
+            }
+            facts.extend(ledger.advance(Timestamp(41)));
+            if !predicted_first {
+                facts.extend(ledger.predict(RecordId(1), prediction(35)).unwrap());
+            }
+            assert_eq!(ledger.waiting_labels(), 0);
+            facts
+        };
+        let first = facts(true);
+        assert!(
+            matches!(
+                first.as_slice(),
+                [Joined::Unmatched, Joined::Pair { .. }, Joined::Pair { previous: Some(_), .. }, Joined::Duplicate, Joined::Unmatched]
+            ),
+            "{first:?}"
+        );
+        assert_eq!(facts(false), first);
+    }
+
+    #[test]
+    fn labels_that_came_at_once_are_ordered_without_the_number_of_their_partition() {
+        let of = |source: u32, class| Label { position: (SourceId(source), 7), ..label(1, 20, class) };
+        let truth = |labels: [Label; 2]| {
+            let mut ledger = ledger();
+            ledger.predict(RecordId(1), prediction(15)).unwrap();
+            for label in labels {
+                ledger.label(label).unwrap();
+            }
+            match ledger.advance(Timestamp(20)).pop() {
+                Some(Joined::Pair { truth, .. }) => truth,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(truth([of(1, 0), of(2, 1)]), truth([of(2, 0), of(1, 1)]));
     }
 
     #[test]

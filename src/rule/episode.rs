@@ -91,7 +91,7 @@ mod tests {
     }
 
     /// Made with Python 3: hashlib.sha256 over the encoding above, struct.pack(">Q"), and base 32 of
-    /// (1795345200000 << 80) | int.from_bytes(digest[:10], "big").
+    /// (1795345200000 << 80) | `int.from_bytes(digest[:10], "big")`.
     #[test]
     fn golden() {
         assert_eq!(of(&[("feature", "age")], &[("region", "eu")], "3"), "01M81EKCW056BHBWTPSY7KY8ZW");

@@ -28,6 +28,19 @@ pub const MOST_INSTANCES: usize = 200_000;
 /// waited for in order.
 pub const MOST_AWAITING: usize = 86_400;
 
+impl Happening {
+    /// Event time of what happened; rule trouble has none.
+    #[must_use]
+    pub fn at(&self) -> Option<Timestamp> {
+        match self {
+            Happening::Transition { at, .. } | Happening::NoticeRefused { at, .. } | Happening::ActionRefused { at, .. } => Some(*at),
+            Happening::Notice(notice) => Some(notice.at),
+            Happening::Action(call) => Some(call.at),
+            Happening::Trouble { .. } => None,
+        }
+    }
+}
+
 /// The states of all instances. Serialisable: it is part of the checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Alerts {

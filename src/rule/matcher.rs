@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn an_alternation_is_anchored_as_a_whole() {
-        let matcher = Matcher::parse("model=~\"a|lo\"").unwrap();
+        let matcher = Matcher::parse("model=~\"lo|x\"").unwrap();
         assert!(!matcher.matches(&labels()));
     }
 

@@ -73,7 +73,8 @@ impl Directory {
     pub fn open(path: &Path, format: u32) -> Result<Directory, StoreError> {
         fs::create_dir_all(path).map_err(|source| io_error(path, source))?;
         let lock_path = path.join(LOCK);
-        let lock = File::options().create(true).write(true).truncate(false).open(&lock_path).map_err(|source| io_error(&lock_path, source))?;
+        let lock =
+            File::options().create(true).write(true).truncate(false).open(&lock_path).map_err(|source| io_error(&lock_path, source))?;
         match lock.try_lock() {
             Ok(()) => Ok(Directory { path: path.to_owned(), format, _lock: lock }),
             Err(fs::TryLockError::WouldBlock) => Err(StoreError::Locked(path.to_owned())),

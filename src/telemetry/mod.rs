@@ -199,7 +199,7 @@ impl Telemetry {
     /// Pushes what there is and ends the exporters: log events first, they are not made again. Blocks at most about
     /// `deadline`; says whether all was sent by then. Call it from a thread that may block.
     pub fn shutdown(&self, deadline: Duration) -> bool {
-        let (sender, receiver) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         let (events, meters) = (self.events.clone(), self.meters.clone());
         let ends = std::thread::Builder::new().name("telemetry-end".into()).spawn(move || {
             let logs = events.shutdown(deadline);

@@ -84,14 +84,13 @@ impl Partition {
     pub fn pane(&mut self, series: SeriesId, slice: Timestamp, sealed_at: Timestamp, new: impl FnOnce() -> Pane) -> Option<&mut Pane> {
         let hit = self.open.get(self.last).is_some_and(|open| open.series == series && open.slice == slice);
         if !hit {
-            self.last = match self.index.get(&(series, slice)) {
-                Some(place) => *place,
-                None => {
-                    self.index.insert((series, slice), self.open.len());
-                    self.open.push(OpenPane { series, slice, sealed_at, pane: new() });
-                    self.next_seal = Some(self.next_seal.map_or(sealed_at, |seal| seal.min(sealed_at)));
-                    self.open.len() - 1
-                }
+            self.last = if let Some(place) = self.index.get(&(series, slice)) {
+                *place
+            } else {
+                self.index.insert((series, slice), self.open.len());
+                self.open.push(OpenPane { series, slice, sealed_at, pane: new() });
+                self.next_seal = Some(self.next_seal.map_or(sealed_at, |seal| seal.min(sealed_at)));
+                self.open.len() - 1
             };
         }
         self.open.get_mut(self.last).map(|open| &mut open.pane)

@@ -52,7 +52,7 @@ class Agent:
             "state": {"path": str(folder / "state")},
             "http": {"listen": f"127.0.0.1:{self.port}"},
         }
-        self.rules = None
+        self.rules, self.arguments = None, []
         self.environment = {"RUST_BACKTRACE": "1", **(environment or {})}
         self.server = None
 
@@ -69,7 +69,7 @@ class Agent:
 
     def start(self, ready=True):
         """Returns once it is ready, or, without `ready`, once it listens."""
-        self.server = Server("driftline", [BINARY, "run", *self.write()], self.folder, env=self.environment).start()
+        self.server = Server("driftline", [BINARY, "run", *self.write(), *self.arguments], self.folder, env=self.environment).start()
         self.server.wait_for_port(self.port)
         if ready:
             self.server.wait_for(lambda: fetch(f"{self.url}/readyz")[0] == 200, PATIENCE, "/readyz answers 200")

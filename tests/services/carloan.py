@@ -1,4 +1,4 @@
-"""The shipped car_loan data: a binary model with known drift from analysis row 25,000 on, labels 30 days later."""
+"""The shipped car_loan data: a binary model with known drift from analysis row 25,000 on, labels 30 to 79 days later."""
 
 import datetime
 import gzip
@@ -23,6 +23,13 @@ WEEKS = {
     26: ("2019-04-25", 29109, 1156),
     27: ("2019-05-02", 30265, 1156),
     28: ("2019-05-09", 31421, 1156),
+    29: ("2019-05-16", 32577, 1156),
+    30: ("2019-05-23", 33733, 1156),
+    31: ("2019-05-30", 34889, 1156),
+    32: ("2019-06-06", 36045, 1156),
+    33: ("2019-06-13", 37201, 1156),
+    34: ("2019-06-20", 38357, 1156),
+    35: ("2019-06-27", 39513, 1156),
 }
 
 # Golden PSI of car_value by week over the deciles of the reference (numpy.quantile, shares floored at 1e-4), with bins
@@ -35,8 +42,9 @@ PSI_CAR_VALUE = {
     25: (2.00190295343961, 2.0014521847185414),
 }
 
-# Golden accuracy by week (sklearn.metrics.accuracy_score over all labels of the week's predictions).
-ACCURACY = {21: 0.9515570934256056, 23: 0.9187554019014693, 25: 0.9134948096885813}
+# Golden accuracy by week, and over how many labels: those that come within the horizon of 45 days (sklearn's
+# accuracy_score). The labels come after 30 to 79 days, so with those that are too late the numbers are others.
+ACCURACY = {21: (0.9516864175022789, 1097), 23: (0.9206204379562044, 1096), 25: (0.9158279963403476, 1093)}
 
 _FOLDERS = [TOP / "src/app/demo/data/car_loan", pathlib.Path(os.environ.get("DRIFTLINE_DATA", "/nonexistent")) / "car_loan"]
 

@@ -1,5 +1,6 @@
 """Owns every process of the tier: what a test needs it names, and what was started here is stopped here."""
 
+import copy
 import os
 import shutil
 import signal
@@ -82,27 +83,11 @@ def hook():
 
 
 @pytest.fixture(scope="session")
-def alertmanager(folder):
-    home = folder / "alertmanager"
-    home.mkdir()
-    (home / "alertmanager.yml").write_text("route: { receiver: nobody }\nreceivers: [ { name: nobody } ]\n")
-    port = free_port()
-    server = Server(
-        "alertmanager",
-        [
-            "prometheus-alertmanager",
-            f"--config.file={home}/alertmanager.yml",
-            f"--storage.path={home}/data",
-            f"--web.listen-address=127.0.0.1:{port}",
-            "--cluster.listen-address=",
-        ],
-        home,
-    )
-    server.url = f"http://127.0.0.1:{port}"
-    try:
-        yield server.start().wait_for_port(port)
-    finally:
-        server.stop()
+def jobs():
+    """Where retraining is asked for."""
+    jobs = Hook().start()
+    yield jobs
+    jobs.stop()
 
 
 @pytest.fixture(scope="session")
@@ -239,10 +224,24 @@ RULES = {
     "route": {"receiver": "everyone", "group_by": ["model", "alertname", "feature"], "group_wait": "1s", "group_interval": "1s", "repeat_interval": "12h"},
 }
 
+# One alert for the model, which asks for a retraining.
+DATASET_DRIFT = {
+    "alert": "DatasetDrift",
+    "source": {"window": "7d"},
+    "value": "double(features.filter(f, f.drifted).size()) / double(features.size())",
+    "fire": {"critical": {"above": 0.30, "for": "2 windows"}},
+    "resolve": {"below": 0.15, "for": "2 windows"},
+    "on_firing": [{"action": "retrain-car-loan", "with": {"reason": "dataset_drift"}}],
+    "annotations": {"summary": "{{ features_drifted | join(', ') }} drifted"},
+}
+
 
 @pytest.fixture(scope="session")
-def stream(folder, broker, baseline, authority, login_server, postfix, hook, alertmanager, collector):
-    """The monitored stream: weeks 19 to 27 of car_loan with the drift in week 22, everything that listens connected."""
+def stream(folder, broker, baseline, authority, login_server, postfix, hook, jobs, collector):
+    """The monitored stream: weeks 19 to 34 of car_loan with the drift in week 22, everything that listens connected.
+
+    It goes on until the horizon of the labels of week 25 has passed.
+    """
     secrets = folder / "secrets"
     secrets.mkdir()
     (secrets / "smtp").write_text(login_server.password + "\n")
@@ -265,20 +264,29 @@ def stream(folder, broker, baseline, authority, login_server, postfix, hook, ale
             "from": "driftline@example.test",
         }
     }
+    rules = copy.deepcopy(RULES)
+    rules["groups"][0]["rules"].append(DATASET_DRIFT)
     agent.rules = {
-        **RULES,
+        **rules,
+        "actions": {
+            "retrain-car-loan": {
+                "url": jobs.url,
+                "headers": {"x-queue": "retraining"},
+                "body": {"model": "{{ labels.model }}", "reason": "{{ with.reason }}", "run": "drift-{{ episode.id }}", "priority": None},
+                "budget": {"max": 2, "per": "7d"},
+            }
+        },
         "receivers": [
             {
                 "name": "everyone",
                 "email_configs": [{"to": "mlops@example.test", "send_resolved": True}],
                 "webhook_configs": [{"url": hook.url, "signing": {"standard_webhooks": {"secret_file": str(secrets / "hook")}}}],
-                "alertmanager_configs": [{"urls": [alertmanager.url]}],
             }
         ],
     }
     try:
         agent.start()
-        agent.sent = carloan.predictions(19, 28)
+        agent.sent = carloan.predictions(19, 35)
         broker.produce(agent.predictions, agent.sent)
         broker.produce(agent.labels, carloan.labels(agent.sent))
         agent.wait_for_week(carloan.week(25)[0])

@@ -17,6 +17,9 @@ from aiosmtpd.smtp import AuthResult, LoginPassword
 from server import Server, free_port
 
 
+DAEMONS = "/usr/lib/postfix/sbin"
+
+
 class LoginServer:
     """An SMTP server that takes mail only over TLS and only after AUTH; keeps what it received."""
 
@@ -90,7 +93,7 @@ class Postfix:
                     f"queue_directory = {self.folder}/spool",
                     f"data_directory = {self.folder}/data",
                     "command_directory = /usr/sbin",
-                    "daemon_directory = /usr/lib/postfix/sbin",
+                    f"daemon_directory = {DAEMONS}",
                     "mail_owner = postfix",
                     "setgid_group = postdrop",
                     "maillog_file = /dev/stdout",
@@ -137,7 +140,16 @@ class Postfix:
         (self.config / "master.cf").write_text("\n".join(services))
         shutil.chown(self.folder / "data", "postfix")
         os.chown(self.folder / "mail", 65534, 65534)
-        self.server = Server("postfix", ["postfix", "-c", self.config, "start-fg"], self.folder).start().wait_for_port(self.port)
+        # Checks the files and makes the queue.
+        subprocess.run(["postfix", "-c", self.config, "check"], check=True, capture_output=True, timeout=60)
+        self.server = Server("postfix", [f"{DAEMONS}/master", "-s", "-c", self.config], self.folder).start()
+        # The master changes its user, and the kernel then no longer ends it with its parent. This one waits for the end
+        # of a pipe that only we hold, however we go.
+        last_will = 'read -r _; kill "$1"; rm -rf "$2"'
+        self.guard = subprocess.Popen(
+            ["sh", "-c", last_will, "sh", str(self.server.process.pid), self.folder], stdin=subprocess.PIPE, start_new_session=True
+        )
+        self.server.wait_for_port(self.port)
         return self
 
     def messages(self):
@@ -149,4 +161,6 @@ class Postfix:
     def stop(self):
         subprocess.run(["postfix", "-c", self.config, "stop"], capture_output=True, timeout=30, check=False)
         self.server.stop()
+        self.guard.kill()
+        self.guard.wait()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,13 +1,11 @@
-"""From a drifted window to people and machines: mail, signed webhook, Alertmanager, the alerts page."""
-
-import json
+"""From a drifted window to people and machines: mail, signed webhook, a call for retraining, the alerts page."""
 
 from standardwebhooks import Webhook
 
 import conftest
 import carloan
 from agent import PATIENCE, Agent
-from server import eventually, fetch
+from server import eventually
 
 
 def mails_about(server, word):
@@ -30,7 +28,7 @@ def test_the_alert_is_firing(stream):
 
 def test_the_rule_is_listed(stream):
     groups = stream.json("/api/v1/rules")["data"]["groups"]
-    assert [rule["name"] for group in groups if group["name"] == "car-loan" for rule in group["rules"]] == ["FeaturePSI"]
+    assert [rule["name"] for group in groups if group["name"] == "car-loan" for rule in group["rules"]] == ["FeaturePSI", "DatasetDrift"]
 
 
 def test_mail_arrives_over_tls_after_a_login(stream, login_server):
@@ -66,13 +64,17 @@ def test_the_webhook_is_signed_and_a_refused_one_comes_again_under_its_key(strea
     assert len(delivered) == len(set(delivered)), "one delivery for each notification"
 
 
-def test_alertmanager_holds_the_alert(stream, alertmanager):
-    def held():
-        alerts = json.loads(fetch(f"{alertmanager.url}/api/v2/alerts")[2])
-        return [alert for alert in alerts if alert["labels"].get("alertname") == "FeaturePSI" and alert["labels"].get("feature") == "car_value"]
-
-    alert = eventually(held, PATIENCE, "Alertmanager lists the alert")[0]
-    assert alert["status"]["state"] == "active" and alert["labels"]["model"] == "car_loan", alert
+def test_retraining_is_asked_for_once_in_an_episode(stream, jobs):
+    request = eventually(lambda: jobs.accepted, PATIENCE, "a call for retraining")[0]
+    alert = next(alert for alert in stream.json("/api/v1/alerts")["data"]["alerts"] if alert["labels"]["alertname"] == "DatasetDrift")
+    episode = alert["episode"]
+    assert jobs.payload(request) == {"model": "car_loan", "reason": "dataset_drift", "run": f"drift-{episode}", "priority": None}
+    assert request["headers"]["idempotency-key"] == episode and request["headers"]["x-queue"] == "retraining"
+    # The drift goes on for ten more weeks, and it is one and the same.
+    stream.wait_for_week(carloan.week(32)[0])
+    assert len(jobs.requests) == 1
+    counts = stream.samples("driftline_actions_total")
+    assert [(labels["action"], labels["outcome"], count) for labels, count in counts] == [("retrain-car-loan", "requested", 1.0)]
 
 
 def test_no_secret_is_said_aloud(stream, hook, login_server):

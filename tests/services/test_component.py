@@ -58,12 +58,6 @@ def test_prometheus_scrapes_itself(prometheus):
     eventually(up, 60, "up == 1")
 
 
-def test_alertmanager_takes_an_alert(alertmanager):
-    body = json.dumps([{"labels": {"alertname": "Probe"}}]).encode()
-    assert fetch(f"{alertmanager.url}/api/v2/alerts", "POST", body, {"content-type": "application/json"})[0] == 200
-    eventually(lambda: "Probe" in fetch(f"{alertmanager.url}/api/v2/alerts")[2], 20, "the alert is listed")
-
-
 def test_the_mail_server_demands_encryption_and_a_login(login_server, authority):
     context = ssl.create_default_context()
     authority.configure_trust(context)

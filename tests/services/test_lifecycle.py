@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+import yaml
 
 import carloan
 import conftest
@@ -106,6 +107,38 @@ def test_a_reload_applies_whole_or_not_at_all(agent):
     agent.reload()
     agent.wait_for(lambda: reloads() == [0.0], "the faulty reload is reported")
     assert names() == ["AnotherName"], "and changes nothing"
+
+
+def test_a_watched_folder_is_followed_as_kubernetes_changes_it(agent):
+    """A mounted ConfigMap: every file is a link through one link to a folder, and that one is exchanged."""
+    mounted = agent.folder / "mounted"
+    mounted.mkdir(parents=True)
+
+    def publish(version, files):
+        (mounted / version).mkdir()
+        for name, content in files.items():
+            (mounted / version / name).write_text(yaml.safe_dump(content))
+        (mounted / "..new").symlink_to(version)
+        (mounted / "..new").rename(mounted / "..data")
+        for name in files:
+            if not (mounted / name).is_symlink():
+                (mounted / name).symlink_to(f"..data/{name}")
+
+    def group(name):
+        rule = {**conftest.RULES["groups"][0]["rules"][0], "alert": name}
+        return {"groups": [{"name": name, "model": "car_loan", "rules": [rule]}]}
+
+    def names():
+        return [rule["name"] for group in agent.json("/api/v1/rules")["data"]["groups"] for rule in group["rules"]]
+
+    agent.arguments = ["--rules", mounted / "*.yaml", "--watch"]
+    publish("..1", {"a.yaml": group("First")})
+    agent.start()
+    assert names() == ["First"]
+    publish("..2", {"a.yaml": group("Second")})
+    agent.wait_for(lambda: names() == ["Second"], "the changed file is read")
+    publish("..3", {"a.yaml": group("Second"), "b.yaml": group("Third")})
+    agent.wait_for(lambda: names() == ["Second", "Third"], "the new file is found")
 
 
 def test_check_finds_everything_it_is_given_reachable(folder, broker, baseline, driftline):

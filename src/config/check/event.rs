@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::event::Span;
 
-use super::super::checked::{Event, TsUnit};
+use super::super::checked::Event;
 use super::super::file::event::{EventSection, FeaturesSelector, TsUnit as Unit};
 use super::super::position::join;
-use super::super::selector::Selector;
 use super::Checker;
+use crate::event::decode::{Selector, TsUnit};
 
 /// Largest record where nothing is said, in bytes: the default of a broker's `message.max.bytes`.
 const MAX_BYTES: u64 = 1 << 20;

@@ -126,7 +126,12 @@ fn numeric(sides: &Sides<'_>, bins: &NumericBins) -> Vec<Reading> {
         hits: side.data.first().copied().unwrap_or(0) + side.data.last().copied().unwrap_or(0),
         total: side.valid(),
     };
-    readings.push(rate(Metric::OutOfRangeRate, outside(&sides.reference), outside(&sides.current), "share of valid values outside the reference range"));
+    readings.push(rate(
+        Metric::OutOfRangeRate,
+        outside(&sides.reference),
+        outside(&sides.current),
+        "share of valid values outside the reference range",
+    ));
     readings
 }
 
@@ -161,18 +166,10 @@ fn categorical(sides: &Sides<'_>, other: usize, unseen: usize) -> Vec<Reading> {
 
 /// Recipes of psi, js distance, chi-square and total variation.
 type Recipes = [&'static str; 4];
-const NUMERIC_RECIPES: Recipes = [
-    "deciles, floor 1e-4",
-    "deciles, base 2, square root",
-    "deciles, two-sample, p over cells of 5 or more",
-    "deciles",
-];
-const LEVEL_RECIPES: Recipes = [
-    "levels, floor 1e-4",
-    "levels, base 2, square root",
-    "levels, two-sample, p over cells of 5 or more",
-    "levels",
-];
+const NUMERIC_RECIPES: Recipes =
+    ["deciles, floor 1e-4", "deciles, base 2, square root", "deciles, two-sample, p over cells of 5 or more", "deciles"];
+const LEVEL_RECIPES: Recipes =
+    ["levels, floor 1e-4", "levels, base 2, square root", "levels, two-sample, p over cells of 5 or more", "levels"];
 
 /// Metrics over shares: effects over `cells`, evidence over `tested`.
 fn shares(sides: &Sides<'_>, cells: (&[u64], &[u64]), tested: (&[u64], &[u64]), recipes: &Recipes) -> Vec<Reading> {
@@ -197,12 +194,7 @@ fn rates(sides: &Sides<'_>) -> [Reading; 2] {
     let invalid: &[usize] = &[NAN, INFINITE, WRONG_TYPE];
     [
         rate(Metric::NullRate, of(&sides.reference, nulls), of(&sides.current, nulls), "(missing + null) / events"),
-        rate(
-            Metric::InvalidRate,
-            of(&sides.reference, invalid),
-            of(&sides.current, invalid),
-            "(NaN + infinite + wrong type) / events",
-        ),
+        rate(Metric::InvalidRate, of(&sides.reference, invalid), of(&sides.current, invalid), "(NaN + infinite + wrong type) / events"),
     ]
 }
 

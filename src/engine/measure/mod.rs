@@ -67,8 +67,8 @@ impl<'a> Context<'a> {
         }
     }
 
-    fn finish(&self, segment: &Segment, subject: Subject, reading: Reading, fault: Option<&'static str>) -> Measurement {
-        let (status, reason) = match (&reading, fault) {
+    fn finish(&self, segment: &Segment, subject: Subject, reading: &Reading, fault: Option<&'static str>) -> Measurement {
+        let (status, reason) = match (reading, fault) {
             (_, Some(fault)) => (Status::Insufficient, Some(fault)),
             (Reading { n: 0, .. }, None) => (Status::NoData, Some("no_values")),
             (Reading { n_reference: 0, .. }, None) => (Status::NoData, Some("no_reference_values")),
@@ -103,7 +103,7 @@ pub fn events(context: &Context<'_>, pane: &Pane, out: &mut Vec<Measurement>) {
     let segment = context.name();
     let Some(baseline) = context.baseline() else {
         let reading = Reading { metric: Metric::Psi, value: None, p_value: None, n: pane.n, n_reference: 0, error: None, recipe: "" };
-        let mut measurement = context.finish(&segment, Subject::Model, reading, None);
+        let mut measurement = context.finish(&segment, Subject::Model, &reading, None);
         measurement.status = Status::NoData;
         measurement.reason = Some("no_baseline".into());
         out.push(measurement);
@@ -121,7 +121,7 @@ pub fn events(context: &Context<'_>, pane: &Pane, out: &mut Vec<Measurement>) {
     for (index, column) in baseline.layout.columns.iter().enumerate() {
         let sides = column::Sides::new(baseline, (index, column), &reference.pane, pane);
         for reading in column::readings(&sides, &context.plan.metrics) {
-            out.push(context.finish(&segment, column.subject.clone(), reading, fault));
+            out.push(context.finish(&segment, column.subject.clone(), &reading, fault));
         }
     }
     adjust(out.get_mut(first..).unwrap_or(&mut []));
@@ -129,7 +129,7 @@ pub fn events(context: &Context<'_>, pane: &Pane, out: &mut Vec<Measurement>) {
         for metric in performance::metrics(baseline, &context.plan.metrics) {
             let recipe = performance::recipe(baseline, metric);
             let reading = Reading { metric, value: None, p_value: None, n: 0, n_reference: reference.joined.matched, error: None, recipe };
-            let mut measurement = context.finish(&segment, Subject::Model, reading, fault);
+            let mut measurement = context.finish(&segment, Subject::Model, &reading, fault);
             if fault.is_none() {
                 measurement.status = Status::NoData;
                 measurement.reason = Some("awaiting_labels".into());
@@ -156,7 +156,7 @@ pub fn labels(context: &Context<'_>, pairs: Option<&JoinedPane>, out: &mut Vec<M
         let n_reference = reference.matched;
         let recipe = performance::recipe(baseline, metric);
         let reading = Reading { metric, value, p_value: None, n, n_reference: n_reference.max(u64::from(fault.is_none())), error, recipe };
-        let mut measurement = context.finish(&segment, Subject::Model, reading, fault);
+        let mut measurement = context.finish(&segment, Subject::Model, &reading, fault);
         measurement.n_reference = n_reference;
         if measurement.status == Status::NoData {
             measurement.reason = Some("no_labels".into());
@@ -166,7 +166,7 @@ pub fn labels(context: &Context<'_>, pairs: Option<&JoinedPane>, out: &mut Vec<M
     if baseline.reference.joined.matched > 0 {
         let sides = column::Sides::of_label(baseline, &reference.label, &pairs.label);
         for reading in sides.iter().flat_map(|sides| column::readings(sides, &context.plan.metrics)) {
-            out.push(context.finish(&segment, Subject::Label, reading, fault));
+            out.push(context.finish(&segment, Subject::Label, &reading, fault));
         }
     }
     adjust(out.get_mut(first..).unwrap_or(&mut []));

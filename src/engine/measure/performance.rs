@@ -10,9 +10,7 @@ use crate::window::JoinedPane;
 #[must_use]
 pub fn metrics(baseline: &Baseline, wanted: &[Metric]) -> Vec<Metric> {
     let of_task: &[Metric] = match baseline.task {
-        Task::Binary => {
-            &[Metric::Accuracy, Metric::Precision, Metric::Recall, Metric::F1, Metric::RocAuc, Metric::LogLoss, Metric::Brier]
-        }
+        Task::Binary => &[Metric::Accuracy, Metric::Precision, Metric::Recall, Metric::F1, Metric::RocAuc, Metric::LogLoss, Metric::Brier],
         Task::Multiclass => &[Metric::Accuracy, Metric::Precision, Metric::Recall, Metric::F1],
         Task::Regression => &[Metric::Mae, Metric::Rmse, Metric::R2],
         Task::None => &[],

@@ -8,32 +8,21 @@ use super::dictionary::Dictionary;
 use super::json::{Broken, Cell, CellKind, Json, MAX_DEPTH};
 use super::mapping::{Field, Mapping, SCALARS, Selector};
 use super::raw::{Class, Kind, Probabilities, RawEvent, Texts, Ts};
+use super::record::{RecordMeta, beside};
 use super::schema::{FEATURES, NONE, PROBABILITIES, Schema, TAGS, Target};
 use super::{number, rfc3339};
 use crate::event::scalar::is_canonical_integer;
 use crate::event::text::write_number;
-use crate::event::{Reject, Scalar, Timestamp};
+use crate::event::{Reject, Scalar};
 
 /// The largest record read unless set otherwise, in bytes: four times what a broker takes by default (`message.max.bytes`).
 pub const DEFAULT_MAX_BYTES: usize = 4 << 20;
 /// No record may be larger, whatever is set: positions in it have 32 bits, of which the signed half is enough.
 const MOST_BYTES: usize = i32::MAX as usize;
 
-/// What a record has beside its value.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RecordMeta<'a> {
-    /// Name of the topic.
-    pub topic: &'a str,
-    /// Key, where there is one.
-    pub key: Option<&'a [u8]>,
-    /// The record's own time.
-    pub timestamp: Option<Timestamp>,
-    /// Headers in their order; only read where the mapping names one, and only those that `Mapping::headers` names need be here.
-    pub headers: &'a [(&'a str, &'a [u8])],
-}
-
 /// What has been found in the record so far.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // Each tells of a field of its own; together they are no state machine.
 struct Found {
     /// Counts records; wraps.
     event: u32,
@@ -169,20 +158,6 @@ impl Decoder {
             Selector::Pointer(_) => self.found.fields.get(field as usize).and_then(|cell| texts.canonical(cell)),
             selector => beside(selector, record),
         }
-    }
-}
-
-/// The text of a selector that does not point into the value.
-fn beside<'a>(selector: &'a Selector, record: &RecordMeta<'a>) -> Option<&'a str> {
-    let utf8 = |bytes| std::str::from_utf8(bytes).ok();
-    match selector {
-        Selector::Pointer(_) => None,
-        Selector::Header(wanted) => {
-            record.headers.iter().rev().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).and_then(|(_, value)| utf8(value))
-        }
-        Selector::Key => record.key.and_then(utf8),
-        Selector::Topic => Some(record.topic),
-        Selector::Const(value) => Some(value),
     }
 }
 
@@ -515,6 +490,7 @@ impl Walk<'_, '_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Timestamp;
 
     fn decoder(mapping: Mapping) -> Decoder {
         let dictionary = Dictionary::new(["age", "country", "income"], ["region", "tier"]);

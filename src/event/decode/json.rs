@@ -336,8 +336,8 @@ pub(super) fn last_word(text: &str, at: usize) -> u64 {
 /// A lane is below `n` if subtracting `n` borrows although the lane's own top bit is clear; it equals `c` if lane xor `c` is below 1.
 #[inline(always)]
 fn special_lanes(word: u64) -> u64 {
-    let quote = word ^ (ONES * b'"' as u64);
-    let backslash = word ^ (ONES * b'\\' as u64);
+    let quote = word ^ (ONES * u64::from(b'"'));
+    let backslash = word ^ (ONES * u64::from(b'\\'));
     let control = word.wrapping_sub(ONES * 0x20) & !word;
     let quote = quote.wrapping_sub(ONES) & !quote;
     let backslash = backslash.wrapping_sub(ONES) & !backslash;
@@ -434,7 +434,7 @@ mod tests {
             "[\n1 ,\t2\r]",
             r#"{"a\n" : 1}"#,
             r#"["\q"]"#,
-            r#"{1:2}"#,
+            r"{1:2}",
             "[]]",
             "01",
             "-",

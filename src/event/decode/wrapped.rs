@@ -8,9 +8,9 @@ use std::borrow::Cow;
 
 use memchr::memmem;
 
-use super::decoder::RecordMeta;
 use super::json::{Broken, Cell, CellKind, Json};
 use super::mapping::TsUnit;
+use super::record::RecordMeta;
 use super::rfc3339;
 use crate::event::Timestamp;
 

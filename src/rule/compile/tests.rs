@@ -1,3 +1,5 @@
+//! Rule files as users write them: what they compile to, and how each fault is told.
+
 use super::*;
 use crate::rule::fixture::{compiled, faults, file, rules, scope, warnings, yaml};
 use crate::rule::set::Kind;

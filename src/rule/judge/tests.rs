@@ -1,3 +1,5 @@
+//! The judge over whole runs of windows: episodes, notices, actions, refusals and what is stored of them.
+
 use super::*;
 use crate::event::{Measurement, Metric, Status, Subject};
 use crate::rule::NoticeKind;
@@ -333,7 +335,7 @@ fn budgets_refuse_with_a_reason() {
 #[test]
 fn cooldown_keeps_quiet_unless_it_gets_worse() {
     let psi = PSI.replace("for: 2 windows", "for: 1 windows").replace("for: 3 of 4 windows", "for: 1 windows");
-    let (set, mut alerts) = (set(&format!("{psi}, cooldown: 40m")), Alerts::new());
+    let (set, mut alerts) = (set(&format!("{psi}, cooldown: 50m")), Alerts::new());
     assert_eq!(told(&run(&set, &mut alerts, 1, &[0.15, 0.01])), ["age inactive>firing", "mail firing 0", "age firing>resolved"]);
     // Again within the cooldown: shown, told to nobody.
     assert_eq!(
@@ -366,10 +368,13 @@ fn above_the_limit_one_aggregate_speaks_for_all() {
         (set(&format!("{psi_rule}, limit: 2, on_firing: [ {{ action: retrain, with: {{ why: many }} }} ]")), Alerts::new());
     let go = |alerts: &mut Alerts, index: i64, values: &[(&str, f64)]| told(&dataset(alerts, &set, index, values));
     assert_eq!(go(&mut alerts, 1, &[("age", 0.5), ("job", 0.0), ("pay", 0.0)]), ["age inactive>firing", "hook firing 0", "action retrain"]);
+    // As many as the limit are told one by one.
+    assert_eq!(go(&mut alerts, 2, &[("age", 0.5), ("job", 0.6), ("pay", 0.0)]), ["job inactive>firing", "hook firing 0", "action retrain"]);
+    assert_eq!(go(&mut alerts, 3, &[("age", 0.5), ("job", 0.0), ("pay", 0.0)]), ["job firing>resolved", "hook resolved 1"]);
     assert_eq!(
-        go(&mut alerts, 2, &[("age", 0.5), ("job", 0.6), ("pay", 0.7)]),
+        go(&mut alerts, 5, &[("age", 0.5), ("job", 0.6), ("pay", 0.7)]),
         [
-            "job inactive>firing",
+            "job resolved>firing",
             "hook firing refused limit",
             "action retrain refused limit",
             "pay inactive>firing",
@@ -386,9 +391,9 @@ fn above_the_limit_one_aggregate_speaks_for_all() {
     assert_eq!(aggregate.value, Some(3.0));
     assert_eq!(aggregate.annotations["description"], "Greatest values: feature=pay (0.7); feature=job (0.6); feature=age (0.5)");
     // It stays until no instance is left, and nobody is told of the others' ends.
-    assert_eq!(go(&mut alerts, 3, &[("age", 0.5), ("job", 0.0), ("pay", 0.0)]), ["job firing>resolved", "pay firing>resolved"]);
+    assert_eq!(go(&mut alerts, 6, &[("age", 0.5), ("job", 0.0), ("pay", 0.0)]), ["job firing>resolved", "pay firing>resolved"]);
     assert_eq!(
-        go(&mut alerts, 4, &[("age", 0.0), ("job", 0.0), ("pay", 0.0)]),
+        go(&mut alerts, 7, &[("age", 0.0), ("job", 0.0), ("pay", 0.0)]),
         ["age firing>resolved", "hook resolved 1", "* firing>resolved", "hook resolved 1"]
     );
     assert!(alerts.aggregates.is_empty());

@@ -1,6 +1,7 @@
 //! The callbacks of the consumer: they look positions up, hand facts on and do nothing else.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
@@ -11,12 +12,14 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::event::{SourceId, Timestamp};
-use crate::source::registry::Registry;
+use crate::source::registry::{Registry, SourceInfo};
 
 use super::poll::Notification;
 use super::settings::{Settings, StartAt};
 use super::statistics::Statistics;
 
+/// The position of a partition of which nothing has been read.
+pub(super) const NOWHERE: i64 = -1;
 /// How long the broker may take to tell offsets during an assignment.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -29,8 +32,10 @@ pub(super) struct Context {
     pub now: fn() -> Timestamp,
     /// Ends of the partitions by the last statistics.
     pub ends: Mutex<Vec<(SourceId, i64)>>,
-    /// Set by an assignment or revocation, for the loop to look at.
-    pub assigned: Mutex<Vec<SourceId>>,
+    /// The partitions that are ours, each with the offset it was assigned at.
+    pub assigned: Mutex<Vec<(SourceId, Offset)>>,
+    /// By source: the offset after the last record that was taken. A partition that comes back goes on from there.
+    pub positions: Mutex<Vec<Arc<AtomicI64>>>,
 }
 
 impl Context {
@@ -38,29 +43,48 @@ impl Context {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub fn assigned(&self) -> MutexGuard<'_, Vec<(SourceId, Offset)>> {
+        self.assigned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The cell that holds where reading of a partition has come to: written for each record without a lock.
+    pub fn cell(&self, source: SourceId) -> Arc<AtomicI64> {
+        let mut positions = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = source.0 as usize;
+        while positions.len() <= place {
+            positions.push(Arc::new(AtomicI64::new(NOWHERE)));
+        }
+        positions.get(place).map(Arc::clone).unwrap_or_default()
+    }
+
+    /// Where reading of a source goes on: after what was taken of it, else where the checkpoint says.
+    pub fn position(&self, source: &SourceInfo) -> Option<i64> {
+        let taken = Some(self.cell(source.id).load(Ordering::Relaxed)).filter(|next| *next != NOWHERE);
+        taken.or(source.next.map(|next| next.0))
+    }
+
     fn assign(&self, consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList) -> Result<(), KafkaError> {
         let fresh = self.fresh_positions(consumer, partitions);
         let list = partitions.clone();
         let mut sources = Vec::new();
+        let mut starts = Vec::new();
         {
             let mut registry = self.registry();
             for element in partitions.elements() {
                 let (topic, partition) = (element.topic(), element.partition());
                 let id = registry.register(topic, partition, self.settings.role(topic));
-                let stored = registry.get(id).and_then(|source| source.next);
-                let offset = match stored {
-                    Some(next) => Offset::Offset(next.0),
+                let offset = match registry.get(id).and_then(|source| self.position(source)) {
+                    Some(next) => Offset::Offset(next),
                     None => fresh.iter().find(|(t, p, _)| t == topic && *p == partition).map_or(Offset::Beginning, |(_, _, o)| *o),
                 };
                 if let Some(mut element) = list.find_partition(topic, partition) {
                     element.set_offset(offset)?;
                 }
                 sources.extend(registry.get(id).cloned());
+                starts.push((id, offset));
             }
         }
-        let mut assigned = self.assigned.lock().unwrap_or_else(PoisonError::into_inner);
-        assigned.extend(sources.iter().map(|source| source.id));
-        drop(assigned);
+        self.assigned().extend(starts);
         let _ = self.notifications.send(Notification::Assigned(sources));
         Ok(()).and_then(|()| match consumer.rebalance_protocol() {
             rdkafka::consumer::RebalanceProtocol::Cooperative => consumer.incremental_assign(&list),
@@ -74,7 +98,8 @@ impl Context {
         {
             let registry = self.registry();
             for element in partitions.elements() {
-                let known = registry.find(element.topic(), element.partition()).and_then(|id| registry.get(id)).and_then(|s| s.next);
+                let source = registry.find(element.topic(), element.partition()).and_then(|id| registry.get(id));
+                let known = source.and_then(|source| self.position(source));
                 if known.is_none() {
                     wanted.add_partition(element.topic(), element.partition());
                 }
@@ -84,9 +109,9 @@ impl Context {
             return Vec::new();
         }
         let committed = consumer.committed_offsets(wanted.clone(), LOOKUP_TIMEOUT).unwrap_or_else(|_| wanted.clone());
-        let look_back = self.offsets_at(consumer, &wanted, (self.now)() - self.settings.look_back);
+        let look_back = Context::offsets_at(consumer, &wanted, (self.now)() - self.settings.look_back);
         let at = match self.settings.start {
-            StartAt::At(instant) => self.offsets_at(consumer, &wanted, instant),
+            StartAt::At(instant) => Context::offsets_at(consumer, &wanted, instant),
             StartAt::Earliest | StartAt::Latest => None,
         };
         let find = |list: &Option<TopicPartitionList>, topic: &str, partition: i32| match list
@@ -119,7 +144,7 @@ impl Context {
             .collect()
     }
 
-    fn offsets_at(&self, consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList, at: Timestamp) -> Option<TopicPartitionList> {
+    fn offsets_at(consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList, at: Timestamp) -> Option<TopicPartitionList> {
         let mut list = partitions.clone();
         list.set_all_offsets(Offset::Offset(at.0.max(0))).ok()?;
         consumer.offsets_for_times(list, LOOKUP_TIMEOUT).ok()
@@ -167,7 +192,7 @@ impl ConsumerContext for Context {
                 let revoked: Vec<SourceId> =
                     partitions.elements().iter().filter_map(|element| registry.find(element.topic(), element.partition())).collect();
                 drop(registry);
-                self.assigned.lock().unwrap_or_else(PoisonError::into_inner).retain(|id| !revoked.contains(id));
+                self.assigned().retain(|(id, _)| !revoked.contains(id));
                 let _ = self.notifications.send(Notification::Revoked(revoked));
                 match consumer.rebalance_protocol() {
                     rdkafka::consumer::RebalanceProtocol::Cooperative => consumer.incremental_unassign(partitions),

@@ -1,12 +1,13 @@
 //! The polling thread.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -29,6 +30,8 @@ const POLL_WAIT: Duration = Duration::from_millis(10);
 /// How long a full worker is waited for before its partitions are paused. Pausing throws away what was fetched ahead, so
 /// it is for a worker that stands still, not for one that is merely slower than the broker.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How long the broker may take to tell the ends of one partition; it is asked again a second later.
+const ENDS_PATIENCE: Duration = Duration::from_secs(2);
 /// How long closing the consumer may take before the process goes on without it.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -66,8 +69,6 @@ pub enum Notification {
 pub enum Command {
     /// Tell the broker how far the checkpoint has come; nobody relies on it.
     Commit(Vec<(SourceId, NextOffset)>),
-    /// Stop polling and hand over what was read.
-    Stop,
 }
 
 /// The channels to the workers: a partition always goes to the same one.
@@ -90,7 +91,8 @@ impl Routing {
 /// The running consumer.
 #[derive(Debug)]
 pub struct Consumer {
-    commands: Sender<Command>,
+    /// Taken away to stop: the loop ends when nobody can command it any more.
+    commands: Option<Sender<Command>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -108,27 +110,41 @@ impl Consumer {
     ) -> Result<Consumer, KafkaError> {
         let topics: Vec<String> = settings.topics.iter().map(|topic| topic.name.clone()).collect();
         let config = settings.client_config();
-        let context =
-            Context { settings, registry: Mutex::new(registry), notifications, now, ends: Mutex::default(), assigned: Mutex::default() };
+        let context = Context {
+            settings,
+            registry: Mutex::new(registry),
+            notifications,
+            now,
+            ends: Mutex::default(),
+            assigned: Mutex::default(),
+            positions: Mutex::default(),
+        };
         let consumer: BaseConsumer<Context> = config.create_with_context(context)?;
         consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
-        // Commands are few: commits every few seconds and one stop.
+        // Commands are few: commits every few seconds.
         let (commands, inbox) = crossbeam_channel::bounded(16);
         let thread = std::thread::Builder::new()
             .name("kafka-poll".into())
             .spawn(move || Loop::new(consumer, routing, inbox).run())
             .map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
-        Ok(Consumer { commands, thread: Some(thread) })
+        Ok(Consumer { commands: Some(commands), thread: Some(thread) })
     }
 
-    /// Sends a command; a consumer that has ended ignores it.
+    /// Sends a command. A consumer that is busy or has ended does without it.
     pub fn command(&self, command: Command) {
-        let _ = self.commands.send_timeout(command, PATIENCE);
+        if let Some(commands) = &self.commands {
+            let _ = commands.try_send(command);
+        }
+    }
+
+    /// Tells the loop to stop polling and to hand over what was read.
+    pub fn stop_polling(&mut self) {
+        self.commands = None;
     }
 
     /// Stops polling and waits for the thread, within bounds.
     pub fn stop(mut self) {
-        self.command(Command::Stop);
+        self.stop_polling();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -147,9 +163,11 @@ struct Loop {
     /// Workers whose partitions are paused.
     paused: BTreeSet<usize>,
     known: KnownTopics,
-    next: Vec<Option<i64>>,
-    last_record: Vec<Option<Instant>>,
+    /// Position of each partition when it was last reported, and when it last moved.
+    moved: Vec<Option<(Option<i64>, Instant)>>,
     reported: Instant,
+    /// A position lies outside the log and could not be mended yet.
+    is_broken: bool,
 }
 
 impl Loop {
@@ -166,9 +184,9 @@ impl Loop {
             since: vec![None; workers],
             paused: BTreeSet::new(),
             known: KnownTopics::default(),
-            next: Vec::new(),
-            last_record: Vec::new(),
+            moved: Vec::new(),
             reported: Instant::now(),
+            is_broken: false,
         }
     }
 
@@ -177,7 +195,7 @@ impl Loop {
         loop {
             match self.inbox.try_recv() {
                 Ok(Command::Commit(positions)) => self.commit(&positions),
-                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => break,
+                Err(TryRecvError::Disconnected) => break,
                 Err(TryRecvError::Empty) => {}
             }
             // Only the first record is waited for: with records that trickle in, batches must not grow old meanwhile.
@@ -186,15 +204,7 @@ impl Loop {
                 let consumer = &self.consumer;
                 match consumer.poll(std::mem::take(&mut wait)) {
                     Some(Ok(message)) => {
-                        let worker = take(
-                            &message,
-                            &self.context,
-                            &mut self.filling,
-                            &mut self.since,
-                            &mut self.known,
-                            &mut self.next,
-                            &mut self.last_record,
-                        );
+                        let worker = take(&message, &self.context, &mut self.filling, &mut self.since, &mut self.known);
                         drop(message);
                         let batch = self.filling.get(worker);
                         if batch.is_some_and(|batch| batch.len() >= BATCH_RECORDS || batch.bytes() >= BATCH_BYTES) {
@@ -212,6 +222,9 @@ impl Loop {
             }
             self.send_aged();
             if self.reported.elapsed() >= Duration::from_secs(1) {
+                if self.is_broken {
+                    self.mend();
+                }
                 self.report();
             }
         }
@@ -264,7 +277,7 @@ impl Loop {
         let mut list = TopicPartitionList::new();
         let workers = self.routing.workers.len();
         let registry = self.context.registry();
-        for id in self.context.assigned.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for (id, _) in self.context.assigned().iter() {
             if let Some(source) = registry.get(*id)
                 && Routing::worker(source.partition, workers) == worker
             {
@@ -286,7 +299,7 @@ impl Loop {
                 false
             }
             KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                self.find_gaps();
+                self.mend();
                 true
             }
             other => {
@@ -296,46 +309,54 @@ impl Loop {
         }
     }
 
-    /// A position lay outside the log. The error does not say where, so every assigned partition is looked at.
-    fn find_gaps(&mut self) {
-        let assigned: Vec<SourceInfo> = {
+    /// A position lay outside the log. librdkafka has given that partition up and does not say which one it was, so every
+    /// assigned partition is looked at and begun anew: where it was, or at the start of what is left of it.
+    fn mend(&mut self) {
+        self.is_broken = true;
+        let assigned: Vec<(SourceInfo, Offset)> = {
             let registry = self.context.registry();
-            let assigned = self.context.assigned.lock().unwrap_or_else(PoisonError::into_inner);
-            assigned.iter().filter_map(|id| registry.get(*id).cloned()).collect()
+            let assigned = self.context.assigned();
+            assigned.iter().filter_map(|(id, start)| Some((registry.get(*id)?.clone(), *start))).collect()
         };
-        for source in assigned {
-            let Some(position) = self.position(&source) else { continue };
-            let Ok((low, high)) = self.consumer.fetch_watermarks(&source.topic, source.partition, Duration::from_secs(10)) else {
-                continue;
-            };
-            let target = if position < low {
-                low
-            } else if position > high {
-                // The topic is shorter than what was read of it: it was truncated or made anew.
-                low
-            } else {
-                continue;
-            };
-            let _ = self.context.notifications.send(Notification::Gap { source: source.id, from: position, to: target });
-            if let Err(error) = self.consumer.seek(&source.topic, source.partition, Offset::Offset(target), Duration::from_secs(10)) {
-                let _ = self.context.notifications.send(Notification::Trouble(format!(
-                    "cannot go on in {} partition {} at offset {target}: {error}",
-                    source.topic, source.partition
-                )));
+        let mut list = TopicPartitionList::new();
+        let mut gaps = Vec::new();
+        for (source, start) in &assigned {
+            let mut offset = *start;
+            if let Some(position) = self.context.position(source) {
+                let Ok((low, high)) = self.consumer.fetch_watermarks(&source.topic, source.partition, ENDS_PATIENCE) else { return };
+                // A topic that is shorter than what was read of it was truncated or made anew.
+                let is_outside = position < low || position > high;
+                if is_outside {
+                    gaps.push((source.id, position, low));
+                }
+                offset = Offset::Offset(if is_outside { low } else { position });
             }
+            let _ = list.add_partition_offset(&source.topic, source.partition, offset);
         }
-    }
-
-    fn position(&self, source: &SourceInfo) -> Option<i64> {
-        self.next.get(source.id.0 as usize).copied().flatten().or(source.next.map(|next| next.0))
+        let begun = match self.consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => {
+                self.consumer.incremental_unassign(&list).and_then(|()| self.consumer.incremental_assign(&list))
+            }
+            _ => self.consumer.assign(&list),
+        };
+        if let Err(error) = begun {
+            let trouble = format!("cannot go on where positions lay outside of the log: {error}");
+            let _ = self.context.notifications.send(Notification::Trouble(trouble));
+            return;
+        }
+        self.is_broken = false;
+        for (source, from, to) in gaps {
+            self.context.cell(source).store(to, Ordering::Relaxed);
+            let _ = self.context.notifications.send(Notification::Gap { source, from, to });
+        }
     }
 
     fn commit(&self, positions: &[(SourceId, NextOffset)]) {
         let mut list = TopicPartitionList::new();
         let registry = self.context.registry();
-        let assigned = self.context.assigned.lock().unwrap_or_else(PoisonError::into_inner);
+        let assigned = self.context.assigned();
         for (id, next) in positions {
-            if let Some(source) = registry.get(*id).filter(|_| assigned.contains(id)) {
+            if let Some(source) = registry.get(*id).filter(|_| assigned.iter().any(|(ours, _)| ours == id)) {
                 let _ = list.add_partition_offset(&source.topic, source.partition, Offset::Offset(next.0));
             }
         }
@@ -351,25 +372,24 @@ impl Loop {
     fn report(&mut self) {
         self.reported = Instant::now();
         let idle_after = Duration::from_millis(u64::try_from(self.context.settings.idle_after.0).unwrap_or(0));
-        let assigned = self.context.assigned.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let assigned = self.context.assigned().clone();
         let ends = self.context.ends.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (mut idle, mut lag) = (Vec::new(), Vec::new());
-        for (id, end) in ends.into_iter().filter(|(id, _)| assigned.contains(id)) {
+        for (id, end) in ends.into_iter().filter(|(id, _)| assigned.iter().any(|(ours, _)| ours == id)) {
             let place = id.0 as usize;
-            let start = self.context.registry().get(id).and_then(|source| source.next).map(|next| next.0);
-            let position = self.next.get(place).copied().flatten().or(start);
+            let position = self.context.registry().get(id).and_then(|source| self.context.position(source));
             let behind = position.map_or(end, |position| (end - position).max(0));
             lag.push((id, behind));
-            if self.last_record.len() <= place {
-                self.last_record.resize(place + 1, None);
+            if self.moved.len() <= place {
+                self.moved.resize(place + 1, None);
             }
-            let quiet = match self.last_record.get_mut(place) {
-                Some(Some(since)) => since.elapsed() >= idle_after,
-                Some(slot) => {
-                    *slot = Some(Instant::now());
+            let Some(moved) = self.moved.get_mut(place) else { continue };
+            let quiet = match moved {
+                Some((before, since)) if *before == position => since.elapsed() >= idle_after,
+                _ => {
+                    *moved = Some((position, Instant::now()));
                     false
                 }
-                None => false,
             };
             if behind == 0 && quiet {
                 idle.push(id);
@@ -392,71 +412,63 @@ impl Loop {
     }
 }
 
-/// Numbers of source partitions, without a look at the shared registry for each record.
+/// A source partition's number, and the cell that holds where reading of it has come to.
+type KnownSource = (SourceId, Arc<AtomicI64>);
+
+/// Source partitions, without a look at the shared registry for each record.
 #[derive(Default)]
 struct KnownTopics {
-    /// Topics with the numbers of their partitions.
-    topics: Vec<(String, Vec<Option<SourceId>>)>,
+    /// Topics with their partitions.
+    topics: Vec<(String, Vec<Option<KnownSource>>)>,
     /// Place of the topic of the last record.
     last: usize,
+    /// For partitions of negative number, which no broker has.
+    stray: Option<KnownSource>,
 }
 
 impl KnownTopics {
-    fn source(&mut self, topic: &str, partition: i32, register: impl FnOnce() -> SourceId) -> SourceId {
+    fn source(&mut self, topic: &str, partition: i32, register: impl FnOnce() -> KnownSource) -> (SourceId, &AtomicI64) {
         if self.topics.get(self.last).is_none_or(|(name, _)| name != topic) {
             self.last = self.topics.iter().position(|(name, _)| name == topic).unwrap_or_else(|| {
                 self.topics.push((topic.to_owned(), Vec::new()));
                 self.topics.len() - 1
             });
         }
-        let Ok(place) = usize::try_from(partition) else { return register() };
-        let Some((_, sources)) = self.topics.get_mut(self.last) else { return register() };
-        if sources.len() <= place {
-            sources.resize(place + 1, None);
-        }
-        match sources.get_mut(place) {
-            Some(source) => *source.get_or_insert_with(register),
-            None => register(),
-        }
+        let slot = match (usize::try_from(partition), self.topics.get_mut(self.last)) {
+            (Ok(place), Some((_, sources))) => {
+                if sources.len() <= place {
+                    sources.resize(place + 1, None);
+                }
+                sources.get_mut(place).unwrap_or(&mut self.stray)
+            }
+            _ => &mut self.stray,
+        };
+        let (source, position) = slot.get_or_insert_with(register);
+        (*source, position)
     }
 }
 
 /// Copies one record into the batch of its worker and returns the worker.
-#[allow(clippy::disallowed_methods, clippy::too_many_arguments)]
+#[allow(clippy::disallowed_methods)]
 fn take(
     message: &BorrowedMessage<'_>,
     context: &Context,
     filling: &mut [Batch],
     since: &mut [Option<Instant>],
     known: &mut KnownTopics,
-    next: &mut Vec<Option<i64>>,
-    last_record: &mut Vec<Option<Instant>>,
 ) -> usize {
     let (topic, partition) = (message.topic(), message.partition());
-    let source = known.source(topic, partition, || context.registry().register(topic, partition, context.settings.role(topic)));
+    let (source, position) = known.source(topic, partition, || {
+        let source = context.registry().register(topic, partition, context.settings.role(topic));
+        (source, context.cell(source))
+    });
+    position.store(message.offset() + 1, Ordering::Relaxed);
     let worker = Routing::worker(partition, filling.len());
-    let place = source.0 as usize;
-    if next.len() <= place {
-        next.resize(place + 1, None);
-    }
-    if last_record.len() <= place {
-        last_record.resize(place + 1, None);
-    }
-    if let Some(next) = next.get_mut(place) {
-        *next = Some(message.offset() + 1);
-    }
     let Some(batch) = filling.get_mut(worker) else { return worker };
-    if batch.is_empty() {
-        let now = Instant::now();
-        if let Some(since) = since.get_mut(worker) {
-            *since = Some(now);
-        }
-    }
-    // Refreshed once a batch is enough: idleness is a matter of seconds.
-    if batch.len() % 64 == 0
-        && let Some(last_record) = last_record.get_mut(place)
+    if batch.is_empty()
+        && let Some(since) = since.get_mut(worker)
     {
-        *last_record = Some(Instant::now());
+        *since = Some(Instant::now());
     }
     let value = message.payload().unwrap_or(&[]);
     let oversize = (value.len() > context.settings.max_bytes).then_some(value.len());

@@ -3,9 +3,29 @@
 use std::collections::BTreeMap;
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::event::{Span, Timestamp, TopicRole};
+
+/// Whether librdkafka takes a property, and why not. The value is not told: it may be a secret.
+///
+/// # Errors
+/// An unknown name, or a value that is not of the property's type or not supported by this build.
+pub fn check_property(key: &str, value: &str) -> Result<(), String> {
+    ClientConfig::new().set(key, value).create_native_config().map(|_| ()).map_err(|error| describe(&error))
+}
+
+/// What is wrong with a client, in words. librdkafka's own show the value of the property that it does not take.
+#[must_use]
+pub fn describe(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, _, key, _) => format!("librdkafka has no property '{key}'"),
+        KafkaError::ClientConfig(_, _, key, _) => format!("librdkafka does not take this value of '{key}'"),
+        other => other.to_string(),
+    }
+}
 
 /// A topic and what it carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,5 +104,19 @@ impl Settings {
     #[must_use]
     pub fn role(&self, topic: &str) -> TopicRole {
         self.topics.iter().find(|known| known.name == topic).map_or(TopicRole::Predictions, |known| known.role)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_are_checked_without_showing_their_value() {
+        assert_eq!(check_property("sasl.password", "hunter2"), Ok(()));
+        assert_eq!(check_property("sasl.passwrd", "hunter2"), Err("librdkafka has no property 'sasl.passwrd'".to_owned()));
+        for key in ["socket.timeout.ms", "security.protocol"] {
+            assert_eq!(check_property(key, "hunter2"), Err(format!("librdkafka does not take this value of '{key}'")));
+        }
     }
 }

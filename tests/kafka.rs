@@ -1,0 +1,269 @@
+//! The agent and a Kafka that misbehaves: idle and silent partitions, records that are gone, brokers that fail, members
+//! that come and go.
+
+#![allow(clippy::disallowed_methods)] // what runs is waited for in real time
+
+mod kafka_support;
+
+use std::time::Duration;
+
+use driftline::engine::Emission;
+use driftline::event::WindowSummary;
+use kafka_support::agent::{Setup, result_lines};
+use kafka_support::cluster::{Cluster, LABELS, PREDICTIONS};
+use kafka_support::stream::{HOUR, MINUTE, START, Stream, prediction};
+use kafka_support::{Scratch, assert_same, latest, until, wait_for};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+const STREAM: Stream = Stream { partitions: 4, step: 10_000, drift: 100 * HOUR, labels: false };
+
+fn quiet() -> Setup {
+    Setup { labels: false, windows: "[ { name: 1h, size: 1h } ]", ..Setup::default() }
+}
+
+/// Sends one event a minute to one partition; times are in milliseconds after the start.
+fn send(cluster: &Cluster, partition: i32, from: i64, to: i64) -> u64 {
+    let mut count = 0;
+    let mut at = from;
+    while at < to {
+        let id = u64::try_from(at * 10 + i64::from(partition)).unwrap();
+        cluster.send(PREDICTIONS, partition, START + at, prediction(id, START + at, 0));
+        at += MINUTE;
+        count += 1;
+    }
+    count
+}
+
+#[test]
+fn idle_partitions_hold_no_window_open_and_restate_them_when_they_return() {
+    let (scratch, cluster) = (Scratch::new("idle"), Cluster::start(&[(PREDICTIONS, 3)]));
+    // Partition 2 has never had a record, partition 1 ends early.
+    send(&cluster, 0, 0, 6 * HOUR);
+    send(&cluster, 1, 0, 2 * HOUR + 10 * MINUTE);
+    cluster.flush();
+    // What came for a closed window is kept for as long as the longest window is.
+    let windows = "[ { name: 1h, size: 1h }, { name: 12h, size: 12h, slide: 1h } ]";
+    let agent = Setup { idle_timeout: "1s", windows, ..quiet() }.start(&scratch, &cluster);
+    agent.wait_received(cluster.total());
+    let closed = |start: i64, revision: u32| {
+        let windows = agent.windows("1h");
+        windows.get(&(START + start)).filter(|window| window.revision == revision).cloned()
+    };
+    let window = agent.wait_for("windows close without partition 1", || closed(4 * HOUR, 0));
+    assert_eq!((window.n, window.partitions), (60, (3, 3)), "{window:?}");
+    assert_eq!(closed(HOUR, 0).unwrap().n, 120);
+    assert_eq!(closed(2 * HOUR, 0).unwrap().n, 70);
+
+    // They are not late: nothing of their own partition is ahead of them.
+    send(&cluster, 1, 2 * HOUR + 10 * MINUTE, 3 * HOUR + 30 * MINUTE);
+    cluster.flush();
+    let status = agent.wait_received(cluster.total());
+    assert_eq!(status["outcomes"]["counted"], cluster.total(), "{status}");
+    let restated = agent.wait_for("closed windows are restated", || {
+        let windows = agent.windows("1h");
+        let of = |start: i64| windows.get(&(START + start)).filter(|window| window.revision > 0).cloned();
+        let both = of(2 * HOUR).zip(of(3 * HOUR))?;
+        ((both.0.n, both.1.n) == (120, 90)).then_some(both)
+    });
+    assert!(restated.0.complete && restated.1.complete, "{restated:?}");
+    assert_eq!(closed(HOUR, 0).unwrap().n, 120, "a window that nothing came for is not restated");
+
+    // The partition is idle again, and a record of another one closes windows without it.
+    send(&cluster, 0, 6 * HOUR, 8 * HOUR);
+    cluster.flush();
+    agent.wait_for("windows close again", || closed(6 * HOUR, 0));
+    agent.stop();
+}
+
+#[test]
+fn a_partition_that_lags_behind_in_event_time_is_not_idle() {
+    let (scratch, cluster) = (Scratch::new("lagging"), Cluster::start(&[(PREDICTIONS, 4)]));
+    // All partitions share a worker, and their records a batch.
+    let agent = Setup { idle_timeout: "3s", workers: 1, ..quiet() }.start(&scratch, &cluster);
+    agent.wait_for("partitions are assigned", || agent.seen(|seen| seen.assigned.contains(&4)).then_some(()));
+    for minute in 0..240 {
+        for partition in 0..4 {
+            // Partition 3 is three hours behind.
+            let from = minute * MINUTE + if partition == 3 { 0 } else { 3 * HOUR };
+            send(&cluster, partition, from, from + MINUTE);
+        }
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    cluster.flush();
+    agent.wait_received(cluster.total());
+    let seen = agent.stop();
+    let closed: Vec<(i64, u64, u32)> = seen
+        .emissions
+        .iter()
+        .filter_map(|emission| match emission {
+            Emission::Window(closed) => Some(&closed.summary),
+            Emission::Happening { .. } => None,
+        })
+        .map(|summary| ((summary.window.start.0 - START) / HOUR, summary.n, summary.revision))
+        .collect();
+    assert_eq!(closed[..3], [(0, 60, 0), (1, 60, 0), (2, 60, 0)], "{closed:?}");
+    assert!(closed.len() <= 3 || closed[3] == (3, 240, 0), "{closed:?}");
+}
+
+#[test]
+fn records_that_are_gone_leave_a_gap_and_reading_goes_on() {
+    let (scratch, cluster) = (Scratch::new("gap"), Cluster::start(&[(PREDICTIONS, 2)]));
+    let agent = quiet().start(&scratch, &cluster);
+    for partition in 0..2 {
+        send(&cluster, partition, 0, 2 * HOUR + 20 * MINUTE);
+    }
+    cluster.flush();
+    agent.wait_received(280);
+    agent.stop();
+
+    // The cluster keeps the newest 5 MiB: what the agent has not read of partition 0 is gone before it returns.
+    let mut at = 2 * HOUR + 20 * MINUTE;
+    while at < 5 * HOUR {
+        let mut value = prediction(u64::try_from(at).unwrap(), START + at, 0);
+        value.pop();
+        value.extend_from_slice(format!(",\"padding\":\"{}\"}}", "x".repeat(200_000)).as_bytes());
+        cluster.send(PREDICTIONS, 0, START + at, value);
+        at += 2 * MINUTE;
+    }
+    send(&cluster, 1, 2 * HOUR + 20 * MINUTE, 5 * HOUR);
+    cluster.flush();
+    let agent = quiet().start(&scratch, &cluster);
+    agent.wait_for("windows go on", || agent.windows("1h").get(&(START + 3 * HOUR)).map(|_| ()));
+    for partition in 0..2 {
+        send(&cluster, partition, 5 * HOUR, 8 * HOUR);
+    }
+    cluster.flush();
+    let windows = agent.wait_for("later windows are closed", || {
+        let windows = agent.windows("1h");
+        windows.contains_key(&(START + 6 * HOUR)).then_some(windows)
+    });
+    let touched = |start: i64| {
+        let window: &WindowSummary = &windows[&(START + start)];
+        let gaps: Vec<String> = window.gaps.iter().map(ToString::to_string).collect();
+        (window.complete, gaps.iter().any(|gap| gap.contains("could not be read")))
+    };
+    assert_eq!(touched(2 * HOUR), (false, true), "{windows:?}");
+    assert_eq!(touched(3 * HOUR), (false, true), "{windows:?}");
+    assert_eq!(touched(6 * HOUR), (true, false), "{windows:?}");
+    assert_eq!(windows[&(START + 6 * HOUR)].n, 120, "both partitions are read");
+    let status = agent.status().unwrap();
+    assert!(status["received"].as_u64().unwrap() < cluster.total(), "{status}");
+    agent.stop();
+}
+
+#[test]
+fn trouble_with_brokers_costs_nothing_but_time() {
+    let (scratch, cluster) = (Scratch::new("brokers"), Cluster::start(&[(PREDICTIONS, 4), (LABELS, 2)]));
+    let setup = Setup { labels: true, ..Setup::default() };
+    let stream = Stream { labels: true, ..STREAM };
+    let agent = setup.start(&scratch, &cluster);
+    stream.send(&cluster, 0, 2 * HOUR);
+    cluster.flush();
+    agent.wait_received(cluster.total());
+
+    // Reading fails for a while, in every way that a client must get over.
+    use RDKafkaRespErr as Code;
+    let errors = [
+        Code::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+        Code::RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE,
+        Code::RD_KAFKA_RESP_ERR_REPLICA_NOT_AVAILABLE,
+        Code::RD_KAFKA_RESP_ERR_UNKNOWN,
+    ];
+    cluster.mock.request_errors(RDKafkaApiKey::Fetch, &errors.repeat(3));
+    stream.send(&cluster, 2 * HOUR, 3 * HOUR);
+    cluster.flush();
+    agent.wait_received(cluster.total());
+
+    // The group forgets the member: its partitions are lost and come back.
+    let before = agent.seen(|seen| seen.assigned.len());
+    cluster.mock.request_errors(RDKafkaApiKey::Heartbeat, &[Code::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID]);
+    agent.wait_for("partitions come back", || agent.seen(|seen| seen.assigned.len() > before).then_some(()));
+    stream.send(&cluster, 3 * HOUR, 4 * HOUR);
+    cluster.flush();
+    agent.wait_received(cluster.total());
+
+    // The only broker is away longer than the session.
+    cluster.mock.broker_down(1).unwrap();
+    stream.send(&cluster, 4 * HOUR, 5 * HOUR);
+    std::thread::sleep(Duration::from_secs(8));
+    cluster.mock.broker_up(1).unwrap();
+    stream.send(&cluster, 5 * HOUR, 7 * HOUR);
+    stream.send_last(&cluster, 13 * HOUR);
+    cluster.flush();
+    let status = agent.wait_received(cluster.total());
+    assert!(status["partitions"].as_array().unwrap().len() == 6, "{status}");
+    agent.wait_for("all windows are closed", || agent.windows("2h").get(&(START + 9 * HOUR)).map(|_| ()));
+    let seen = agent.stop();
+    let last_end = START + 9 * HOUR;
+    let replayed = setup.replay(&scratch, &cluster, 1);
+    let expected = until(latest(replayed.lines.iter().map(|line| line.json.as_str())), last_end);
+    let lines = result_lines(&seen.emissions);
+    assert_same(&until(latest(lines.iter().map(String::as_str)), last_end), &expected, "after trouble");
+}
+
+#[test]
+fn an_agent_ends_while_no_broker_answers() {
+    let (scratch, cluster) = (Scratch::new("gone"), Cluster::start(&[(PREDICTIONS, 4)]));
+    let agent = quiet().start(&scratch, &cluster);
+    STREAM.send(&cluster, 0, HOUR);
+    cluster.flush();
+    agent.wait_received(cluster.total());
+    cluster.mock.broker_down(1).unwrap();
+    agent.wait_for("the agent has noticed", || kafka_support::log().contains("brokers are down").then_some(()));
+    agent.stop();
+    // Nothing is lost by that.
+    cluster.mock.broker_up(1).unwrap();
+    let agent = quiet().start(&scratch, &cluster);
+    STREAM.send(&cluster, HOUR, 2 * HOUR);
+    cluster.flush();
+    agent.wait_received(cluster.total());
+    agent.stop();
+    // And one that has never been answered ends, too.
+    cluster.mock.broker_down(1).unwrap();
+    let agent = quiet().start(&scratch, &cluster);
+    agent.wait_for("it listens", || agent.seen(|seen| seen.address).map(|_| ()));
+    agent.stop();
+}
+
+#[test]
+fn two_members_share_the_partitions_and_one_takes_them_back() {
+    let (scratch, cluster) = (Scratch::new("members"), Cluster::start(&[(PREDICTIONS, 4)]));
+    let setup = |state| Setup { state, idle_timeout: "1s", ..quiet() };
+    let first = setup("first").start(&scratch, &cluster);
+    STREAM.send(&cluster, 0, 2 * HOUR);
+    cluster.flush();
+    first.wait_received(cluster.total());
+    first.wait_for("a checkpoint", || first.seen(|seen| seen.checkpoints > 0).then_some(()));
+
+    let second = setup("second").start(&scratch, &cluster);
+    second.wait_for("the second member gets partitions", || second.seen(|seen| seen.assigned.iter().any(|count| *count > 0)).then_some(()));
+    STREAM.send(&cluster, 2 * HOUR, 4 * HOUR);
+    cluster.flush();
+    // Between them they have read everything, and neither has read anything twice.
+    let position = |agent: &kafka_support::agent::Agent| -> Vec<(i64, u64)> {
+        let status = agent.status().unwrap_or_default();
+        let partitions = status["partitions"].as_array().cloned().unwrap_or_default();
+        partitions.iter().map(|partition| (partition["partition"].as_i64().unwrap(), partition["position"].as_u64().unwrap())).collect()
+    };
+    wait_for(
+        "both have read on",
+        || format!("{:?} {:?}", position(&first), position(&second)),
+        || {
+            let mut reached = [0u64; 4];
+            for (partition, position) in position(&first).into_iter().chain(position(&second)) {
+                let slot = &mut reached[usize::try_from(partition).unwrap()];
+                *slot = position.max(*slot);
+            }
+            (reached.iter().sum::<u64>() == cluster.total()).then_some(())
+        },
+    );
+    assert!(second.seen(|seen| seen.assigned.iter().sum::<usize>()) < 4, "the first member keeps some");
+    second.stop();
+
+    // What the second member has read is read by the first one, too, from where it had stopped.
+    STREAM.send(&cluster, 4 * HOUR, 5 * HOUR);
+    cluster.flush();
+    let status = first.wait_received(cluster.total());
+    assert_eq!(status["received"], cluster.total(), "{status}");
+    first.stop();
+}
