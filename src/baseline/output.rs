@@ -74,7 +74,7 @@ pub enum OutputError {
 /// [`OutputError`], where a value has a wrong type or lies out of range. `scratch` is overwritten.
 pub fn resolve_output<'a>(rule: &OutputRule<'a>, raw: &RawOutput<'a>, scratch: &mut String) -> Result<Output<'a>, OutputError> {
     let mut output =
-        Output { prediction: raw.prediction, score: Scalar::Missing, class: None, probability: None, value: raw.prediction.finite() };
+        Output { prediction: raw.prediction, score: Scalar::Missing, class: None, probability: None, value: raw.prediction.counted() };
     match (rule.task, raw.prediction) {
         (Task::None, _) => return Ok(output),
         (_, Scalar::Other) | (Task::Regression, Scalar::Text(_) | Scalar::Bool(_)) => return Err(OutputError::PredictionType),
@@ -94,7 +94,7 @@ pub fn resolve_output<'a>(rule: &OutputRule<'a>, raw: &RawOutput<'a>, scratch: &
                 .and_then(|class| raw.probabilities.iter().find(|(name, _)| **name == **class))
                 .map_or(raw.score, |(_, value)| Scalar::from_number(*value)),
         };
-        output.probability = output.score.finite();
+        output.probability = output.score.counted();
     }
     if raw.prediction.is_absent() {
         output.prediction = match rule.task {

@@ -130,7 +130,7 @@ impl Survey {
                         value = data.scalar(row, RawType::Number);
                         column = Role::Probability(Arc::from(*class));
                     }
-                    let Some(value) = value.finite() else { continue };
+                    let Some(value) = value.counted() else { continue };
                     if !(0.0..=1.0).contains(&value) {
                         let row = self.rows + row as u64 + 1;
                         return Err(BuildError::Output { row, column: column.to_string(), fault: OutputError::OutOfRange(value) });
@@ -148,7 +148,7 @@ impl Survey {
                     if prediction.scalar(row, RawType::Text).is_absent() {
                         row_of.clear();
                         row_of.extend(
-                            probabilities.iter().filter_map(|(class, data)| Some((*class, data.scalar(row, RawType::Number).finite()?))),
+                            probabilities.iter().filter_map(|(class, data)| Some((*class, data.scalar(row, RawType::Number).counted()?))),
                         );
                         if let Some(class) = greatest(&row_of) {
                             self.output.greatest.add(class, 1);

@@ -218,7 +218,7 @@ fn pair(plan: &Plan, output: &Output<'_>, label: &Scalar<'_>, scratch: &mut Stri
         }
         Task::Regression => {
             let numeric = plan.joined.label.columns.first().is_some_and(|column| matches!(column.kind, ColumnKind::Numeric(_)));
-            Some(Observed::Value { truth: label.finite().filter(|_| numeric)?, predicted: output.value? })
+            Some(Observed::Value { truth: label.counted().filter(|_| numeric)?, predicted: output.value? })
         }
         Task::None => None,
     }

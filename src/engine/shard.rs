@@ -259,7 +259,7 @@ impl Pass<'_, '_> {
             return Outcome::Rejected(Reject::MissingLabel);
         }
         let truth = match self.model.task {
-            Task::Regression => label.finite().map(Truth::Value),
+            Task::Regression => label.counted().map(Truth::Value),
             _ => label.level(&mut self.counting.text).and_then(|text| self.model.class(text)).map(Truth::Class),
         };
         let Some(truth) = truth else { return Outcome::Rejected(Reject::BadLabel) };

@@ -48,10 +48,16 @@ impl<'a> Scalar<'a> {
         }
     }
 
-    /// The number, where it is one and finite. -0.0 is 0.0.
+    /// The number, where it is one and finite.
     #[must_use]
     pub fn finite(&self) -> Option<f64> {
-        self.number().filter(|value| value.is_finite()).map(|value| if value == 0.0 { 0.0 } else { value })
+        self.number().filter(|value| value.is_finite())
+    }
+
+    /// The number as it is counted, in tables and in the stream: finite, and -0.0 is 0.0.
+    #[must_use]
+    pub fn counted(&self) -> Option<f64> {
+        self.finite().map(|value| if value == 0.0 { 0.0 } else { value })
     }
 
     /// Whether there is nothing: no key, or `null`.
@@ -160,7 +166,8 @@ mod tests {
         let mut scratch = String::from("untouched");
         assert_eq!(number("-42").level(&mut scratch), Some("-42"));
         assert_eq!(scratch, "untouched");
-        assert_eq!(Scalar::from_number(-0.0).finite().map(f64::to_bits), Some(0));
+        assert_eq!(number("-0").finite().map(f64::to_bits), Some((-0f64).to_bits()));
+        assert_eq!(number("-0").counted().map(f64::to_bits), Some(0));
     }
 
     #[test]
