@@ -5,7 +5,6 @@
 // A benchmark reads the clock, prints its numbers and stops at the first surprise; its counts are far from 2^52.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, clippy::panic, clippy::unwrap_used)]
 #![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::similar_names)]
-#![allow(clippy::disallowed_methods)] // It measures time.
 
 mod standard_event;
 

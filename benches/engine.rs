@@ -3,7 +3,6 @@
 //! `cargo bench --bench engine` prints a table. Processor time of one thread; medians and the best of several rounds.
 // A benchmark reads the clock, prints its numbers and stops at the first surprise; its counts are far from 2^52.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, clippy::panic, clippy::unwrap_used)]
-#![allow(clippy::disallowed_methods)] // It measures time.
 
 mod standard_event;
 mod standard_model;

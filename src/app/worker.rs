@@ -212,7 +212,9 @@ mod tests {
             let over = Arc::clone(&over);
             move || {
                 let mut batch = Batch::default();
-                (0..1024).for_each(|offset| drop(batch.push(SourceId(0), offset, None, b"", b"rubbish")));
+                for offset in 0..1024 {
+                    batch.push(SourceId(0), offset, None, b"", b"rubbish");
+                }
                 while !over.load(Ordering::SeqCst) && sender.send(batch.clone()).is_ok() {}
             }
         });
