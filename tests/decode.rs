@@ -99,7 +99,7 @@ fn compare(mapping: &Mapping, dictionary: &Dictionary, value: &Value, event: &Ra
         same(scalar, at(field), shown);
     }
     for (field, number) in [(Field::LatencyMs, event.latency_ms), (Field::Weight, event.weight)] {
-        assert_eq!(number.map(f64::to_bits), at(field).and_then(Value::as_f64).map(|value| (value + 0.0).to_bits()), "{shown}");
+        assert_eq!(number.map(f64::to_bits), at(field).and_then(Value::as_f64).map(f64::to_bits), "{shown}");
     }
     for (field, text) in [(Field::Model, event.model), (Field::Version, event.version), (Field::Id, event.id)] {
         same_name(text, at(field), shown);
@@ -125,7 +125,7 @@ fn compare(mapping: &Mapping, dictionary: &Dictionary, value: &Value, event: &Ra
         .and_then(Value::as_object)
         .into_iter()
         .flatten()
-        .map(|(class, value)| (class.as_str(), value.as_f64().map(|value| (value + 0.0).to_bits())))
+        .map(|(class, value)| (class.as_str(), value.as_f64().map(f64::to_bits)))
         .collect();
     let got: Vec<_> = event.probabilities.iter().collect();
     assert_eq!(got.len(), expected.len(), "{shown}");
