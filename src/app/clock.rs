@@ -1,6 +1,6 @@
 //! The wall clock: the only place that reads it. Everything below is told the time.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::event::Timestamp;
 
@@ -10,4 +10,11 @@ use crate::event::Timestamp;
 pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// The monotonic clock of now, for how long something takes. No result depends on it.
+#[must_use]
+#[allow(clippy::disallowed_methods)] // This is the one place.
+pub fn monotonic() -> Instant {
+    Instant::now()
 }

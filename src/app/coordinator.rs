@@ -334,9 +334,9 @@ impl Loop {
         }
         // A cut must be through one moment: while it is made, nothing is closed or judged.
         if self.aligning.is_none() {
-            let began = (self.of.now)();
+            let began = super::clock::monotonic();
             let emissions = self.of.evaluator.advance(Some(now + CLOCK_SLACK));
-            self.time_closing(&emissions, began);
+            self.time_closing(&emissions, began.elapsed());
             self.publish(&emissions);
             if now - self.ticked >= Span::SECOND {
                 self.ticked = now;
@@ -366,12 +366,11 @@ impl Loop {
         self.publish(&emissions);
     }
 
-    fn time_closing(&mut self, emissions: &[Emission], began: Timestamp) {
+    fn time_closing(&mut self, emissions: &[Emission], took: Duration) {
         let closed = emissions.iter().filter(|emission| matches!(emission, Emission::Window(_))).count();
-        let took = ((self.of.now)() - began).0.max(0).unsigned_abs();
         for emission in emissions {
             if let Emission::Window(window) = emission {
-                let each = Duration::from_micros(took * 1000 / closed.max(1) as u64);
+                let each = took / u32::try_from(closed).unwrap_or(u32::MAX).max(1);
                 self.of.publisher.telemetry.record_window_close(&window.summary.model, each);
             }
         }
