@@ -3,6 +3,7 @@
 //! Layer 3. Two halves: a [`shard::Shard`] for each worker decodes and counts; the one [`evaluator::Evaluator`] adds the
 //! shards' panes up, closes windows, measures and judges. What passes between them is a [`output::ShardOutput`].
 
+pub mod cluster;
 pub mod evaluator;
 pub mod history;
 pub mod labels;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::baseline::{Baseline, Task};
 use crate::event::decode::{Dictionary, Mapping};
@@ -102,6 +103,27 @@ impl ModelPlan {
     #[must_use]
     pub fn class(&self, text: &str) -> Option<u16> {
         self.classes.iter().position(|class| &**class == text).and_then(|index| u16::try_from(index).ok())
+    }
+
+    /// What panes of this model are counted over, as one number: bins, classes, slice, lateness, segments, windows, horizon.
+    /// Panes of another never merge with them, and a replica with another configuration is not listened to.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let versions: Vec<_> = self.by_version.iter().map(|(name, place)| (name, self.layout_of(*place))).collect();
+        let windows: Vec<_> = self.windows.iter().map(|window| (&window.name, window.size, window.slide, window.offset)).collect();
+        let text = format!(
+            "{:?}",
+            (
+                (&self.name, self.task, versions, self.default_baseline.map(|place| self.layout_of(place))),
+                (&self.classes, windows, self.slice, self.lateness, self.horizon),
+                (self.features_from, &self.segment_names),
+            )
+        );
+        xxh3_64(text.as_bytes())
+    }
+
+    fn layout_of(&self, baseline: usize) -> Option<u64> {
+        self.baselines.get(baseline).map(|baseline| baseline.layout.id)
     }
 
     /// The longest window.
