@@ -208,7 +208,7 @@ impl Evaluator {
                 }
             }
         }
-        for (key, records) in output.late {
+        for ((_, key), records) in output.late {
             if let Some(model) = self.models.get_mut(usize::from(key.model)) {
                 model.add_late(key, records);
             }
@@ -233,7 +233,7 @@ impl Evaluator {
 
     fn absorb_half(&mut self, shard: usize, half: JoinHalf) {
         let (number, settled) = match half {
-            JoinHalf::Prediction { id, ts, series, segments, predicted } => {
+            JoinHalf::Prediction { id, ts, series, segments, predicted, .. } => {
                 let Some(key) = self.key(shard, series) else { return };
                 let Some(model) = self.models.get_mut(usize::from(key.model)) else { return };
                 let Some(plan) = self.plan.model(key.model) else { return };

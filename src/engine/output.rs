@@ -19,6 +19,10 @@ pub enum JoinHalf {
         id: RecordId,
         /// Event time.
         ts: Timestamp,
+        /// The watermark of its partition at its offset: when it came, in event time.
+        came: Timestamp,
+        /// Where it was read.
+        position: (SourceId, i64),
         /// Its overall series: model and version.
         series: SeriesId,
         /// Numbers of its segments.
@@ -26,7 +30,7 @@ pub enum JoinHalf {
         /// What the model said.
         predicted: Predicted,
     },
-    /// A label.
+    /// A label; it says itself where it was read.
     Label {
         /// Number of the model.
         model: u16,
@@ -118,8 +122,8 @@ pub struct ShardOutput {
     pub panes: Vec<OpenPane>,
     /// Halves of joins.
     pub halves: Vec<JoinHalf>,
-    /// Late records.
-    pub late: BTreeMap<LateKey, u64>,
+    /// Late records by source partition.
+    pub late: BTreeMap<(SourceId, LateKey), u64>,
     /// Progress of the partitions that moved.
     pub progress: Vec<Progress>,
     /// Counts by source partition.

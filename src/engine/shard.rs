@@ -15,7 +15,7 @@ use crate::baseline::{Baseline, Task};
 use crate::event::decode::{Decoder, Kind, RawEvent, RecordMeta};
 use crate::event::{Outcome, Reject, Scalar, SourceId, Timestamp, TopicRole};
 use crate::join::{Label, Predicted, RecordId, Truth};
-use crate::window::{LateKey, Pane, Partition, SeriesId};
+use crate::window::{LateKey, OpenPane, Pane, Partition, SeriesId};
 
 use super::output::{Counts, JoinHalf, Progress, ShardOutput};
 use super::plan::{FeaturesFrom, ModelPlan, Plan};
@@ -78,6 +78,8 @@ pub struct Shard {
     counting: Counting,
     output: ShardOutput,
     last_model: u16,
+    /// Whether sealed panes stay until they are dropped by [`Shard::drop_sealed`], instead of being handed on.
+    is_cumulative: bool,
 }
 
 /// Buffers used again for each event.
@@ -105,7 +107,36 @@ impl Shard {
             counting: Counting::default(),
             output: ShardOutput::default(),
             last_model: 0,
+            is_cumulative: false,
         }
+    }
+
+    /// A shard of a replica: its panes are not handed on but published, again and again, with all that is in them.
+    #[must_use]
+    pub fn cumulative(plan: Arc<Plan>) -> Shard {
+        Shard { is_cumulative: true, ..Shard::new(plan) }
+    }
+
+    /// The panes of a partition that have counted records from `acknowledged` on, with their series.
+    pub fn changed(&self, source: SourceId, acknowledged: i64) -> impl Iterator<Item = (&SeriesKey, &OpenPane)> {
+        let open = self.sources.get(source.0 as usize).and_then(|source| source.partition.as_ref()).map_or(&[][..], Partition::open);
+        let changed = open.iter().filter(move |open| open.end > acknowledged);
+        changed.filter_map(|open| Some((self.series.get(open.series.0 as usize)?, open)))
+    }
+
+    /// Drops what is sealed and has been acknowledged up to an offset.
+    pub fn drop_sealed(&mut self, source: SourceId, acknowledged: i64) {
+        if let Some(partition) = self.sources.get_mut(source.0 as usize).and_then(|source| source.partition.as_mut()) {
+            partition.drop_sealed(acknowledged);
+        }
+    }
+
+    /// Forgets a partition that somebody else reads from now on.
+    pub fn forget(&mut self, source: SourceId) {
+        if let Some(state) = self.sources.get_mut(source.0 as usize) {
+            *state = Source { has_moved: state.has_moved, ..Source::default() };
+        }
+        self.output.late.retain(|(late, _), _| *late != source);
     }
 
     /// Counts one record. Its outcome is in the counts of the next output, too.
@@ -184,7 +215,7 @@ impl Shard {
         if record.oversize {
             return Outcome::Rejected(Reject::Oversize);
         }
-        let Shard { plan, decoder, sources, models, series, counting, output, last_model, .. } = self;
+        let Shard { plan, decoder, sources, models, series, counting, output, last_model, is_cumulative, .. } = self;
         let event = match decoder.decode(record.value, &record.meta) {
             Ok(event) => event,
             Err(reason) => return Outcome::Rejected(reason),
@@ -223,7 +254,7 @@ impl Shard {
         counts.unknown_features += u64::from(event.unknown_features);
         counts.nonstandard_json += u64::from(event.nonstandard);
         counts.timestamp_fallbacks += u64::from(time.is_fallback);
-        let mut pass = Pass { number, model, partition, series, counting, output, ts, record };
+        let mut pass = Pass { number, model, partition, series, counting, output, ts, record, is_cumulative: *is_cumulative };
         match kind {
             Kind::Label => pass.label(&event),
             Kind::Prediction => pass.prediction(&event, state, plan),
@@ -249,6 +280,7 @@ struct Pass<'s, 'r> {
     output: &'s mut ShardOutput,
     ts: Timestamp,
     record: &'s Record<'r>,
+    is_cumulative: bool,
 }
 
 impl Pass<'_, '_> {
@@ -343,7 +375,10 @@ impl Pass<'_, '_> {
         }
         if let (Some(predicted), Some(id)) = (predicted, event.id) {
             let segments = self.counting.targets.iter().copied().filter(|segment| *segment != 0).collect();
-            self.output.halves.push(JoinHalf::Prediction { id: record_id(id), ts: self.ts, series: overall, segments, predicted });
+            let came = self.partition.watermark.unwrap_or(self.ts);
+            let position = (self.record.source, self.record.offset);
+            let id = record_id(id);
+            self.output.halves.push(JoinHalf::Prediction { id, ts: self.ts, came, position, series: overall, segments, predicted });
         }
         Outcome::Counted
     }
@@ -371,7 +406,11 @@ impl Pass<'_, '_> {
 
     fn late(&mut self, reached: Timestamp) -> Outcome {
         let align = |ts: Timestamp| ts.align(self.model.slice, crate::event::Span(0));
-        *self.output.late.entry(LateKey { model: self.number, slice: align(self.ts), reached: align(reached) }).or_default() += 1;
+        if self.record.offset < self.partition.late_resume(self.number) {
+            return Outcome::Late;
+        }
+        let key = LateKey { model: self.number, slice: align(self.ts), reached: align(reached) };
+        *self.output.late.entry((self.record.source, key)).or_default() += 1;
         Outcome::Late
     }
 
@@ -387,14 +426,19 @@ impl Pass<'_, '_> {
                 overall = series;
             }
             let layout = &known.layout;
-            let Some(pane) = self.partition.pane(series, slice, sealed_at, || Pane::new(layout)) else { continue };
+            let Some(open) = self.partition.pane(series, slice, sealed_at, || Pane::new(layout)) else { continue };
+            if self.record.offset < open.resume {
+                continue;
+            }
+            open.end = self.record.offset + 1;
+            let pane = &mut open.pane;
             pane.n += u64::from(is_prediction);
             if is_prediction {
                 pane.weight.add(weight.unwrap_or(1.0));
             }
             self.counting.places.count(pane);
         }
-        if sealed {
+        if sealed && !self.is_cumulative {
             self.output.panes.extend(self.partition.take_sealed());
         }
         overall
