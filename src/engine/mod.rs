@@ -10,6 +10,7 @@ pub mod labels;
 pub mod measure;
 pub mod model;
 pub mod output;
+pub mod pair;
 pub mod plan;
 pub mod result;
 pub mod series;

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Measurement, Outcome, Span, Timestamp, WindowRef, WindowSummary};
-use crate::join::{Joined, Label, Ledger, Predicted, Prediction, RecordId, Truth};
-use crate::window::{LateKey, Observed, Pane, Schedule};
+use crate::join::{Joined, Label, Ledger, Prediction, RecordId, Truth};
+use crate::window::{LateKey, Pane, Schedule};
 
 use super::history::{History, Place, Versions};
 use super::labels::{DEFAULT_COVERAGE, Look, Settings, Track, Waiting};
 use super::measure;
+use super::pair::observe;
 use super::plan::ModelPlan;
 
 /// How long a label waits for a prediction that has not been read yet, besides the lateness: producers' clocks differ.
-const EARLY_LABEL_PATIENCE: Span = Span(5 * 60_000);
+pub(super) const EARLY_LABEL_PATIENCE: Span = Span(5 * 60_000);
 
 /// How far the model's input reaches: the windows outside are not covered by it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -228,17 +229,7 @@ impl ModelState {
         };
         let version = self.versions.name(prediction.version);
         let Some(baseline) = plan.baseline(&version) else { return Outcome::Counted };
-        let class = |number: u16| {
-            let text = plan.classes.get(usize::from(number))?;
-            baseline.classes.iter().position(|class| class == text)
-        };
-        let observed = |truth: Truth| match (truth, prediction.predicted) {
-            (Truth::Class(truth), Predicted::Class(predicted, score)) => {
-                Some(Observed::Class { truth: class(truth)?, predicted: predicted.and_then(class), score })
-            }
-            (Truth::Value(truth), Predicted::Value(predicted)) => Some(Observed::Value { truth, predicted }),
-            _ => None,
-        };
+        let observed = |truth: Truth| observe(plan, baseline, prediction.predicted, truth);
         let Some(pair) = observed(truth) else { return Outcome::Rejected(crate::event::Reject::BadLabel) };
         let previous = previous.and_then(observed);
         let slice = prediction.ts.align(plan.slice, Span(0));

@@ -65,6 +65,12 @@ pub struct Partition {
 }
 
 impl Partition {
+    /// A partition that somebody else has read so far.
+    #[must_use]
+    pub fn begun(watermark: Option<Timestamp>, earliest: Option<Timestamp>) -> Partition {
+        Partition { watermark, earliest, ..Partition::default() }
+    }
+
     /// Whether a record of that time is late, and if so, how far the partition has come: its watermark less the lateness.
     #[inline]
     #[must_use]

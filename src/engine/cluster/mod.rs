@@ -11,4 +11,12 @@
 //! offset, and of nothing else. So whoever says more of it is right, and a record that comes twice, late, or from a process
 //! that no longer owns the partition changes nothing. Nothing in here knows a topic, a group or a clock.
 
+pub mod address;
+pub mod directory;
+pub mod joiner;
+pub mod replica;
 pub mod wire;
+
+pub use address::{Address, Addresses, Post};
+pub use directory::{Directory, ResumedGroup, ResumedSource};
+pub use replica::{Replica, changed_panes};

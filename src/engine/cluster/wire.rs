@@ -223,6 +223,19 @@ pub fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
     }
 }
 
+/// Reads the first fields of a value: of [`Events`] its end and when it is sealed, of [`Joined`] its tick.
+///
+/// # Errors
+/// [`WireError::Format`] and [`WireError::Value`].
+pub fn begin_of<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
+    match bytes.split_first() {
+        Some((&FORMAT, body)) => {
+            postcard::take_from_bytes(body).map(|(begin, _)| begin).map_err(|error| WireError::Value(error.to_string()))
+        }
+        other => Err(WireError::Format { found: other.map(|(format, _)| *format) }),
+    }
+}
+
 /// The partition of the panes topic, and of the owners topic, that a model belongs to. It must never change: it is what
 /// brings all panes of a model to one owner. The hash is FNV-1a with 64 bits (offset basis 0xcbf29ce484222325, prime
 /// 0x100000001b3) of the name in UTF-8.

@@ -1,0 +1,242 @@
+//! The joins of one model in the partitions of one number: predictions and labels that were produced with the same key.
+//!
+//! Everything in the joined panes is a function of the records and of the label clock: a pair counts at the first tick (a
+//! multiple of the model's slice) at which both its label and its prediction have come. So an owner that looks at a tick
+//! sees the same whoever joined, however far ahead the reading was.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::engine::history::Versions;
+use crate::engine::model::EARLY_LABEL_PATIENCE;
+use crate::engine::pair::observe;
+use crate::engine::plan::ModelPlan;
+use crate::event::{Outcome, Span, Timestamp};
+use crate::join::{Joined as Fact, Label, Ledger, Predicted, Prediction, RecordId};
+use crate::window::JoinedPane;
+
+use super::wire::{Joined, Labels};
+
+/// A joined pane by slice, version and segment.
+pub type Place = (Timestamp, Arc<str>, u16);
+/// When a prediction came, its offset, and its topic: the order in which predictions enter the ledger.
+type Turn = (Timestamp, i64, Arc<str>);
+
+/// The joins of one model in the partitions of one number.
+#[derive(Debug)]
+pub struct Joiner {
+    ledger: Ledger,
+    versions: Versions,
+    /// Predictions that the label clock has not reached; several of a batch share their offset.
+    ahead: BTreeMap<(Turn, RecordId), Prediction>,
+    /// All pairs so far.
+    held: BTreeMap<Place, JoinedPane>,
+    /// What has to be said: the panes as of each tick at which they changed.
+    unsaid: BTreeMap<(Timestamp, Place), Joined>,
+    /// How much of that was said last and waits to be acknowledged.
+    said: Option<Timestamp>,
+    labelled: Option<Timestamp>,
+    is_idle: bool,
+    is_rebuilding: bool,
+    /// Pairs of ticks up to this are in the panes already.
+    resumed: Option<Timestamp>,
+    settled: BTreeMap<Outcome, u64>,
+    capacity: usize,
+}
+
+impl Joiner {
+    /// Without predictions and labels.
+    #[must_use]
+    pub fn new(plan: &ModelPlan, capacity: usize) -> Joiner {
+        let horizon = plan.horizon.unwrap_or_default();
+        Joiner {
+            ledger: Ledger::new(horizon, plan.lateness + EARLY_LABEL_PATIENCE, capacity),
+            versions: Versions::default(),
+            ahead: BTreeMap::new(),
+            held: BTreeMap::new(),
+            unsaid: BTreeMap::new(),
+            said: None,
+            labelled: None,
+            is_idle: false,
+            is_rebuilding: false,
+            resumed: None,
+            settled: BTreeMap::new(),
+            capacity,
+        }
+    }
+
+    /// Goes on from what somebody else has said. Gives the event time from which predictions and labels have to be read again:
+    /// none where there is nothing to go on from.
+    pub fn resume(&mut self, plan: &ModelPlan, labels: Labels, panes: Vec<(Place, JoinedPane)>) -> Option<Timestamp> {
+        let tick = labels.tick?;
+        self.held = panes.into_iter().collect();
+        self.labelled = Some(tick);
+        self.resumed = Some(tick);
+        self.settled = labels.settled.into_iter().collect();
+        self.is_rebuilding = true;
+        Some(tick - plan.horizon.unwrap_or_default() - plan.lateness - Span(2 * EARLY_LABEL_PATIENCE.0))
+    }
+
+    /// Applies what was read again up to the clock of that reading. Its pairs are in the panes already.
+    pub fn read_again_to(&mut self, plan: &ModelPlan, clock: Timestamp) {
+        if let Some(resumed) = self.resumed.filter(|_| self.is_rebuilding) {
+            self.apply(plan, clock.min(resumed));
+        }
+    }
+
+    /// All that was said before has been read again.
+    pub fn rebuilt(&mut self, plan: &ModelPlan) {
+        if let Some(resumed) = self.resumed.filter(|_| self.is_rebuilding) {
+            self.apply(plan, resumed);
+        }
+        self.is_rebuilding = false;
+    }
+
+    /// Keeps a prediction for its label.
+    pub fn predict(&mut self, version: &Arc<str>, turn: Turn, id: RecordId, ts: Timestamp, segments: Box<[u16]>, predicted: Predicted) {
+        let version = self.versions.number(version);
+        if self.ahead.len() < self.capacity {
+            self.ahead.insert((turn, id), Prediction { ts, version, segments, predicted });
+        }
+    }
+
+    /// Takes a label in.
+    pub fn label(&mut self, label: Label) {
+        let outcome = match self.ledger.label(label) {
+            Ok(None) => return,
+            Ok(Some(_)) => Outcome::Duplicate,
+            Err(_) => Outcome::Shed,
+        };
+        *self.settled.entry(outcome).or_default() += 1;
+    }
+
+    /// Applies what has come up to the clock, tick by tick.
+    pub fn advance(&mut self, plan: &ModelPlan, clock: Option<Timestamp>, is_idle: bool) {
+        self.is_idle = is_idle;
+        let Some(end) = clock.map(|clock| clock.align(plan.slice, Span(0))) else { return };
+        // While records are read again, nothing beyond what was said before may be counted.
+        if self.is_rebuilding || self.labelled.is_some_and(|labelled| end <= labelled) {
+            return;
+        }
+        loop {
+            let prediction = self.ahead.first_key_value().map(|(((came, ..), _), _)| *came);
+            let Some(next) = [prediction, self.ledger.next_label()].into_iter().flatten().min() else { break };
+            // What comes from a partition that was idle came before a tick that has been said: it counts at the next one.
+            let least = self.labelled.map_or(Timestamp(i64::MIN), |labelled| labelled + plan.slice);
+            let tick = ceiling(next, plan.slice).max(least);
+            if tick > end {
+                break;
+            }
+            self.apply(plan, tick);
+            self.labelled = Some(tick);
+        }
+        self.apply(plan, end);
+        self.labelled = Some(end);
+        let reach = Span(plan.horizon.unwrap_or_default().0 + plan.lateness.0 + 3 * plan.longest_window().0);
+        let oldest = end - reach;
+        if self.held.first_key_value().is_some_and(|((slice, ..), _)| *slice < oldest) {
+            self.held.retain(|(slice, ..), _| *slice >= oldest);
+        }
+    }
+
+    fn apply(&mut self, plan: &ModelPlan, tick: Timestamp) {
+        let mut facts = Vec::new();
+        while let Some(first) = self.ahead.first_entry() {
+            let ((came, ..), id) = first.key();
+            if *came > tick {
+                break;
+            }
+            let id = *id;
+            facts.extend(self.ledger.predict(id, first.remove()).unwrap_or_default());
+        }
+        facts.extend(self.ledger.advance(tick));
+        if self.resumed.is_some_and(|resumed| tick <= resumed) {
+            return;
+        }
+        let mut touched = BTreeSet::new();
+        for fact in facts {
+            let outcome = self.settle(plan, fact, &mut touched);
+            *self.settled.entry(outcome).or_default() += 1;
+        }
+        for place in touched {
+            if let Some(pane) = self.held.get(&place) {
+                self.unsaid.insert((tick, place), Joined { tick, pane: pane.clone() });
+            }
+        }
+    }
+
+    fn settle(&mut self, plan: &ModelPlan, fact: Fact, touched: &mut BTreeSet<Place>) -> Outcome {
+        let (prediction, truth, previous) = match fact {
+            Fact::Unmatched => return Outcome::UnmatchedLabel,
+            Fact::Duplicate => return Outcome::Duplicate,
+            Fact::Pair { prediction, truth, previous } => (prediction, truth, previous),
+        };
+        let version = self.versions.name(prediction.version);
+        let Some(baseline) = plan.baseline(&version) else { return Outcome::Counted };
+        let Some(pair) = observe(plan, baseline, prediction.predicted, truth) else {
+            return Outcome::Rejected(crate::event::Reject::BadLabel);
+        };
+        let previous = previous.and_then(|truth| observe(plan, baseline, prediction.predicted, truth));
+        let slice = prediction.ts.align(plan.slice, Span(0));
+        for segment in std::iter::once(0).chain(prediction.segments.iter().copied()) {
+            let place = (slice, Arc::clone(&version), segment);
+            let pane = self.held.entry(place.clone()).or_insert_with(|| JoinedPane::new(&baseline.joined));
+            if let Some(previous) = &previous {
+                pane.remove(&baseline.joined, previous);
+            }
+            pane.add(&baseline.joined, &pair);
+            touched.insert(place);
+        }
+        Outcome::Counted
+    }
+
+    /// What has to be said, oldest tick first: slice, version, segment and pane.
+    pub fn changed(&mut self) -> impl Iterator<Item = (Timestamp, &Arc<str>, u16, &Joined)> {
+        self.said = self.unsaid.last_key_value().map(|((tick, _), _)| *tick);
+        self.unsaid.iter().map(|((_, (slice, version, segment)), joined)| (*slice, version, *segment, joined))
+    }
+
+    /// What was said last has arrived.
+    pub fn acknowledge(&mut self) {
+        if let Some(said) = self.said.take() {
+            self.unsaid.retain(|(tick, _), _| *tick > said);
+        }
+    }
+
+    /// How far the joins are.
+    #[must_use]
+    pub fn labels(&self, instance: Arc<str>, at: Timestamp) -> Labels {
+        Labels {
+            tick: self.labelled,
+            is_idle: self.is_idle,
+            is_rebuilding: self.is_rebuilding,
+            settled: self.settled.iter().map(|(outcome, events)| (*outcome, *events)).collect(),
+            waiting_labels: self.waiting_labels() as u64,
+            waiting_predictions: self.waiting_predictions() as u64,
+            instance,
+            at,
+        }
+    }
+
+    /// What became of labels so far.
+    pub fn settled(&self) -> impl Iterator<Item = (Outcome, u64)> {
+        self.settled.iter().map(|(outcome, events)| (*outcome, *events))
+    }
+
+    /// Labels that wait.
+    #[must_use]
+    pub fn waiting_labels(&self) -> usize {
+        self.ledger.waiting_labels()
+    }
+
+    /// Predictions kept for their label.
+    #[must_use]
+    pub fn waiting_predictions(&self) -> usize {
+        self.ledger.predictions() + self.ahead.len()
+    }
+}
+
+fn ceiling(instant: Timestamp, slice: Span) -> Timestamp {
+    let floor = instant.align(slice, Span(0));
+    if floor == instant { floor } else { floor + slice }
+}

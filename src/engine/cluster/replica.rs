@@ -1,0 +1,344 @@
+//! What one replica knows of the source partitions it reads: how far they are, what became of their records, which labels
+//! wait. It says all of it in records that are cumulative, so that saying it twice does no harm.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::engine::evaluator::Gap;
+use crate::engine::output::{Counts, JoinHalf, ShardOutput};
+use crate::engine::plan::Plan;
+use crate::engine::series::SeriesKey;
+use crate::engine::shard::Shard;
+use crate::event::{Outcome, SourceId, Span, Timestamp, TopicRole};
+use crate::window::LateKey;
+
+use super::address::{Addresses, Post};
+use super::directory::{ResumedGroup, ResumedSource};
+use super::joiner::Joiner;
+use super::wire::{Events, Key, Labels, Late, Progress, SourceName, to_bytes};
+
+/// A source partition that this replica reads.
+#[derive(Debug)]
+struct Reading {
+    name: SourceName,
+    role: TopicRole,
+    start: i64,
+    watermark: Option<Timestamp>,
+    earliest: Option<Timestamp>,
+    is_idle: bool,
+    counts: Counts,
+    late: BTreeMap<LateKey, u64>,
+    gaps: Vec<Gap>,
+}
+
+/// The counting half of a replica, besides its shards.
+#[derive(Debug)]
+pub struct Replica {
+    plan: Arc<Plan>,
+    addresses: Arc<Addresses>,
+    instance: Arc<str>,
+    /// The series of each shard by its own numbers.
+    series: Vec<Vec<SeriesKey>>,
+    readings: BTreeMap<SourceId, Reading>,
+    /// By number of the partitions and number of the model.
+    joiners: BTreeMap<(i32, u16), Joiner>,
+}
+
+/// The panes of a source partition that have changed since `acknowledged`, as records.
+pub fn changed_panes(shard: &Shard, addresses: &Addresses, source: SourceId, name: &SourceName, end: i64, acknowledged: i64) -> Vec<Post> {
+    let posts = shard.changed(source, acknowledged).filter_map(|(series, open)| {
+        let (home, key) = addresses.events(series, open.slice, name)?;
+        // A pane that was restored further ahead than its partition stays there until that has caught up.
+        let events = Events { end: end.max(open.resume), sealed_at: open.sealed_at, pane: open.pane.clone() };
+        Some(Post { home, key: key.to_bytes(), value: to_bytes(&events) })
+    });
+    posts.collect()
+}
+
+impl Replica {
+    /// A replica that reads nothing yet. `instance` names it for people.
+    #[must_use]
+    pub fn new(plan: Arc<Plan>, addresses: Arc<Addresses>, instance: Arc<str>) -> Replica {
+        Replica { plan, addresses, instance, series: Vec::new(), readings: BTreeMap::new(), joiners: BTreeMap::new() }
+    }
+
+    /// A source partition is ours to read, from `start` or from where it was resumed.
+    pub fn assign(&mut self, source: SourceId, name: SourceName, role: TopicRole, start: i64, resumed: Option<ResumedSource>) {
+        let reading = match resumed {
+            None => Reading {
+                name,
+                role,
+                start,
+                watermark: None,
+                earliest: None,
+                is_idle: false,
+                counts: Counts::default(),
+                late: BTreeMap::new(),
+                gaps: Vec::new(),
+            },
+            Some(ResumedSource { progress, late, .. }) => Reading {
+                name,
+                role,
+                start: progress.start,
+                watermark: progress.watermark,
+                earliest: progress.earliest,
+                is_idle: false,
+                counts: progress.counts,
+                late,
+                gaps: progress.gaps,
+            },
+        };
+        self.readings.insert(source, reading);
+    }
+
+    /// Takes over the joins of the partitions of one number. Where they go on from an earlier owner's, predictions and labels
+    /// since the returned instant have to be read again and given to [`Replica::read_again`].
+    pub fn join(&mut self, partition: i32, resumed: &mut ResumedGroup) -> Option<Timestamp> {
+        let mut since: Option<Timestamp> = None;
+        for (number, model) in (0u16..).zip(&self.plan.models) {
+            if model.horizon.is_none() || self.joiners.contains_key(&(partition, number)) {
+                continue;
+            }
+            let mut joiner = Joiner::new(model, self.plan.ledger_capacity);
+            if let Some((labels, panes)) = resumed.remove(&number)
+                && let Some(back) = joiner.resume(model, labels, panes)
+            {
+                since = Some(since.map_or(back, |since| since.min(back)));
+            }
+            self.joiners.insert((partition, number), joiner);
+        }
+        since
+    }
+
+    /// Somebody else reads a partition from now on.
+    pub fn revoke(&mut self, source: SourceId) {
+        let Some(gone) = self.readings.remove(&source) else { return };
+        // Joins need every partition of their number; without one of them somebody else does all of it.
+        if gone.role != TopicRole::Features {
+            self.joiners.retain(|(partition, _), _| *partition != gone.name.partition);
+        }
+    }
+
+    /// Whether a partition is at its end without news.
+    pub fn set_idle(&mut self, source: SourceId, is_idle: bool) {
+        if let Some(reading) = self.readings.get_mut(&source) {
+            reading.is_idle = is_idle;
+        }
+    }
+
+    /// Records of a partition can never be read.
+    pub fn add_gap(&mut self, source: SourceId, reason: Arc<str>) {
+        if let Some(reading) = self.readings.get_mut(&source) {
+            reading.gaps.push(Gap { from: reading.watermark, until: None, reason });
+        }
+    }
+
+    /// Takes in what a shard has to say.
+    pub fn absorb(&mut self, shard: usize, output: ShardOutput) {
+        if self.series.len() <= shard {
+            self.series.resize(shard + 1, Vec::new());
+        }
+        if let Some(series) = self.series.get_mut(shard) {
+            series.extend(output.series);
+        }
+        for (source, counts) in &output.counts {
+            if let Some(reading) = self.readings.get_mut(source) {
+                reading.counts.merge(counts);
+            }
+        }
+        for progress in output.progress {
+            let Some(reading) = self.readings.get_mut(&progress.source) else { continue };
+            if progress.watermark > reading.watermark {
+                reading.is_idle = false;
+            }
+            reading.watermark = reading.watermark.max(progress.watermark);
+            reading.earliest = match (reading.earliest, progress.earliest) {
+                (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
+                (ours, theirs) => ours.or(theirs),
+            };
+            let watermark = reading.watermark;
+            for gap in reading.gaps.iter_mut().filter(|gap| gap.until.is_none() && gap.from < watermark) {
+                gap.until = watermark;
+            }
+        }
+        for ((source, key), records) in output.late {
+            if let Some(reading) = self.readings.get_mut(&source) {
+                *reading.late.entry(key).or_default() += records;
+            }
+        }
+        let series = self.series.get(shard).map_or(&[][..], Vec::as_slice);
+        take_halves(&self.readings, &mut self.joiners, series, output.halves);
+    }
+
+    /// Takes predictions and labels in that were read again after a hand-over, by a shard of their own.
+    pub fn read_again(&mut self, series: &[SeriesKey], halves: Vec<JoinHalf>) {
+        take_halves(&self.readings, &mut self.joiners, series, halves);
+    }
+
+    /// Applies what was read again in the partitions of this number, up to the clock of that reading.
+    pub fn read_again_to(&mut self, partition: i32, clock: Timestamp) {
+        self.each_joiner(partition, |model, joiner| joiner.read_again_to(model, clock));
+    }
+
+    /// Everything before the hand-over has been read again in the partitions of this number.
+    pub fn rebuilt(&mut self, partition: i32) {
+        self.each_joiner(partition, |model, joiner| joiner.rebuilt(model));
+    }
+
+    fn each_joiner(&mut self, partition: i32, each: impl Fn(&crate::engine::ModelPlan, &mut Joiner)) {
+        for ((_, number), joiner) in self.joiners.iter_mut().filter(|((number, _), _)| *number == partition) {
+            if let Some(model) = self.plan.model(*number) {
+                each(model, joiner);
+            }
+        }
+    }
+
+    /// Applies labels as far as their partitions allow.
+    pub fn advance(&mut self, cap: Option<Timestamp>) {
+        for ((partition, number), joiner) in &mut self.joiners {
+            let Some(model) = self.plan.model(*number) else { continue };
+            let clock = clock(&self.readings, *partition);
+            let clock = Clock { at: clock.at.map(|at| cap.map_or(at, |cap| at.min(cap))), ..clock };
+            joiner.advance(model, clock.at, clock.is_idle);
+        }
+    }
+
+    /// How far the given partitions are, to be said after their panes. `ends` are the offsets after the last records counted.
+    pub fn progress(&mut self, ends: &[(SourceId, i64)], now: Timestamp) -> Vec<Post> {
+        let mut posts = Vec::new();
+        for (source, end) in ends {
+            let Some(reading) = self.readings.get_mut(source) else { continue };
+            reading.prune(&self.plan);
+            let key = Key::Progress { source: reading.name.clone() }.to_bytes();
+            for home in self.addresses.homes() {
+                let late = reading.late.iter().filter_map(|(key, records)| {
+                    let address = self.addresses.get(key.model).filter(|address| address.home == home)?;
+                    let (model, layout) = (Arc::clone(&address.name), address.layout);
+                    Some(Late { model, layout, slice: key.slice, reached: key.reached, records: *records })
+                });
+                let progress = Progress {
+                    role: reading.role,
+                    start: reading.start,
+                    end: *end,
+                    watermark: reading.watermark,
+                    earliest: reading.earliest,
+                    is_idle: reading.is_idle,
+                    counts: reading.counts.clone(),
+                    late: late.collect(),
+                    gaps: reading.gaps.clone(),
+                    instance: Arc::clone(&self.instance),
+                    at: now,
+                };
+                posts.push(Post { home, key: key.clone(), value: to_bytes(&progress) });
+            }
+        }
+        posts
+    }
+
+    /// The joined panes that have changed and how far the joins are. They are said again until [`Replica::acknowledge`].
+    pub fn labels(&mut self, now: Timestamp) -> Vec<Post> {
+        let mut posts = Vec::new();
+        for ((partition, number), joiner) in &mut self.joiners {
+            let Some(address) = self.addresses.get(*number) else { continue };
+            for (slice, version, segment, joined) in joiner.changed() {
+                let key = SeriesKey { model: *number, version: Arc::clone(version), segment };
+                let Some(series) = self.addresses.series(&key) else { continue };
+                let key = Key::Joined { series, slice, partition: *partition };
+                posts.push(Post { home: address.home, key: key.to_bytes(), value: to_bytes(joined) });
+            }
+            let state: Labels = joiner.labels(Arc::clone(&self.instance), now);
+            let key = Key::Labels { model: Arc::clone(&address.name), layout: address.layout, partition: *partition };
+            posts.push(Post { home: address.home, key: key.to_bytes(), value: to_bytes(&state) });
+        }
+        posts
+    }
+
+    /// What [`Replica::labels`] said last has arrived.
+    pub fn acknowledge(&mut self) {
+        self.joiners.values_mut().for_each(Joiner::acknowledge);
+    }
+
+    /// Counts and progress of the partitions that are read here, for display.
+    pub fn sources(&self) -> impl Iterator<Item = (SourceId, Counts, Option<Timestamp>, bool)> {
+        self.readings.iter().map(|(source, reading)| {
+            let mut counts = reading.counts.clone();
+            if reading.role == TopicRole::Labels {
+                // What became of labels is known by model and partition number, and shown with the first label topic.
+                let joiners = self.joiners.iter().filter(|((number, _), _)| *number == reading.name.partition);
+                for (outcome, events) in joiners.flat_map(|(_, joiner)| joiner.settled()) {
+                    let moved = counts.of(Outcome::Waiting).min(events);
+                    counts.shift(Outcome::Waiting, outcome, moved);
+                }
+            }
+            (*source, counts, reading.watermark, reading.is_idle)
+        })
+    }
+
+    /// Labels that wait, and predictions kept for labels.
+    #[must_use]
+    pub fn waiting(&self) -> (usize, usize) {
+        let sum = |of: fn(&Joiner) -> usize| self.joiners.values().map(of).sum();
+        (sum(Joiner::waiting_labels), sum(Joiner::waiting_predictions))
+    }
+}
+
+impl Reading {
+    /// Forgets late records of slices that no window shows any more.
+    fn prune(&mut self, plan: &Plan) {
+        let Some(watermark) = self.watermark else { return };
+        self.late.retain(|key, _| {
+            let reach = plan.model(key.model).map_or(Span(0), |model| Span(3 * model.longest_window().0) + model.lateness);
+            key.slice >= watermark - reach
+        });
+    }
+}
+
+struct Clock {
+    at: Option<Timestamp>,
+    is_idle: bool,
+}
+
+/// The clock up to which labels of the partitions of one number can be applied: the least watermark of its prediction and
+/// label partitions that are not idle. Without a label partition, or without a prediction partition, there is none.
+fn clock(readings: &BTreeMap<SourceId, Reading>, partition: i32) -> Clock {
+    let of = |role: TopicRole| readings.values().filter(move |reading| reading.name.partition == partition && reading.role == role);
+    let none = Clock { at: None, is_idle: false };
+    if of(TopicRole::Predictions).next().is_none() || of(TopicRole::Labels).next().is_none() {
+        return none;
+    }
+    let both = || of(TopicRole::Predictions).chain(of(TopicRole::Labels));
+    if both().all(|reading| reading.is_idle) {
+        return Clock { at: both().filter_map(|reading| reading.watermark).max(), is_idle: true };
+    }
+    let busy = || both().filter(|reading| !reading.is_idle);
+    if busy().any(|reading| reading.watermark.is_none()) {
+        return none;
+    }
+    Clock { at: busy().filter_map(|reading| reading.watermark).min(), is_idle: false }
+}
+
+fn take_halves(
+    readings: &BTreeMap<SourceId, Reading>,
+    joiners: &mut BTreeMap<(i32, u16), Joiner>,
+    series: &[SeriesKey],
+    halves: Vec<JoinHalf>,
+) {
+    for half in halves {
+        let (source, model) = match &half {
+            JoinHalf::Prediction { position, series: number, .. } => {
+                let Some(key) = series.get(number.0 as usize) else { continue };
+                (position.0, key.model)
+            }
+            JoinHalf::Label { model, label } => (label.position.0, *model),
+        };
+        let Some(reading) = readings.get(&source) else { continue };
+        let Some(joiner) = joiners.get_mut(&(reading.name.partition, model)) else { continue };
+        match half {
+            JoinHalf::Prediction { id, ts, came, position, series: number, segments, predicted } => {
+                let Some(key) = series.get(number.0 as usize) else { continue };
+                joiner.predict(&key.version, (came, position.1, reading.name.topic.clone()), id, ts, segments, predicted);
+            }
+            JoinHalf::Label { label, .. } => joiner.label(label),
+        }
+    }
+}
