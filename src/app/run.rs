@@ -158,7 +158,7 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
     for (number, snapshot) in snapshots.into_iter().enumerate() {
         let (sender, receiver) = crossbeam_channel::bounded(worker::QUEUE);
         batch_senders.push(sender);
-        running.push(worker::spawn(number, Arc::clone(&plan), registry.topics(), snapshot, receiver, empties.clone())?);
+        running.push(worker::spawn(number, Arc::clone(&plan), registry.topics(), snapshot, receiver, empties.clone(), None)?);
     }
     drop(empties);
     let routing = Routing { workers: batch_senders, empties: empties_out };
@@ -341,6 +341,7 @@ pub fn kafka_settings(config: &Config, plan: &Plan) -> kafka::Settings {
         idle_after: config.kafka.idle_timeout,
         queue_kib: usize::try_from((config.limits.memory / 8 / 1024).max(LEAST_QUEUE_KIB)).unwrap_or(65_536).min(1 << 20),
         librdkafka: config.kafka.librdkafka.clone(),
+        resume: None,
     }
 }
 

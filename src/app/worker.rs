@@ -6,11 +6,13 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
 
+use crate::engine::cluster::wire::SourceName;
+use crate::engine::cluster::{Addresses, Post, changed_panes};
 use crate::engine::shard::PartitionState;
 use crate::engine::{Plan, Record, Shard, ShardOutput};
 use crate::event::decode::RecordMeta;
 use crate::event::{NextOffset, SourceId, TopicRole};
-use crate::source::{Batch, Topics};
+use crate::source::{Batch, Topics, Turn};
 
 /// Batches a worker may be behind. Small: what waits here is not in the checkpoint and has to be read again.
 pub const QUEUE: usize = 4;
@@ -25,6 +27,9 @@ pub enum Order {
     Flush(Vec<SourceId>),
     /// Say everything and give the state of all partitions.
     Snapshot,
+    /// In a cluster: say everything, and the panes that have changed since these offsets; what is sealed and lies before
+    /// them is dropped.
+    Publish(BTreeMap<SourceId, i64>),
 }
 
 /// What a worker says.
@@ -38,6 +43,19 @@ pub struct Saying {
     pub snapshot: Option<Snapshot>,
     /// Whether this is the last word.
     pub is_last: bool,
+    /// After the output: partitions that changed hands.
+    pub turns: Vec<Turn>,
+    /// The answer to [`Order::Publish`].
+    pub published: Option<Published>,
+}
+
+/// What a worker of a replica says of its partitions.
+#[derive(Debug, Default)]
+pub struct Published {
+    /// Changed panes.
+    pub posts: Vec<Post>,
+    /// The offsets after the last records counted; -1 where nothing was.
+    pub ends: Vec<(SourceId, i64)>,
 }
 
 /// State and positions of the partitions of one worker: one atom.
@@ -71,15 +89,17 @@ pub fn spawn(
     restored: Snapshot,
     batches: Receiver<Batch>,
     empties: Sender<Batch>,
+    addresses: Option<Arc<Addresses>>,
 ) -> std::io::Result<Worker> {
     let (orders, inbox) = crossbeam_channel::bounded(16);
     let (mouth, sayings) = crossbeam_channel::bounded(QUEUE);
     let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-        let mut shard = Shard::new(plan);
+        let mut shard = if addresses.is_some() { Shard::cumulative(plan) } else { Shard::new(plan) };
         for (source, state) in restored.partitions {
             shard.restore(source, state);
         }
-        let mut body = Body { shard, topics, known: Vec::new(), positions: Vec::new(), unsaid: 0, mouth, empties };
+        let (known, positions, names) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let mut body = Body { shard, topics, known, positions, unsaid: 0, mouth, empties, addresses, names };
         restored.positions.into_iter().for_each(|(source, next)| reach(&mut body.positions, source, next));
         body.run(&batches, &inbox);
     })?;
@@ -96,6 +116,10 @@ struct Body {
     unsaid: usize,
     mouth: Sender<Saying>,
     empties: Sender<Batch>,
+    /// In a cluster: where panes are said.
+    addresses: Option<Arc<Addresses>>,
+    /// In a cluster: the partitions that are ours.
+    names: BTreeMap<SourceId, SourceName>,
 }
 
 impl Body {
@@ -134,10 +158,60 @@ impl Body {
                 self.say(Saying { output, flushed: sources, ..Saying::default() });
             }
             Order::Snapshot => self.say_all(false),
+            Order::Publish(acknowledged) => self.publish(&acknowledged),
+        }
+    }
+
+    fn publish(&mut self, acknowledged: &BTreeMap<SourceId, i64>) {
+        let Some(addresses) = self.addresses.clone() else { return };
+        let mut published = Published::default();
+        for (source, name) in &self.names {
+            let end = self.positions.get(source.0 as usize).copied().flatten().map_or(-1, |next| next.0);
+            let since = acknowledged.get(source).copied().unwrap_or(0);
+            self.shard.drop_sealed(*source, since);
+            published.posts.extend(changed_panes(&self.shard, &addresses, *source, name, end, since));
+            published.ends.push((*source, end));
+        }
+        let output = self.shard.take_output();
+        self.say(Saying { output, published: Some(published), ..Saying::default() });
+    }
+
+    /// Changes of hands. What was counted before is said before them.
+    fn turn(&mut self, turns: Vec<Turn>) {
+        let output = self.shard.take_output();
+        for turn in &turns {
+            match turn {
+                Turn::Forget(source) => {
+                    self.shard.forget(*source);
+                    self.names.remove(source);
+                    self.set_position(*source, None);
+                }
+                Turn::Resume { source, resumed } => {
+                    self.shard.forget(source.id);
+                    let name = SourceName { topic: Arc::from(source.topic.as_str()), partition: source.partition };
+                    self.names.insert(source.id, name);
+                    self.set_position(source.id, resumed.as_ref().map(|resumed| NextOffset(resumed.next)));
+                    if let Some(resumed) = resumed {
+                        self.shard.restore(source.id, resumed.state.clone());
+                    }
+                }
+            }
+        }
+        self.say(Saying { output, turns, ..Saying::default() });
+    }
+
+    fn set_position(&mut self, source: SourceId, next: Option<NextOffset>) {
+        if let Some(position) = self.positions.get_mut(source.0 as usize) {
+            *position = next;
+        } else if let Some(next) = next {
+            reach(&mut self.positions, source, next);
         }
     }
 
     fn count(&mut self, mut batch: Batch) {
+        if !batch.turns.is_empty() {
+            self.turn(std::mem::take(&mut batch.turns));
+        }
         for (head, key, value) in batch.records() {
             let (topic, role) = topic_of(&mut self.known, &self.topics, head.source);
             let headers: Vec<(&str, &[u8])> = match &head.headers {
@@ -167,7 +241,7 @@ impl Body {
         let output = self.shard.take_output();
         let positions = (0..).map(SourceId).zip(&self.positions).filter_map(|(source, next)| Some((source, (*next)?)));
         let snapshot = Snapshot { partitions: self.shard.snapshot(), positions: positions.collect() };
-        self.say(Saying { output, flushed: Vec::new(), snapshot: Some(snapshot), is_last });
+        self.say(Saying { output, snapshot: Some(snapshot), is_last, ..Saying::default() });
     }
 
     fn say(&mut self, saying: Saying) {
@@ -206,7 +280,7 @@ mod tests {
     fn an_order_waits_for_no_batch_that_comes_after_it() {
         let (sender, batches) = crossbeam_channel::bounded(QUEUE);
         let (empties, _emptied) = crossbeam_channel::bounded(1);
-        let worker = spawn(0, Arc::new(Plan::empty()), Topics::default(), Snapshot::default(), batches, empties).unwrap();
+        let worker = spawn(0, Arc::new(Plan::empty()), Topics::default(), Snapshot::default(), batches, empties, None).unwrap();
         let over = Arc::new(AtomicBool::new(false));
         let feeder = std::thread::spawn({
             let over = Arc::clone(&over);

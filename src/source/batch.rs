@@ -2,7 +2,10 @@
 //!
 //! Buffers are handed back and used again, so that no memory is allocated per record.
 
+use crate::engine::cluster::ResumedSource;
 use crate::event::{SourceId, Timestamp};
+
+use super::registry::SourceInfo;
 
 /// Headers of one record, kept only where the event mapping asks for them.
 pub type Headers = Vec<(String, Vec<u8>)>;
@@ -26,9 +29,26 @@ pub struct Head {
     pub headers: Option<Box<Headers>>,
 }
 
+/// A change of hands of a source partition between replicas. It comes in line with the records, so that none is counted
+/// into the wrong state.
+#[derive(Clone, Debug)]
+pub enum Turn {
+    /// The partition is ours from here on.
+    Resume {
+        /// The partition.
+        source: SourceInfo,
+        /// What was said of it by whoever read it before.
+        resumed: Option<Box<ResumedSource>>,
+    },
+    /// The partition is somebody else's from here on.
+    Forget(SourceId),
+}
+
 /// Records for one worker.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
+    /// What happens before the first of the records.
+    pub turns: Vec<Turn>,
     heads: Vec<Head>,
     bytes: Vec<u8>,
 }
@@ -59,10 +79,10 @@ impl Batch {
         self.heads.len()
     }
 
-    /// Whether there is no record.
+    /// Whether there is nothing in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.heads.is_empty()
+        self.heads.is_empty() && self.turns.is_empty()
     }
 
     /// Bytes of keys and values.
@@ -73,6 +93,7 @@ impl Batch {
 
     /// Forgets the records and keeps the memory.
     pub fn clear(&mut self) {
+        self.turns.clear();
         self.heads.clear();
         self.bytes.clear();
     }

@@ -8,5 +8,5 @@ pub mod kafka;
 pub mod registry;
 pub mod table;
 
-pub use batch::{Batch, Head};
+pub use batch::{Batch, Head, Turn};
 pub use registry::{Registry, SourceInfo, Topics};

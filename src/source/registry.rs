@@ -69,6 +69,13 @@ impl Registry {
         }
     }
 
+    /// Notes where reading goes on, or that it is not known.
+    pub fn reset_next(&mut self, id: SourceId, next: Option<NextOffset>) {
+        if let Some(source) = self.sources.get_mut(id.0 as usize) {
+            source.next = next;
+        }
+    }
+
     /// All partitions in the order of their numbers.
     #[must_use]
     pub fn all(&self) -> &[SourceInfo] {

@@ -1,6 +1,6 @@
 //! The callbacks of the consumer: they look positions up, hand facts on and do nothing else.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance}
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::event::{SourceId, Timestamp};
+use crate::event::{NextOffset, SourceId, Timestamp};
+use crate::source::batch::Turn;
 use crate::source::registry::{Registry, SourceInfo};
 
 use super::poll::Notification;
@@ -36,6 +37,9 @@ pub(super) struct Context {
     pub assigned: Mutex<Vec<(SourceId, Offset)>>,
     /// By source: the offset after the last record that was taken. A partition that comes back goes on from there.
     pub positions: Mutex<Vec<Arc<AtomicI64>>>,
+    /// Changes of hands that the workers have not been told of, and whether there are such.
+    pub turns: Mutex<Vec<Turn>>,
+    pub has_turns: AtomicBool,
 }
 
 impl Context {
@@ -63,7 +67,32 @@ impl Context {
         taken.or(source.next.map(|next| next.0))
     }
 
+    /// In a cluster, where to go on is what others said last, and what was taken here before is forgotten.
+    fn resume(&self, partitions: &TopicPartitionList) {
+        let Some(hook) = &self.settings.resume else { return };
+        let names: Vec<(String, i32)> =
+            partitions.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
+        let resumed = (hook.0)(&names);
+        let mut turns = Vec::new();
+        for ((topic, partition), resumed) in names.into_iter().zip(resumed) {
+            let next = resumed.as_ref().map(|resumed| NextOffset(resumed.next));
+            let mut registry = self.registry();
+            let id = registry.register(&topic, partition, self.settings.role(&topic));
+            registry.reset_next(id, next);
+            turns.extend(registry.get(id).cloned().map(|source| Turn::Resume { source, resumed: resumed.map(Box::new) }));
+            drop(registry);
+            self.cell(id).store(next.map_or(NOWHERE, |next| next.0), Ordering::Relaxed);
+        }
+        self.turn(turns);
+    }
+
+    fn turn(&self, turns: Vec<Turn>) {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner).extend(turns);
+        self.has_turns.store(true, Ordering::Relaxed);
+    }
+
     fn assign(&self, consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList) -> Result<(), KafkaError> {
+        self.resume(partitions);
         let fresh = self.fresh_positions(consumer, partitions);
         let list = partitions.clone();
         let mut sources = Vec::new();
@@ -193,6 +222,9 @@ impl ConsumerContext for Context {
                     partitions.elements().iter().filter_map(|element| registry.find(element.topic(), element.partition())).collect();
                 drop(registry);
                 self.assigned().retain(|(id, _)| !revoked.contains(id));
+                if self.settings.resume.is_some() {
+                    self.turn(revoked.iter().copied().map(Turn::Forget).collect());
+                }
                 let _ = self.notifications.send(Notification::Revoked(revoked));
                 match consumer.rebalance_protocol() {
                     rdkafka::consumer::RebalanceProtocol::Cooperative => consumer.incremental_unassign(partitions),

@@ -11,4 +11,4 @@ mod settings;
 mod statistics;
 
 pub use poll::{Command, Consumer, Notification, Routing};
-pub use settings::{Settings, StartAt, Topic, check_property, describe};
+pub use settings::{Resume, Settings, StartAt, Topic, check_property, describe};

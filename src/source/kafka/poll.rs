@@ -1,7 +1,7 @@
 //! The polling thread.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::event::{NextOffset, SourceId, Timestamp};
-use crate::source::batch::Batch;
+use crate::source::batch::{Batch, Turn};
 use crate::source::registry::{Registry, SourceInfo};
 
 use super::context::Context;
@@ -118,6 +118,8 @@ impl Consumer {
             ends: Mutex::default(),
             assigned: Mutex::default(),
             positions: Mutex::default(),
+            turns: Mutex::default(),
+            has_turns: AtomicBool::new(false),
         };
         let consumer: BaseConsumer<Context> = config.create_with_context(context)?;
         consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
@@ -204,6 +206,9 @@ impl Loop {
                 let consumer = &self.consumer;
                 match consumer.poll(std::mem::take(&mut wait)) {
                     Some(Ok(message)) => {
+                        if self.context.has_turns.load(Ordering::Relaxed) {
+                            hand_turns(&self.context, &self.routing, &mut self.filling, &mut self.since);
+                        }
                         let worker = take(&message, &self.context, &mut self.filling, &mut self.since, &mut self.known);
                         drop(message);
                         let batch = self.filling.get(worker);
@@ -219,6 +224,9 @@ impl Loop {
                     }
                     None => break,
                 }
+            }
+            if self.context.has_turns.load(Ordering::Relaxed) {
+                hand_turns(&self.context, &self.routing, &mut self.filling, &mut self.since);
             }
             self.send_aged();
             if self.reported.elapsed() >= Duration::from_secs(1) {
@@ -445,6 +453,31 @@ impl KnownTopics {
         };
         let (source, position) = slot.get_or_insert_with(register);
         (*source, position)
+    }
+}
+
+/// Puts changes of hands in line: behind every record that was read before, in front of every record that comes after.
+#[cold]
+#[allow(clippy::disallowed_methods)]
+fn hand_turns(context: &Context, routing: &Routing, filling: &mut [Batch], since: &mut [Option<Instant>]) {
+    context.has_turns.store(false, Ordering::Relaxed);
+    let turns = std::mem::take(&mut *context.turns.lock().unwrap_or_else(PoisonError::into_inner));
+    for turn in turns {
+        let id = match &turn {
+            Turn::Resume { source, .. } => source.id,
+            Turn::Forget(id) => *id,
+        };
+        let Some(partition) = context.registry().get(id).map(|source| source.partition) else { continue };
+        let worker = Routing::worker(partition, filling.len());
+        let (Some(batch), Some(channel)) = (filling.get_mut(worker), routing.workers.get(worker)) else { continue };
+        if batch.len() > 0 {
+            // It waits for the worker: the turn must not overtake these records.
+            let _ = channel.send(std::mem::take(batch));
+        }
+        batch.turns.push(turn);
+        if let Some(since) = since.get_mut(worker) {
+            *since = Some(Instant::now());
+        }
     }
 }
 

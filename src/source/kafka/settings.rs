@@ -1,12 +1,14 @@
 //! What the consumer needs to know, and the librdkafka configuration made of it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::engine::cluster::ResumedSource;
 use crate::event::{Span, Timestamp, TopicRole};
 
 /// Whether librdkafka takes a property, and why not. The value is not told: it may be a secret.
@@ -47,6 +49,20 @@ pub enum StartAt {
     At(Timestamp),
 }
 
+/// Tells where to go on with partitions that other replicas have read, given by topic and partition. It may wait for what
+/// they said last.
+#[derive(Clone)]
+pub struct Resume(pub Arc<ResumeHook>);
+
+/// See [`Resume`].
+pub type ResumeHook = dyn Fn(&[(String, i32)]) -> Vec<Option<ResumedSource>> + Send + Sync;
+
+impl std::fmt::Debug for Resume {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Resume")
+    }
+}
+
 /// Settings of the consumer.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -70,6 +86,8 @@ pub struct Settings {
     pub queue_kib: usize,
     /// Any further librdkafka keys.
     pub librdkafka: BTreeMap<String, SecretString>,
+    /// In a cluster: where to go on with a partition. Without it positions are those of this process and its checkpoint.
+    pub resume: Option<Resume>,
 }
 
 impl Settings {
