@@ -23,7 +23,7 @@ use crate::store::Directory;
 
 use super::checkpoint::Checkpoint;
 use super::event::AppEvent;
-use super::publish::Publisher;
+use super::publish::{Publisher, Standing};
 use super::worker::{Order, Saying, Snapshot, Worker};
 
 /// How often the clocks are looked at while nothing comes.
@@ -151,7 +151,7 @@ impl Coordinator {
             ticked: now,
             rotated: now,
         };
-        body.of.publisher.show_alerts(&body.of.evaluator, &body.of.rules);
+        body.show_alerts();
         body.of.publisher.show_thresholds(&body.of.plan, &body.of.rules);
         while !body.is_over() {
             body.listen();
@@ -210,7 +210,7 @@ impl Loop {
                     let emissions = self.of.evaluator.set_rules(rules);
                     self.publish(&emissions);
                     // Without emissions, too: which rules there are has changed.
-                    self.of.publisher.show_alerts(&self.of.evaluator, &self.of.rules);
+                    self.show_alerts();
                 }
                 Ok(Control::Stop) | Err(TryRecvError::Disconnected) => self.stop(),
                 Err(TryRecvError::Empty) => {}
@@ -346,12 +346,11 @@ impl Loop {
         self.checkpoint(now);
         if now - self.shown >= STATUS_EVERY {
             self.shown = now;
-            let publisher = &mut self.of.publisher;
-            publisher.show_status(&self.of.evaluator, &self.of.sources, &self.lags, now);
-            publisher.show_latencies(&self.of.plan);
+            self.show_status(now);
+            self.of.publisher.show_latencies(&self.of.plan);
             if now - self.rotated >= Span::MINUTE {
                 self.rotated = now;
-                publisher.telemetry.rotate_latencies();
+                self.of.publisher.telemetry.rotate_latencies();
             }
         }
     }
@@ -376,12 +375,23 @@ impl Loop {
         }
     }
 
+    fn show_alerts(&self) {
+        let alerts = self.of.evaluator.alerts();
+        self.of.publisher.show_alerts(alerts.views(&self.of.rules), &alerts.statuses(&self.of.rules));
+    }
+
+    fn show_status(&mut self, now: Timestamp) {
+        let evaluator = &self.of.evaluator;
+        let standing = Standing { event_clock: evaluator.event_clock(), sources: evaluator.sources() };
+        self.of.publisher.show_status(&standing, &self.of.sources, &self.lags, now);
+    }
+
     fn publish(&mut self, emissions: &[Emission]) {
         if emissions.is_empty() {
             return;
         }
         self.urgent |= self.of.publisher.publish(&self.of.plan, emissions);
-        self.of.publisher.show_alerts(&self.of.evaluator, &self.of.rules);
+        self.show_alerts();
     }
 
     /// Begins a checkpoint when one is due, and writes it when everybody has answered.
@@ -462,7 +472,7 @@ impl Loop {
             self.last = self.write(snapshots);
         }
         let now = (self.of.now)();
-        self.of.publisher.show_status(&self.of.evaluator, &self.of.sources, &self.lags, now);
+        self.show_status(now);
         for worker in self.of.workers.drain(..) {
             let _ = worker.thread.join();
         }

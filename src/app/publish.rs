@@ -7,10 +7,11 @@ use std::sync::Arc;
 use hdrhistogram::Histogram;
 
 use crate::engine::result::happening_json;
-use crate::engine::{Emission, Evaluator, Plan};
+use crate::engine::{Emission, Plan, SourceState};
 use crate::event::{Outcome, SourceId, Span, Timestamp, TopicRole};
 use crate::http::{PartitionView, StatusView, TextTime, TopicView, ViewHandle};
 use crate::notify::{Order, OutboxHandle};
+use crate::rule::message::AlertView;
 use crate::rule::{Happening, RuleSet, RuleStatus, State};
 use crate::source::SourceInfo;
 use crate::telemetry::Telemetry;
@@ -39,6 +40,15 @@ pub struct Publisher {
     pub started_at: Timestamp,
     /// Events received when the status was last made, and when that was.
     pub last_received: (u64, Timestamp),
+}
+
+/// What the status shows of the engine.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing<'a> {
+    /// The clock that closes windows.
+    pub event_clock: Option<Timestamp>,
+    /// Source partitions by number.
+    pub sources: &'a BTreeMap<SourceId, SourceState>,
 }
 
 impl Publisher {
@@ -117,11 +127,10 @@ impl Publisher {
     }
 
     /// Shows alerts and rules as they stand.
-    pub fn show_alerts(&self, evaluator: &Evaluator, rules: &RuleSet) {
-        let views = evaluator.alerts().views(rules);
+    pub fn show_alerts(&self, views: Vec<AlertView>, statuses: &[RuleStatus]) {
         self.telemetry.set_alerts(&views);
         self.view.set_alerts(views);
-        self.view.set_rules(rule_groups(&evaluator.alerts().statuses(rules)));
+        self.view.set_rules(rule_groups(statuses));
     }
 
     /// Shows what counts as drift: the models' recipes, and the thresholds of the rules that compare a metric itself.
@@ -153,21 +162,21 @@ impl Publisher {
     }
 
     /// Shows counts, lags and the outbox as they stand.
-    pub fn show_status(&mut self, evaluator: &Evaluator, sources: &[SourceInfo], lags: &BTreeMap<SourceId, i64>, now: Timestamp) {
+    pub fn show_status(&mut self, standing: &Standing<'_>, sources: &[SourceInfo], lags: &BTreeMap<SourceId, i64>, now: Timestamp) {
         let mut topics: BTreeMap<&str, TopicView> = BTreeMap::new();
         let mut partitions = Vec::new();
         let mut status = StatusView {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: TextTime(self.started_at),
             uptime_seconds: (now - self.started_at).as_seconds(),
-            event_time: evaluator.event_clock().map(TextTime),
+            event_time: standing.event_clock.map(TextTime),
             memory_bytes: super::memory::resident_bytes(),
             ..StatusView::default()
         };
         let mut lag_rows = Vec::new();
         let mut records = Vec::new();
         for source in sources {
-            let Some(state) = evaluator.sources().get(&source.id) else { continue };
+            let Some(state) = standing.sources.get(&source.id) else { continue };
             let topic = topics.entry(&source.topic).or_default();
             topic.topic.clone_from(&source.topic);
             source.role.as_str().clone_into(&mut topic.role);
@@ -225,7 +234,7 @@ impl Publisher {
             status.records_per_second = new / seconds;
         }
         self.last_received = (status.received, now);
-        if let Some(clock) = evaluator.event_clock() {
+        if let Some(clock) = standing.event_clock {
             self.telemetry.expire_scores(clock - self.score_age);
         }
         self.telemetry.set_records(merge_records(records));

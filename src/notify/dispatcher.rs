@@ -155,6 +155,36 @@ impl OutboxHandle {
         self.shared.wake.notify_one();
     }
 
+    /// The stored form of one model's share, and the mark up to which it may be released once that is stored.
+    ///
+    /// # Errors
+    /// Where it cannot be serialised, which plain data never causes.
+    pub fn share(&self, model: &str) -> Result<(Vec<u8>, u64), OutboxError> {
+        let outbox = self.outbox();
+        Ok((outbox.share(model)?, outbox.mark()))
+    }
+
+    /// Lets everything of one model up to the mark go.
+    pub fn release_share(&self, model: &str, mark: u64) {
+        self.outbox().release_share(model, mark);
+        self.shared.wake.notify_one();
+    }
+
+    /// Takes over what another owner of a model had to deliver.
+    ///
+    /// # Errors
+    /// Where it is damaged.
+    pub fn adopt(&self, share: &[u8]) -> Result<(), OutboxError> {
+        self.outbox().adopt(share)?;
+        self.shared.wake.notify_one();
+        Ok(())
+    }
+
+    /// Gives up what waits for a model that somebody else owns from now on.
+    pub fn abandon(&self, model: &str) {
+        self.outbox().abandon(model);
+    }
+
     /// Deliveries that wait or are in flight.
     #[must_use]
     pub fn depth(&self) -> usize {

@@ -17,6 +17,7 @@ pub mod mail;
 pub mod outbox;
 pub mod request;
 pub mod settings;
+mod share;
 pub mod signature;
 pub mod smtp;
 pub mod transport;

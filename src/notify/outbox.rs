@@ -136,6 +136,16 @@ impl Payload {
             Payload::Action(call) => &call.episode,
         }
     }
+
+    /// The model it is about; empty where it is about none.
+    #[must_use]
+    pub fn model(&self) -> &str {
+        let alert = match self {
+            Payload::Notice(notice) => &notice.alert,
+            Payload::Action(call) => &call.alert,
+        };
+        alert.labels.get("model").map_or("", String::as_str)
+    }
 }
 
 /// One message to one target.
@@ -195,6 +205,9 @@ pub struct Settled {
     pub target: Target,
     /// Its episode.
     pub episode: String,
+    /// The model it was about.
+    #[serde(default)]
+    pub model: String,
     /// Attempts made.
     pub attempts: u32,
     /// When it was put in.
@@ -233,12 +246,12 @@ pub struct Due {
 /// The queue. Numbers are given in the order of arrival and never twice.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    next: u64,
-    pending: BTreeMap<u64, Delivery>,
+    pub(super) next: u64,
+    pub(super) pending: BTreeMap<u64, Delivery>,
     /// Those of them whose cause may not be stored yet.
-    staged: BTreeSet<u64>,
-    in_flight: BTreeSet<u64>,
-    settled: VecDeque<Settled>,
+    pub(super) staged: BTreeSet<u64>,
+    pub(super) in_flight: BTreeSet<u64>,
+    pub(super) settled: VecDeque<Settled>,
 }
 
 /// The stored form. JSON, because the body of a call is any JSON.
@@ -365,6 +378,7 @@ impl Outbox {
         let settled = Settled {
             key: delivery.key,
             episode: delivery.payload.episode().to_owned(),
+            model: delivery.payload.model().to_owned(),
             target: delivery.target,
             attempts: delivery.attempts,
             created_at: delivery.created_at,

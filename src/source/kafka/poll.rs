@@ -470,7 +470,7 @@ fn hand_turns(context: &Context, routing: &Routing, filling: &mut [Batch], since
         let Some(partition) = context.registry().get(id).map(|source| source.partition) else { continue };
         let worker = Routing::worker(partition, filling.len());
         let (Some(batch), Some(channel)) = (filling.get_mut(worker), routing.workers.get(worker)) else { continue };
-        if batch.len() > 0 {
+        if batch.records().next().is_some() {
             // It waits for the worker: the turn must not overtake these records.
             let _ = channel.send(std::mem::take(batch));
         }
