@@ -99,7 +99,7 @@ pub fn spawn(
             shard.restore(source, state);
         }
         let (known, positions, names) = (Vec::new(), Vec::new(), BTreeMap::new());
-        let mut body = Body { shard, topics, known, positions, unsaid: 0, mouth, empties, addresses, names };
+        let mut body = Body { shard, topics, known, positions, unsaid: 0, mouth, empties, addresses, names, acknowledged: BTreeMap::new() };
         restored.positions.into_iter().for_each(|(source, next)| reach(&mut body.positions, source, next));
         body.run(&batches, &inbox);
     })?;
@@ -120,6 +120,8 @@ struct Body {
     addresses: Option<Arc<Addresses>>,
     /// In a cluster: the partitions that are ours.
     names: BTreeMap<SourceId, SourceName>,
+    /// In a cluster: what was acknowledged when panes were said last.
+    acknowledged: BTreeMap<SourceId, i64>,
 }
 
 impl Body {
@@ -147,7 +149,12 @@ impl Body {
                 Err(TryRecvError::Empty) => {}
             }
         }
-        self.say_all(true);
+        if self.addresses.is_some() {
+            let acknowledged = std::mem::take(&mut self.acknowledged);
+            self.publish(&acknowledged, true);
+        } else {
+            self.say_all(true);
+        }
     }
 
     fn follow(&mut self, order: Order) {
@@ -158,11 +165,14 @@ impl Body {
                 self.say(Saying { output, flushed: sources, ..Saying::default() });
             }
             Order::Snapshot => self.say_all(false),
-            Order::Publish(acknowledged) => self.publish(&acknowledged),
+            Order::Publish(acknowledged) => {
+                self.publish(&acknowledged, false);
+                self.acknowledged = acknowledged;
+            }
         }
     }
 
-    fn publish(&mut self, acknowledged: &BTreeMap<SourceId, i64>) {
+    fn publish(&mut self, acknowledged: &BTreeMap<SourceId, i64>, is_last: bool) {
         let Some(addresses) = self.addresses.clone() else { return };
         let mut published = Published::default();
         for (source, name) in &self.names {
@@ -173,7 +183,7 @@ impl Body {
             published.ends.push((*source, end));
         }
         let output = self.shard.take_output();
-        self.say(Saying { output, published: Some(published), ..Saying::default() });
+        self.say(Saying { output, published: Some(published), is_last, ..Saying::default() });
     }
 
     /// Changes of hands. What was counted before is said before them.

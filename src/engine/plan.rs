@@ -167,6 +167,14 @@ impl Plan {
         }
     }
 
+    /// The same with one of its models alone, which is number 0 of it.
+    #[must_use]
+    pub fn only(&self, model: u16) -> Plan {
+        let models: Vec<ModelPlan> = self.model(model).cloned().into_iter().collect();
+        let by_name = models.iter().map(|model| (Arc::clone(&model.name), 0)).collect();
+        Plan { models, by_name, ..self.clone() }
+    }
+
     /// The model of that number.
     #[must_use]
     pub fn model(&self, model: u16) -> Option<&ModelPlan> {

@@ -84,6 +84,14 @@ def test_a_change_of_rules_does_not_restart_and_a_change_of_config_does():
     assert checksum(values) != checksum(other_config)
 
 
+def test_replicas_that_keep_their_state_in_kafka_need_no_volume():
+    (name, replicas) = next(key for key in render(VALUES["replicas"]) if key[0] == "StatefulSet")
+    spec = render(VALUES["replicas"])[(name, replicas)]["spec"]
+    assert spec["replicas"] == 3 and "volumeClaimTemplates" not in spec and "persistentVolumeClaimRetentionPolicy" not in spec
+    assert any(volume["name"] == "state" and "emptyDir" in volume for volume in spec["template"]["spec"]["volumes"])
+    assert "volumeClaimTemplates" in next(document for key, document in render(VALUES["minimal"]).items() if key[0] == "StatefulSet")["spec"]
+
+
 def test_the_service_monitor_brings_the_token_along():
     monitor = render(VALUES["token"])[("ServiceMonitor", "rel-driftline")]
     assert monitor["spec"]["endpoints"][0]["authorization"] == {"credentials": {"name": "driftline-token", "key": "bearer"}}
@@ -104,7 +112,7 @@ REFUSED = {
     "two baselines": ({"baselines": {"existingClaim": "another"}}, "exclude each other"),
     "two sources of rules": ({"rules": {"a.yaml": "groups: []"}, "existingRulesConfigMap": "another"}, "exclude each other"),
     "reading for nobody": ({"config": {"http": {"open_reads": False}}}, "set auth.existingSecret"),
-    "replicas without state": ({"replicas": 2, "persistence": {"enabled": False}}, "persistence.enabled"),
+    "replicas of local state": ({"replicas": 2}, "config.state.mode: cluster"),
     "an unknown key": ({"replicaCount": 2}, "replicaCount"),
     "a wrong type": ({"replicas": "two"}, "replicas"),
     "a rule file that no glob finds": ({"rules": {"a.yml": "groups: []"}}, "a.yml"),

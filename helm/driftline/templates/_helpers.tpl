@@ -120,7 +120,12 @@ imagePullSecrets:
 {{- if and (not .Values.config.http.open_reads) (not .Values.auth.existingSecret) (not (hasKey .Values.config.http "token_file")) }}
 {{- fail "config.http.open_reads is false, so nobody could read /metrics: set auth.existingSecret" }}
 {{- end }}
-{{- if and (not .Values.persistence.enabled) (gt (int .Values.replicas) 1) }}
-{{- fail "replicas above 1 need persistence.enabled: each pod keeps the state of its partitions" }}
+{{- if and (ne (default "local" .Values.config.state.mode) "cluster") (gt (int .Values.replicas) 1) }}
+{{- fail "replicas above 1 need config.state.mode: cluster: with local state each pod would judge a part of the events for itself" }}
 {{- end }}
+{{- end }}
+
+{{/* "true" where state is kept on a volume. In cluster mode it is kept in Kafka and none is needed. */}}
+{{- define "driftline.persistent" -}}
+{{- if and .Values.persistence.enabled (ne (default "local" .Values.config.state.mode) "cluster") }}true{{ end }}
 {{- end }}

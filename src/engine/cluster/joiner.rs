@@ -77,7 +77,8 @@ impl Joiner {
         Some(tick - plan.horizon.unwrap_or_default() - plan.lateness - Span(2 * EARLY_LABEL_PATIENCE.0))
     }
 
-    /// Applies what was read again up to the clock of that reading. Its pairs are in the panes already.
+    /// Applies the labels that were read again up to the clock of that reading, which begins when all predictions have been
+    /// read again. Their pairs are in the panes already.
     pub fn read_again_to(&mut self, plan: &ModelPlan, clock: Timestamp) {
         if let Some(resumed) = self.resumed.filter(|_| self.is_rebuilding) {
             self.apply(plan, clock.min(resumed));
@@ -95,8 +96,12 @@ impl Joiner {
     /// Keeps a prediction for its label.
     pub fn predict(&mut self, version: &Arc<str>, turn: Turn, id: RecordId, ts: Timestamp, segments: Box<[u16]>, predicted: Predicted) {
         let version = self.versions.number(version);
-        if self.ahead.len() < self.capacity {
-            self.ahead.insert((turn, id), Prediction { ts, version, segments, predicted });
+        let prediction = Prediction { ts, version, segments, predicted };
+        if self.is_rebuilding && self.resumed.is_some_and(|resumed| turn.0 <= resumed) {
+            // Of what is read again, all predictions come before the first label.
+            let _ = self.ledger.predict(id, prediction);
+        } else if self.ahead.len() < self.capacity {
+            self.ahead.insert((turn, id), prediction);
         }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::engine::evaluator::Gap;
+use crate::engine::evaluator::{Gap, SourceState};
 use crate::engine::output::{Counts, JoinHalf, ShardOutput};
 use crate::engine::plan::Plan;
 use crate::engine::series::SeriesKey;
@@ -29,6 +29,8 @@ struct Reading {
     counts: Counts,
     late: BTreeMap<LateKey, u64>,
     gaps: Vec<Gap>,
+    /// The offset after the last record that joins were told of, or where reading began.
+    seen: i64,
 }
 
 /// The counting half of a replica, besides its shards.
@@ -75,6 +77,7 @@ impl Replica {
                 counts: Counts::default(),
                 late: BTreeMap::new(),
                 gaps: Vec::new(),
+                seen: start,
             },
             Some(ResumedSource { progress, late, .. }) => Reading {
                 name,
@@ -86,17 +89,24 @@ impl Replica {
                 counts: progress.counts,
                 late,
                 gaps: progress.gaps,
+                seen: start,
             },
         };
         self.readings.insert(source, reading);
     }
 
-    /// Takes over the joins of the partitions of one number. Where they go on from an earlier owner's, predictions and labels
+    /// The offset up to which joins have to be told again of a partition's records.
+    #[must_use]
+    pub fn read_until(&self, source: SourceId) -> i64 {
+        self.readings.get(&source).map_or(0, |reading| reading.seen)
+    }
+
+    /// Takes over the joins of the partitions of one number, in place of what there was of them. Where they go on from an earlier owner's, predictions and labels
     /// since the returned instant have to be read again and given to [`Replica::read_again`].
     pub fn join(&mut self, partition: i32, resumed: &mut ResumedGroup) -> Option<Timestamp> {
         let mut since: Option<Timestamp> = None;
         for (number, model) in (0u16..).zip(&self.plan.models) {
-            if model.horizon.is_none() || self.joiners.contains_key(&(partition, number)) {
+            if model.horizon.is_none() {
                 continue;
             }
             let mut joiner = Joiner::new(model, self.plan.ledger_capacity);
@@ -167,6 +177,15 @@ impl Replica {
             }
         }
         let series = self.series.get(shard).map_or(&[][..], Vec::as_slice);
+        for half in &output.halves {
+            let (source, offset) = match half {
+                JoinHalf::Prediction { position, .. } => *position,
+                JoinHalf::Label { label, .. } => label.position,
+            };
+            if let Some(reading) = self.readings.get_mut(&source) {
+                reading.seen = reading.seen.max(offset + 1);
+            }
+        }
         take_halves(&self.readings, &mut self.joiners, series, output.halves);
     }
 
@@ -258,19 +277,28 @@ impl Replica {
         self.joiners.values_mut().for_each(Joiner::acknowledge);
     }
 
-    /// Counts and progress of the partitions that are read here, for display.
-    pub fn sources(&self) -> impl Iterator<Item = (SourceId, Counts, Option<Timestamp>, bool)> {
+    /// The partitions that are read here, for display.
+    pub fn sources(&self) -> impl Iterator<Item = (SourceId, SourceState)> {
         self.readings.iter().map(|(source, reading)| {
             let mut counts = reading.counts.clone();
             if reading.role == TopicRole::Labels {
-                // What became of labels is known by model and partition number, and shown with the first label topic.
+                // What became of labels is known by model and partition number.
                 let joiners = self.joiners.iter().filter(|((number, _), _)| *number == reading.name.partition);
                 for (outcome, events) in joiners.flat_map(|(_, joiner)| joiner.settled()) {
                     let moved = counts.of(Outcome::Waiting).min(events);
                     counts.shift(Outcome::Waiting, outcome, moved);
                 }
             }
-            (*source, counts, reading.watermark, reading.is_idle)
+            let state = SourceState {
+                role: reading.role,
+                watermark: reading.watermark,
+                earliest: reading.earliest,
+                is_idle: reading.is_idle,
+                is_assigned: true,
+                counts,
+                gaps: reading.gaps.clone(),
+            };
+            (*source, state)
         })
     }
 

@@ -1,0 +1,277 @@
+//! The models this replica owns. An owner begins with what the one before it decided, hears everything in the panes topic,
+//! and judges. What it decides is stored before anything of it is delivered.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::cluster::wire::{self, Key, SourceName};
+use crate::engine::cluster::{Addresses, Owner};
+use crate::engine::{Emission, Plan};
+use crate::event::{Span, Timestamp, TopicRole};
+use crate::exchange::{Outgoing, Ticket, Which};
+use crate::notify::OutboxHandle;
+use crate::rule::RuleSet;
+use crate::rule::message::AlertView;
+use crate::rule::{Alerts, RuleStatus};
+
+/// Least time between two decisions of a model that are stored because an alert wants to be sent.
+const URGENT_EVERY: Span = Span(250);
+
+/// The record of the owners topic: everything about one model that the panes topic does not give back.
+#[derive(Debug, Serialize, Deserialize)]
+struct Decision {
+    owner: Vec<u8>,
+    outbox: Vec<u8>,
+}
+
+/// One owned model.
+struct Seat {
+    number: u16,
+    home: i32,
+    owner: Owner,
+    /// The beginning of the panes topic has been heard.
+    is_ready: bool,
+    /// Something in the outbox waits for the decision to be stored.
+    is_urgent: bool,
+    stored: Timestamp,
+    /// What was stored last.
+    last: Vec<u8>,
+    flight: Option<(Ticket, u64, Vec<u8>)>,
+}
+
+/// The owned models.
+pub(super) struct Court {
+    plan: Arc<Plan>,
+    rules: Arc<RuleSet>,
+    addresses: Arc<Addresses>,
+    outbox: OutboxHandle,
+    every: Span,
+    /// All source partitions there are.
+    expected: Vec<(SourceName, TopicRole)>,
+    /// The last decisions of the models of partitions that are being taken over.
+    decided: BTreeMap<i32, BTreeMap<Vec<u8>, Vec<u8>>>,
+    seats: BTreeMap<Arc<str>, Seat>,
+}
+
+/// What came out of a model's owner.
+pub(super) struct Judgement {
+    /// The plan of this model alone.
+    pub plan: Arc<Plan>,
+    pub emissions: Vec<Emission>,
+}
+
+impl Court {
+    pub fn new(plan: Arc<Plan>, rules: Arc<RuleSet>, addresses: Arc<Addresses>, outbox: OutboxHandle, every: Span) -> Court {
+        Court { plan, rules, addresses, outbox, every, expected: Vec::new(), decided: BTreeMap::new(), seats: BTreeMap::new() }
+    }
+
+    /// The source partitions there are, as far as is known.
+    pub fn expect(&mut self, sources: Vec<(SourceName, TopicRole)>) {
+        self.expected = sources;
+        for seat in self.seats.values_mut() {
+            seat.owner.expect(&self.expected);
+        }
+    }
+
+    /// A decision of the owner before.
+    pub fn decision(&mut self, home: i32, key: Vec<u8>, value: Option<Vec<u8>>) {
+        let decided = self.decided.entry(home).or_default();
+        match value {
+            Some(value) => decided.insert(key, value),
+            None => decided.remove(&key),
+        };
+    }
+
+    /// All decisions of a partition have been read: its models are ours from now on.
+    pub fn seat(&mut self, home: i32, now: Timestamp) {
+        let decided = self.decided.remove(&home).unwrap_or_default();
+        let addresses = Arc::clone(&self.addresses);
+        for (number, address) in addresses.all().filter(|(_, address)| address.home == home) {
+            let stored = decided.get(&key_of(&address.name)).map(|value| wire::from_bytes::<Decision>(value));
+            let decision = match stored {
+                Some(Ok(decision)) => Some(decision),
+                Some(Err(error)) => {
+                    tracing::error!(model = %address.name, %error, "what was decided before cannot be read; the model begins anew");
+                    None
+                }
+                None => None,
+            };
+            let plan = Arc::new(self.plan.only(number));
+            let made = Owner::new(Arc::clone(&plan), Arc::clone(&self.rules), decision.as_ref().map(|decision| decision.owner.as_slice()));
+            let (mut owner, notes) = match made {
+                Ok(made) => made,
+                Err(error) => {
+                    tracing::error!(model = %address.name, %error, "what was decided before cannot be read; the model begins anew");
+                    match Owner::new(plan, Arc::clone(&self.rules), None) {
+                        Ok(made) => made,
+                        Err(_) => continue,
+                    }
+                }
+            };
+            for note in notes {
+                tracing::warn!(model = %address.name, "{note}");
+            }
+            if let Some(decision) = &decision
+                && let Err(error) = self.outbox.adopt(&decision.outbox)
+            {
+                tracing::error!(model = %address.name, %error, "what was to be delivered cannot be read");
+            }
+            owner.expect(&self.expected);
+            tracing::info!(model = %address.name, resumed = decision.is_some(), "the model is ours");
+            let seat = Seat { number, home, owner, is_ready: false, is_urgent: false, stored: now, last: Vec::new(), flight: None };
+            self.seats.insert(Arc::clone(&address.name), seat);
+        }
+    }
+
+    /// A record of the panes topic.
+    pub fn hear(&mut self, home: i32, offset: i64, key: &[u8], value: Option<&[u8]>) {
+        let told = |error: &wire::WireError| tracing::warn!(home, offset, %error, "a record of the panes topic is not understood");
+        let key = match Key::from_bytes(key) {
+            Ok(key) => key,
+            Err(error) => return told(&error),
+        };
+        let seats = self.seats.iter_mut().filter(|(name, seat)| seat.home == home && key.model().is_none_or(|model| model == *name));
+        for (_, seat) in seats {
+            if let Err(error) = seat.owner.hear(offset, &key, value) {
+                told(&error);
+            }
+        }
+    }
+
+    /// The panes topic has been heard up to where it ended when the partition became ours.
+    pub fn caught_up(&mut self, home: i32) {
+        for seat in self.seats.values_mut().filter(|seat| seat.home == home) {
+            seat.is_ready = true;
+            seat.owner.catch_up_done();
+        }
+    }
+
+    /// The models of a partition are somebody else's.
+    pub fn leave(&mut self, home: i32) {
+        self.decided.remove(&home);
+        self.seats.retain(|name, seat| {
+            if seat.home == home {
+                tracing::info!(model = %name, "the model is somebody else's");
+                self.outbox.abandon(name);
+            }
+            seat.home != home
+        });
+    }
+
+    /// Closes windows and judges.
+    pub fn advance(&mut self, cap: Timestamp, now: Timestamp) -> Vec<Judgement> {
+        self.each(|owner| owner.advance(Some(cap), now))
+    }
+
+    /// Judges what is about the stream itself.
+    pub fn tick(&mut self, now: Timestamp) -> Vec<Judgement> {
+        self.each(|owner| owner.tick(now))
+    }
+
+    /// Judges by other rules from now on.
+    pub fn set_rules(&mut self, rules: &Arc<RuleSet>) -> Vec<Judgement> {
+        self.rules = Arc::clone(rules);
+        self.each(|owner| owner.set_rules(Arc::clone(rules)))
+    }
+
+    fn each(&mut self, mut step: impl FnMut(&mut Owner) -> Vec<Emission>) -> Vec<Judgement> {
+        let ready = self.seats.values_mut().filter(|seat| seat.is_ready);
+        let judgements = ready.map(|seat| Judgement { plan: Arc::clone(seat.owner.plan()), emissions: step(&mut seat.owner) });
+        judgements.filter(|judgement| !judgement.emissions.is_empty()).collect()
+    }
+
+    /// Something of a model was put into the outbox.
+    pub fn urge(&mut self, plan: &Plan) {
+        for model in &plan.models {
+            if let Some(seat) = self.seats.get_mut(&model.name) {
+                seat.is_urgent = true;
+            }
+        }
+    }
+
+    /// Decisions that are to be stored now, one record each. `send` sends one and gives its ticket.
+    pub fn store(&mut self, now: Timestamp, is_last: bool, mut send: impl FnMut(Outgoing) -> Result<Ticket, String>) {
+        for (name, seat) in &mut self.seats {
+            let since = now - seat.stored;
+            let is_due = is_last || since >= self.every || (seat.is_urgent && since >= URGENT_EVERY);
+            if !seat.is_ready || !is_due || seat.flight.is_some() {
+                continue;
+            }
+            seat.stored = now;
+            let (outbox, mark) = match self.outbox.share(name) {
+                Ok(share) => share,
+                Err(error) => {
+                    tracing::error!(model = %name, %error, "the outbox cannot be stored; deliveries are held back");
+                    continue;
+                }
+            };
+            let value = wire::to_bytes(&Decision { owner: seat.owner.state(), outbox });
+            if value == seat.last {
+                self.outbox.release_share(name, mark);
+                continue;
+            }
+            let record = Outgoing { topic: Which::Owners, partition: seat.home, key: key_of(name), value: Some(value.clone()) };
+            match send(record) {
+                Ok(ticket) => {
+                    seat.is_urgent = false;
+                    seat.flight = Some((ticket, mark, value));
+                }
+                Err(error) => tracing::error!(model = %name, error, "the decision cannot be stored; deliveries are held back until it can"),
+            }
+        }
+    }
+
+    /// What came of a ticket; says whether it was one of a decision.
+    pub fn settle(&mut self, ticket: Ticket, arrived: bool) -> bool {
+        for (name, seat) in &mut self.seats {
+            if let Some((_, mark, value)) = seat.flight.take_if(|(ours, ..)| *ours == ticket) {
+                if arrived {
+                    self.outbox.release_share(name, mark);
+                    seat.last = value;
+                } else {
+                    seat.is_urgent = true;
+                }
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether a decision is on its way.
+    pub fn is_busy(&self) -> bool {
+        self.seats.values().any(|seat| seat.flight.is_some())
+    }
+
+    /// Alerts of the owned models, and the rules as they stand.
+    pub fn alerts(&self) -> (Vec<AlertView>, Vec<RuleStatus>) {
+        let views = self.seats.values().flat_map(|seat| seat.owner.alerts().views(&self.rules)).collect();
+        let mut statuses = Alerts::new().statuses(&self.rules);
+        for (name, seat) in &self.seats {
+            for (place, status) in seat.owner.alerts().statuses(&self.rules).into_iter().enumerate() {
+                if status.model == **name
+                    && let Some(slot) = statuses.get_mut(place)
+                {
+                    *slot = status;
+                }
+            }
+        }
+        (views, statuses)
+    }
+
+    /// The least clock that closes windows, over the owned models.
+    pub fn event_clock(&self) -> Option<Timestamp> {
+        self.seats.values().filter_map(|seat| seat.owner.event_clock()).min()
+    }
+
+    /// Numbers of the owned models.
+    pub fn models(&self) -> impl Iterator<Item = (u16, &Arc<str>, bool)> {
+        self.seats.iter().map(|(name, seat)| (seat.number, name, seat.is_ready))
+    }
+}
+
+fn key_of(model: &str) -> Vec<u8> {
+    // A plain name: the serialiser has nothing to refuse.
+    serde_json::to_vec(&serde_json::json!({ "owner": model })).unwrap_or_default()
+}

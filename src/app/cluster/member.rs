@@ -1,0 +1,510 @@
+//! The one thread of a replica that owns its state: it listens to everybody and never waits for anybody.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
+
+use crate::engine::cluster::wire::SourceName;
+use crate::engine::cluster::{Addresses, Directory, Post, Replica, ResumedSource};
+use crate::engine::{Emission, Plan, SourceState};
+use crate::event::{SourceId, Span, Timestamp, TopicRole};
+use crate::exchange::{self, Ack, Heard, Outgoing, Owners, Range, Reread, Which};
+use crate::http::Check;
+use crate::rule::RuleSet;
+use crate::source::kafka::{Command, Consumer, Notification};
+use crate::source::{SourceInfo, Turn};
+
+use super::super::coordinator::Control;
+use super::super::event::AppEvent;
+use super::super::publish::{Publisher, Standing};
+use super::super::worker::{Order, Published, Saying, Worker};
+use super::court::{Court, Judgement};
+use super::flush::Flush;
+use super::rebuild::Rebuild;
+
+/// How often the clocks are looked at while nothing comes.
+const BEAT: Duration = Duration::from_millis(50);
+/// How far ahead of the wall clock event time may close windows.
+const CLOCK_SLACK: Span = Span(5 * 60_000);
+/// How often the status is made anew.
+const STATUS_EVERY: Span = Span(500);
+/// Things taken in from one channel at one go, so that none starves the others.
+const TURN: usize = 4096;
+/// How long the last words may take to arrive at the end.
+const LAST_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a replica is made of.
+pub struct Parts {
+    /// What is to be done.
+    pub plan: Arc<Plan>,
+    /// Alert rules.
+    pub rules: Arc<RuleSet>,
+    /// Homes of the models.
+    pub addresses: Arc<Addresses>,
+    /// The name of this replica, for people.
+    pub instance: Arc<str>,
+    /// The counting workers.
+    pub workers: Vec<Worker>,
+    /// The consumer of the input topics.
+    pub consumer: Consumer,
+    /// What that consumer tells.
+    pub notifications: Receiver<Notification>,
+    /// What is told from outside.
+    pub control: Receiver<Control>,
+    /// Where results go.
+    pub publisher: Publisher,
+    /// Where snapshots and decisions go.
+    pub exchange: exchange::Publisher,
+    /// What the owners' consumer tells.
+    pub owners: Owners,
+    /// What everybody said last.
+    pub directory: Arc<Mutex<Directory>>,
+    /// All partitions of the input topics, whenever they are looked up.
+    pub inputs: Receiver<Vec<(SourceName, TopicRole)>>,
+    /// How records are read again after a hand-over.
+    pub reading: exchange::Settings,
+    /// Whether records are read with their headers.
+    pub headers: bool,
+    /// Time between two rounds of saying what was counted, and between two stored decisions.
+    pub every: Span,
+    /// The wall clock.
+    pub now: fn() -> Timestamp,
+    /// When the member last stepped, in milliseconds of the wall clock.
+    pub heartbeat: Arc<AtomicI64>,
+    /// Told when the member ends by itself: why.
+    pub fatal: Sender<String>,
+}
+
+/// A running replica.
+pub struct Member {
+    of: Parts,
+    replica: Replica,
+    court: Court,
+    flush: Flush,
+    rebuilds: Vec<Rebuild>,
+    sources: BTreeMap<SourceId, SourceInfo>,
+    lags: BTreeMap<SourceId, i64>,
+    idle: BTreeSet<SourceId>,
+    ended: Vec<bool>,
+    /// The last words of workers that have ended.
+    last: Vec<Published>,
+    is_draining: bool,
+    is_broken: bool,
+    shown: Timestamp,
+    ticked: Timestamp,
+    rotated: Timestamp,
+}
+
+impl Member {
+    /// Puts a replica together.
+    #[must_use]
+    pub fn new(of: Parts) -> Member {
+        let now = (of.now)();
+        let replica = Replica::new(Arc::clone(&of.plan), Arc::clone(&of.addresses), Arc::clone(&of.instance));
+        let outbox = of.publisher.outbox.clone();
+        let court = Court::new(Arc::clone(&of.plan), Arc::clone(&of.rules), Arc::clone(&of.addresses), outbox, of.every);
+        Member {
+            flush: Flush::new(of.every, now),
+            ended: vec![false; of.workers.len()],
+            of,
+            replica,
+            court,
+            rebuilds: Vec::new(),
+            sources: BTreeMap::new(),
+            lags: BTreeMap::new(),
+            idle: BTreeSet::new(),
+            last: Vec::new(),
+            is_draining: false,
+            is_broken: false,
+            shown: Timestamp(0),
+            ticked: now,
+            rotated: now,
+        }
+    }
+
+    /// Runs until it is told to stop or cannot go on.
+    pub fn run(mut self) {
+        self.show_alerts();
+        self.of.publisher.show_thresholds(&self.of.plan, &self.of.rules);
+        while !(self.is_draining && self.ended.iter().all(|ended| *ended)) {
+            self.wait();
+            self.listen();
+            self.step();
+        }
+        self.end();
+    }
+
+    /// Waits a beat for anybody to speak.
+    fn wait(&self) {
+        let mut select = Select::new();
+        for (worker, ended) in self.of.workers.iter().zip(&self.ended) {
+            if !ended {
+                select.recv(&worker.sayings);
+            }
+        }
+        select.recv(self.of.exchange.acks());
+        if !self.is_draining {
+            select.recv(&self.of.notifications);
+            select.recv(&self.of.control);
+            select.recv(self.of.owners.heard());
+            self.rebuilds.iter().for_each(|rebuild| {
+                select.recv(rebuild.read());
+            });
+        }
+        let _ = select.ready_timeout(BEAT);
+    }
+
+    fn listen(&mut self) {
+        // What the consumer tells of a partition it tells before it hands out the records: it must be heard first.
+        for _ in 0..TURN {
+            match self.of.notifications.try_recv() {
+                Ok(notification) => self.notified(notification),
+                Err(TryRecvError::Disconnected) if !self.is_draining => {
+                    self.stop();
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        for number in 0..self.of.workers.len() {
+            for _ in 0..TURN {
+                let Some(worker) = self.of.workers.get(number).filter(|_| !self.ended.get(number).is_some_and(|ended| *ended)) else {
+                    break;
+                };
+                match worker.sayings.try_recv() {
+                    Ok(saying) => self.heard(number, saying),
+                    Err(TryRecvError::Disconnected) => {
+                        self.worker_ended(number);
+                        break;
+                    }
+                    Err(TryRecvError::Empty) => break,
+                }
+            }
+        }
+        for _ in 0..TURN {
+            let Ok(Ack { ticket, result }) = self.of.exchange.acks().try_recv() else { break };
+            self.arrived(ticket, result);
+        }
+        for _ in 0..TURN {
+            match self.of.owners.heard().try_recv() {
+                Ok(heard) => self.owned(heard),
+                Err(_) => break,
+            }
+        }
+        while let Ok(inputs) = self.of.inputs.try_recv() {
+            self.expect(inputs);
+        }
+        let replica = &mut self.replica;
+        self.rebuilds.retain_mut(|rebuild| !rebuild.step(replica));
+        match self.of.control.try_recv() {
+            Ok(Control::Rules(rules)) => {
+                self.of.rules = Arc::clone(&rules);
+                self.of.publisher.show_thresholds(&self.of.plan, &rules);
+                let judgements = self.court.set_rules(&rules);
+                self.publish(&judgements);
+                self.show_alerts();
+            }
+            Ok(Control::Stop) => self.stop(),
+            Err(TryRecvError::Disconnected) if !self.is_draining => self.stop(),
+            Err(_) => {}
+        }
+    }
+
+    fn notified(&mut self, notification: Notification) {
+        match notification {
+            Notification::Assigned(sources) => {
+                tracing::info!(partitions = sources.len(), "partitions assigned");
+                self.of.publisher.view.set_checks(vec![Check::new("kafka", true, "partitions assigned")]);
+                self.tell(&AppEvent::Assigned(sources.len()));
+            }
+            Notification::Revoked(sources) => {
+                tracing::info!(partitions = sources.len(), "partitions revoked");
+                // What was counted of them is said once more if it still can be; whoever has them now may know more already.
+                self.flush.hurry();
+            }
+            Notification::Progress { idle, lag } => {
+                self.lags.extend(lag);
+                let idle: BTreeSet<SourceId> = idle.into_iter().collect();
+                for source in self.idle.symmetric_difference(&idle) {
+                    self.replica.set_idle(*source, idle.contains(source));
+                }
+                self.idle = idle;
+            }
+            Notification::Gap { source, from, to } => {
+                let topic = self.sources.get(&source).map_or("", |source| source.topic.as_str());
+                tracing::error!(topic, from, to, "records can no longer be read: the windows they belong to are marked");
+                self.replica.add_gap(source, format!("offsets {from} to {to} of {topic} could not be read").into());
+            }
+            Notification::Trouble(what) => tracing::warn!(target: "driftline::kafka", "{what}"),
+            Notification::Fatal(what) => {
+                let _ = self.of.fatal.send(format!("kafka: {what}"));
+                self.stop();
+            }
+        }
+    }
+
+    fn heard(&mut self, number: usize, saying: Saying) {
+        self.of.publisher.record_latencies(&saying.output.latencies);
+        self.replica.absorb(number, saying.output);
+        let mut joins = BTreeSet::new();
+        for turn in saying.turns {
+            match turn {
+                Turn::Forget(source) => self.forget(source),
+                Turn::Resume { source, resumed } => {
+                    if source.role != TopicRole::Features {
+                        joins.insert(source.partition);
+                    }
+                    self.resume(source, resumed);
+                }
+            }
+        }
+        joins.into_iter().for_each(|partition| self.join(partition));
+        if let Some(published) = saying.published {
+            if saying.is_last {
+                self.last.push(published);
+            } else if let Some(answers) = self.flush.answer(number, published) {
+                self.send(answers);
+            }
+        }
+        if saying.is_last
+            && let Some(ended) = self.ended.get_mut(number)
+        {
+            *ended = true;
+        }
+    }
+
+    fn resume(&mut self, source: SourceInfo, resumed: Option<Box<ResumedSource>>) {
+        let name = SourceName { topic: Arc::from(source.topic.as_str()), partition: source.partition };
+        let next = resumed.as_ref().map_or(0, |resumed| resumed.next);
+        self.flush.assign(source.id, next);
+        self.replica.assign(source.id, name, source.role, next, resumed.map(|resumed| *resumed));
+        self.sources.insert(source.id, source);
+        self.flush.hurry();
+    }
+
+    fn forget(&mut self, source: SourceId) {
+        self.replica.revoke(source);
+        self.flush.revoke(source);
+        self.idle.remove(&source);
+        self.lags.remove(&source);
+        if let Some(gone) = self.sources.remove(&source).filter(|gone| gone.role != TopicRole::Features) {
+            self.rebuilds.retain(|rebuild| rebuild.partition() != gone.partition);
+        }
+    }
+
+    /// Takes the joins of the partitions of one number over.
+    fn join(&mut self, partition: i32) {
+        self.rebuilds.retain(|rebuild| rebuild.partition() != partition);
+        let mut group = self.of.directory.lock().unwrap_or_else(PoisonError::into_inner).group(partition);
+        let Some(since) = self.replica.join(partition, &mut group) else { return };
+        let sources: Vec<SourceInfo> =
+            self.sources.values().filter(|source| source.role != TopicRole::Features && source.partition == partition).cloned().collect();
+        let ranges = sources.iter().map(|source| Range {
+            topic: source.topic.clone(),
+            partition,
+            from: since.0,
+            until: self.replica.read_until(source.id),
+        });
+        match Reread::start(&self.of.reading, ranges.collect()) {
+            Ok(reread) => self.rebuilds.push(Rebuild::new(partition, &self.of.plan, reread, sources)),
+            Err(error) => {
+                tracing::error!(partition, %error, "predictions and labels cannot be read again; labels of before are not joined");
+                self.replica.rebuilt(partition);
+            }
+        }
+    }
+
+    /// Sends one round: panes, then joined panes and how far the joins are, then progress.
+    fn send(&mut self, answers: Vec<Published>) {
+        let now = (self.of.now)();
+        let (mut posts, mut ends): (Vec<Post>, Vec<_>) = (Vec::new(), Vec::new());
+        for published in answers {
+            posts.extend(published.posts);
+            ends.extend(published.ends);
+        }
+        posts.extend(self.replica.labels(now));
+        posts.extend(self.replica.progress(&ends, now));
+        let bytes: usize = posts.iter().map(|post| post.value.len()).sum();
+        match self.of.exchange.publish(posts.into_iter().map(outgoing).collect()) {
+            Ok(ticket) => {
+                self.flush.sent(ticket, ends);
+                self.tell(&AppEvent::Checkpoint(bytes as u64));
+            }
+            Err(refused) => {
+                tracing::warn!(error = %refused, "what was counted could not be sent; it is said again");
+                self.flush.failed();
+            }
+        }
+    }
+
+    fn arrived(&mut self, ticket: exchange::Ticket, result: Result<(), String>) {
+        if let Err(error) = &result {
+            tracing::warn!(error, "what was counted or decided has not arrived in Kafka; it is said again");
+        }
+        let is_ok = result.is_ok();
+        if self.court.settle(ticket, is_ok) {
+            return;
+        }
+        if let Some(ends) = self.flush.settle(ticket, is_ok).filter(|_| is_ok) {
+            self.replica.acknowledge();
+            for (source, end) in &ends {
+                if let Some(info) = self.sources.get_mut(source).filter(|_| *end >= 0) {
+                    info.next = Some(crate::event::NextOffset(*end));
+                }
+            }
+            let positions = ends.into_iter().filter(|(_, end)| *end >= 0).map(|(source, end)| (source, crate::event::NextOffset(end)));
+            self.of.consumer.command(Command::Commit(positions.collect()));
+        }
+    }
+
+    fn owned(&mut self, heard: Heard) {
+        match heard {
+            Heard::Assigned(homes) => tracing::debug!(?homes, "partitions of the panes topic assigned"),
+            Heard::Decision { partition, key, value, .. } => self.court.decision(partition, key, value),
+            Heard::Decided(partition) => self.court.seat(partition, (self.of.now)()),
+            Heard::Pane { partition, offset, key, value } => self.court.hear(partition, offset, &key, value.as_deref()),
+            Heard::CaughtUp(partition) => self.court.caught_up(partition),
+            Heard::Revoked(homes) => {
+                homes.into_iter().for_each(|home| self.court.leave(home));
+                self.show_alerts();
+            }
+            Heard::Trouble(what) => tracing::warn!(target: "driftline::kafka", "{what}"),
+            Heard::Fatal(what) => {
+                let _ = self.of.fatal.send(format!("kafka: {what}"));
+                self.stop();
+            }
+        }
+    }
+
+    fn expect(&mut self, inputs: Vec<(SourceName, TopicRole)>) {
+        self.court.expect(inputs);
+    }
+
+    fn step(&mut self) {
+        let now = (self.of.now)();
+        self.of.heartbeat.store(now.0, Ordering::Relaxed);
+        let cap = now + CLOCK_SLACK;
+        self.replica.advance(Some(cap));
+        let began = super::super::clock::monotonic();
+        let judgements = self.court.advance(cap, now);
+        self.time_closing(&judgements, began.elapsed());
+        self.publish(&judgements);
+        if now - self.ticked >= Span::SECOND {
+            self.ticked = now;
+            let judgements = self.court.tick(now);
+            self.publish(&judgements);
+        }
+        if !self.is_draining
+            && let Some(acknowledged) = self.flush.begin(self.of.workers.len(), now)
+        {
+            for worker in &self.of.workers {
+                let _ = worker.orders.send(Order::Publish(acknowledged.clone()));
+            }
+        }
+        let exchange = &self.of.exchange;
+        self.court.store(now, false, |record| exchange.publish(vec![record]).map_err(|refused| refused.to_string()));
+        if now - self.shown >= STATUS_EVERY {
+            self.shown = now;
+            self.show_status(now);
+            self.of.publisher.show_latencies(&self.of.plan);
+            if now - self.rotated >= Span::MINUTE {
+                self.rotated = now;
+                self.of.publisher.telemetry.rotate_latencies();
+                self.of.directory.lock().unwrap_or_else(PoisonError::into_inner).prune();
+            }
+        }
+    }
+
+    fn time_closing(&self, judgements: &[Judgement], took: Duration) {
+        let closed = || {
+            let emissions = judgements.iter().flat_map(|judgement| &judgement.emissions);
+            emissions.filter_map(|emission| if let Emission::Window(window) = emission { Some(window) } else { None })
+        };
+        let each = took / u32::try_from(closed().count()).unwrap_or(u32::MAX).max(1);
+        closed().for_each(|window| self.of.publisher.telemetry.record_window_close(&window.summary.model, each));
+    }
+
+    fn publish(&mut self, judgements: &[Judgement]) {
+        for judgement in judgements {
+            if self.of.publisher.publish(&judgement.plan, &judgement.emissions) {
+                self.court.urge(&judgement.plan);
+            }
+        }
+        if !judgements.is_empty() {
+            self.show_alerts();
+        }
+    }
+
+    fn show_alerts(&self) {
+        let (views, statuses) = self.court.alerts();
+        self.of.publisher.show_alerts(views, &statuses);
+    }
+
+    fn show_status(&mut self, now: Timestamp) {
+        let sources: Vec<SourceInfo> = self.sources.values().cloned().collect();
+        let states: BTreeMap<SourceId, SourceState> = self.replica.sources().collect();
+        let standing = Standing { event_clock: self.court.event_clock(), sources: &states };
+        self.of.publisher.show_status(&standing, &sources, &self.lags, now);
+    }
+
+    /// A worker has ended. Its last word was its panes; without one it has panicked, and nothing can be relied on.
+    fn worker_ended(&mut self, number: usize) {
+        if let Some(ended) = self.ended.get_mut(number).filter(|ended| !**ended) {
+            *ended = true;
+            self.is_broken = true;
+            let _ = self.of.fatal.send(format!("worker {number} has ended unexpectedly; what it counted and did not say is read again"));
+            self.stop();
+        }
+    }
+
+    fn stop(&mut self) {
+        if !self.is_draining {
+            self.is_draining = true;
+            self.of.consumer.stop_polling();
+        }
+    }
+
+    /// Says what is left to say, gives it time to arrive, and leaves both groups.
+    fn end(mut self) {
+        if !self.is_broken {
+            self.flush.give_up();
+            self.settle_until(|member| !member.flush.is_busy() && !member.court.is_busy());
+            let last = std::mem::take(&mut self.last);
+            self.send(last);
+            let exchange = &self.of.exchange;
+            self.court.store((self.of.now)(), true, |record| exchange.publish(vec![record]).map_err(|refused| refused.to_string()));
+            self.settle_until(|member| !member.flush.is_busy() && !member.court.is_busy());
+        }
+        let now = (self.of.now)();
+        self.show_status(now);
+        let Member { of, .. } = self;
+        drop(of.owners);
+        of.consumer.stop();
+        of.exchange.flush(LAST_PATIENCE);
+        for worker in of.workers {
+            let _ = worker.thread.join();
+        }
+    }
+
+    fn settle_until(&mut self, is_done: impl Fn(&Member) -> bool) {
+        let began = super::super::clock::monotonic();
+        while !is_done(self) && began.elapsed() < LAST_PATIENCE {
+            if let Ok(Ack { ticket, result }) = self.of.exchange.acks().recv_timeout(BEAT) {
+                self.arrived(ticket, result);
+            }
+        }
+    }
+
+    fn tell(&self, event: &AppEvent) {
+        if let Some(listener) = &self.of.publisher.listener {
+            listener(event);
+        }
+    }
+}
+
+fn outgoing(post: Post) -> Outgoing {
+    Outgoing { topic: Which::Panes, partition: post.home, key: post.key, value: Some(post.value) }
+}

@@ -1,0 +1,20 @@
+//! One replica among several: it counts the source partitions it is given, says what it counted in the panes topic, and
+//! judges the models it owns from what all replicas say there.
+//!
+//! ```text
+//! member    the one thread that owns all of it and listens to workers, consumers, acknowledgements and orders
+//! flush     one round of saying: asked of the workers, sent, acknowledged, again
+//! court     the owned models: decisions before panes, judgement, decisions stored before anything is delivered
+//! rebuild   predictions and labels read again after a hand-over
+//! ```
+//!
+//! No state is kept on disk. What a replica has not said is read again by whoever gets its partitions.
+
+mod court;
+mod flush;
+mod member;
+mod rebuild;
+mod start;
+
+pub use member::Member;
+pub use start::{Surroundings, start};
