@@ -167,6 +167,14 @@ impl Plan {
         }
     }
 
+    /// The plan of one model alone, under the number 0.
+    #[must_use]
+    pub fn only(&self, name: &str) -> Option<Plan> {
+        let model = self.models.iter().find(|model| *model.name == *name)?.clone();
+        let by_name = std::iter::once((Arc::clone(&model.name), 0)).collect();
+        Some(Plan { models: vec![model], by_name, ..self.clone() })
+    }
+
     /// The model of that number.
     #[must_use]
     pub fn model(&self, model: u16) -> Option<&ModelPlan> {

@@ -11,4 +11,11 @@
 //! offset, and of nothing else. So whoever says more of it is right, and a record that comes twice, late, or from a process
 //! that no longer owns the partition changes nothing. Nothing in here knows a topic, a group or a clock.
 
+pub mod book;
+pub mod decision;
+pub mod joined;
+pub mod number;
+pub mod owner;
 pub mod wire;
+
+pub use owner::Owner;
