@@ -350,7 +350,7 @@ impl Court {
     /// A new owner goes on from what was stored, hears the topic from its beginning, and only then judges.
     fn seat(model: &'static str, exchange: &Exchange, addresses: &Addresses, now: i64, told: &mut BTreeSet<String>) -> (Owner, i64) {
         let number = PLAN.plan.by_name[model];
-        let plan = Arc::new(PLAN.plan.only(number));
+        let plan = Arc::new(PLAN.plan.only(model).unwrap());
         let decision = exchange.decisions.get(model).map(Vec::as_slice);
         let (mut owner, _) = Owner::new(plan, Arc::clone(&PLAN.rules), decision).unwrap();
         let sources: Vec<(SourceName, TopicRole)> =

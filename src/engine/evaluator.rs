@@ -4,7 +4,7 @@
 //! capped by the caller. Labels are applied up to the least watermark of the label partitions, and never beyond the
 //! first clock, so that a label is only looked for when its prediction must have been read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,8 @@ use super::model::{Clocks, Closed, Coverage, ModelState};
 use super::output::{Counts, JoinHalf, ShardOutput};
 use super::plan::Plan;
 use super::series::SeriesKey;
+
+mod owned;
 
 /// A source partition as the evaluator knows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,6 +85,9 @@ pub struct Evaluator {
     /// The series of each shard by its own numbers.
     #[serde(skip)]
     series: Vec<Vec<SeriesKey>>,
+    /// How far labels have been joined, where others join them.
+    #[serde(skip)]
+    joined: Option<Least>,
 }
 
 /// Alert states hold JSON values, which only a self-describing format can read back.
@@ -109,7 +114,7 @@ impl Evaluator {
     #[must_use]
     pub fn new(plan: Arc<Plan>, rules: Arc<RuleSet>) -> Evaluator {
         let models = plan.models.iter().zip(0u16..).map(|(model, number)| ModelState::new(number, model, plan.ledger_capacity)).collect();
-        Evaluator { plan, rules, models, sources: BTreeMap::new(), alerts: Alerts::new(), series: Vec::new() }
+        Evaluator { plan, rules, models, sources: BTreeMap::new(), alerts: Alerts::new(), series: Vec::new(), joined: None }
     }
 
     /// Puts stored state to work again under the plan and rules of now. The models must be those of the plan it was
@@ -285,7 +290,9 @@ impl Evaluator {
         let gaps: Vec<Gap> = self.sources.values().flat_map(|source| source.gaps.iter().cloned()).collect();
         let touching = |window: &WindowRef| -> Vec<Arc<str>> {
             let touches = |gap: &&Gap| gap.from.is_none_or(|from| from < window.end) && gap.until.is_none_or(|until| until >= window.start);
-            gaps.iter().filter(touches).map(|gap| Arc::clone(&gap.reason)).collect()
+            // The order of partitions is another in another process, and a reason is given once.
+            let reasons: BTreeSet<Arc<str>> = gaps.iter().filter(touches).map(|gap| Arc::clone(&gap.reason)).collect();
+            reasons.into_iter().collect()
         };
         let mut emissions = Vec::new();
         for (number, model) in plan.models.iter().enumerate() {
@@ -348,7 +355,7 @@ impl Evaluator {
         let of =
             |labels: bool| self.sources.values().filter(move |source| source.is_assigned && (source.role == TopicRole::Labels) == labels);
         let events = if of(false).next().is_some() { least(of(false)) } else { Least::Unknown };
-        let labels = least(of(true));
+        let labels = self.joined.unwrap_or_else(|| least(of(true)));
         let greatest = self.sources.values().filter_map(|source| source.watermark).max();
         let event_clock = match events {
             Least::At(at) => Some(at),
@@ -425,8 +432,9 @@ impl Evaluator {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Least {
+/// What the partitions that are waited for have come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Least {
     /// No partition is waited for.
     Nothing,
     /// A partition that is waited for has not said anything yet.

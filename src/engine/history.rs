@@ -51,6 +51,23 @@ impl History {
         pane.add(layout, pair);
     }
 
+    /// Puts a newer version of a part of a joined pane in the place of the one before. `epoch` must grow with every change.
+    pub fn replace(&mut self, slice: Timestamp, place: Place, before: Option<&JoinedPane>, now: JoinedPane, epoch: u64) {
+        let slice = self.joined.entry(slice).or_default();
+        slice.epoch = slice.epoch.max(epoch);
+        match slice.panes.entry(place) {
+            Entry::Vacant(slot) => {
+                slot.insert(now);
+            }
+            Entry::Occupied(mut slot) => {
+                slot.get_mut().merge(&now);
+                if let Some(before) = before {
+                    slot.get_mut().take_back(before);
+                }
+            }
+        }
+    }
+
     /// The first slice with events at or after an instant.
     #[must_use]
     pub fn next_slice(&self, from: Timestamp) -> Option<Timestamp> {

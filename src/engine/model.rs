@@ -9,11 +9,16 @@ use crate::event::{Measurement, Outcome, Span, Timestamp, WindowRef, WindowSumma
 use crate::join::{Joined, Label, Ledger, Prediction, RecordId, Truth};
 use crate::window::{LateKey, Pane, Schedule};
 
+use super::cluster::joined::Parts;
 use super::history::{History, Place, Versions};
 use super::labels::{DEFAULT_COVERAGE, Look, Settings, Track, Waiting};
 use super::measure;
 use super::pair::observe;
 use super::plan::ModelPlan;
+
+mod decided;
+
+pub use decided::Decisions;
 
 /// How long a label waits for a prediction that has not been read yet, besides the lateness: producers' clocks differ.
 pub(super) const EARLY_LABEL_PATIENCE: Span = Span(5 * 60_000);
@@ -54,7 +59,11 @@ pub struct ModelState {
     history: History,
     schedules: Vec<Schedule>,
     late: BTreeMap<(Timestamp, Timestamp), u64>,
+    /// Where labels are joined here.
     ledger: Option<Ledger>,
+    /// What others say, where they are joined elsewhere; never both.
+    #[serde(skip)]
+    parts: Option<Parts>,
     waiting: Vec<Waiting>,
     /// The label clock up to which labels have been applied.
     labelled: Timestamp,
@@ -79,6 +88,7 @@ impl ModelState {
             schedules: plan.windows.iter().map(|_| Schedule::default()).collect(),
             late: BTreeMap::new(),
             ledger: plan.horizon.map(|horizon| Ledger::new(horizon, plan.lateness + EARLY_LABEL_PATIENCE, ledger_capacity)),
+            parts: None,
             waiting: plan.windows.iter().map(|_| Waiting::default()).collect(),
             labelled: Timestamp(i64::MIN),
             dirty: BTreeSet::new(),
@@ -199,10 +209,14 @@ impl ModelState {
     }
 
     fn next_tick(&self, plan: &ModelPlan, coverages: &dyn Fn(&str) -> Vec<f64>, clock: Timestamp) -> Option<Timestamp> {
-        let ledger = self.ledger.as_ref()?;
+        let next_label = match (&self.ledger, &self.parts) {
+            (Some(ledger), _) => ledger.next_label(),
+            (None, Some(parts)) => parts.next_tick(),
+            (None, None) => return None,
+        };
         let ticks = plan.windows.iter().zip(&self.waiting).filter_map(|(spec, waiting)| {
             let coverages = watched(coverages, &spec.name);
-            waiting.next_tick(spec, &settings(plan, &coverages), self.labelled, ledger.next_label())
+            waiting.next_tick(spec, &settings(plan, &coverages), self.labelled, next_label)
         });
         ticks.min().filter(|tick| *tick <= clock)
     }
@@ -211,7 +225,12 @@ impl ModelState {
         if clock <= self.labelled {
             return Vec::new();
         }
-        self.labelled = clock;
+        let before = std::mem::replace(&mut self.labelled, clock);
+        if let Some(parts) = &mut self.parts
+            && parts.apply(before, clock, &mut self.history)
+        {
+            self.waiting.iter_mut().for_each(|waiting| waiting.has_news = true);
+        }
         let Some(ledger) = &mut self.ledger else { return Vec::new() };
         let facts = ledger.advance(clock);
         if !facts.is_empty() {
@@ -252,7 +271,7 @@ impl ModelState {
         if due.skipped > 0 {
             closed.summary.gaps.push(format!("{} empty windows before this one were not reported", due.skipped).into());
         }
-        if self.ledger.is_some() {
+        if self.joins() {
             let track = Track {
                 n: closed.summary.n,
                 late: closed.summary.late,
@@ -297,6 +316,7 @@ impl ModelState {
             if let Some(track) = self.waiting.get_mut(key.0).and_then(|waiting| waiting.tracks.get_mut(&key.1)) {
                 track.n = restated.summary.n;
                 track.late = restated.summary.late;
+                track.complete = restated.summary.complete;
                 track.places = places;
                 track.revision = revision;
             }
@@ -346,6 +366,7 @@ impl ModelState {
         closed.summary.n = track.n;
         closed.summary.late = track.late;
         closed.summary.complete = track.complete;
+        self.mark_labels(&mut closed);
         closed.looks = looks;
         let waiting = self.waiting.get_mut(place)?;
         if is_final {
@@ -377,6 +398,7 @@ impl ModelState {
                 closed.panes.push((name, pane));
             }
         }
+        self.mark_awaiting(&mut closed);
         measure::sort(&mut closed.measurements);
         closed.panes.sort_by(|(left, _), (right, _)| left.cmp(right));
         closed
@@ -416,7 +438,7 @@ impl ModelState {
             partitions: clocks.partitions,
             gaps,
             labels_matched: 0,
-            has_labels: self.ledger.is_some(),
+            has_labels: self.joins(),
             revision,
         };
         Closed {
@@ -441,6 +463,9 @@ impl ModelState {
         let pairs = waiting.unwrap_or(events).min(events);
         self.forgotten = self.forgotten.max(events);
         self.history.forget(events, pairs);
+        if let Some(parts) = &mut self.parts {
+            parts.forget(pairs);
+        }
         self.late.retain(|(slice, _), _| *slice >= events);
         self.dirty.retain(|(_, start)| *start >= events);
         self.revisions.retain(|(_, start), _| *start >= pairs);

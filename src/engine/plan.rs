@@ -167,12 +167,12 @@ impl Plan {
         }
     }
 
-    /// The same with one of its models alone, which is number 0 of it.
+    /// The plan of one model alone, under the number 0.
     #[must_use]
-    pub fn only(&self, model: u16) -> Plan {
-        let models: Vec<ModelPlan> = self.model(model).cloned().into_iter().collect();
-        let by_name = models.iter().map(|model| (Arc::clone(&model.name), 0)).collect();
-        Plan { models, by_name, ..self.clone() }
+    pub fn only(&self, name: &str) -> Option<Plan> {
+        let model = self.models.iter().find(|model| *model.name == *name)?.clone();
+        let by_name = std::iter::once((Arc::clone(&model.name), 0)).collect();
+        Some(Plan { models: vec![model], by_name, ..self.clone() })
     }
 
     /// The model of that number.

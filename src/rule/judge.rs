@@ -138,6 +138,11 @@ impl Alerts {
         })
     }
 
+    /// Windows begin anew: those of before whose labels were still to come are not waited for.
+    pub fn begin_anew(&mut self) {
+        self.awaiting.clear();
+    }
+
     /// Looks at rules of absence: how long each model has been silent, in wall time.
     pub fn tick(&mut self, rules: &RuleSet, silences: &[IngestSilence<'_>]) -> Vec<Happening> {
         let mut out = Vec::new();

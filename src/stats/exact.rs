@@ -66,6 +66,17 @@ impl ExactSum {
         }
     }
 
+    /// Takes all terms of another sum back.
+    pub fn take_back(&mut self, other: &ExactSum) {
+        self.narrow -= other.narrow;
+        if let Some(theirs) = &other.wide {
+            let mut limbs = theirs.0;
+            negate_limbs(&mut limbs);
+            self.wide.get_or_insert_with(Wide::zero).add(&limbs);
+            self.drop_empty_wide();
+        }
+    }
+
     /// The sum, rounded to the nearest `f64` (twice where there are large terms); infinite only beyond the range of `f64`.
     #[must_use]
     #[allow(clippy::cast_precision_loss)]
@@ -253,6 +264,8 @@ mod tests {
             let mut merged = sum(right);
             merged.merge(&sum(left));
             prop_assert_eq!(&forward, &merged);
+            merged.take_back(&sum(left));
+            prop_assert_eq!(&merged, &sum(right));
             let mut undone = forward.clone();
             terms.iter().for_each(|term| undone.subtract(*term));
             prop_assert_eq!(undone, ExactSum::default());

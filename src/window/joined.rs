@@ -112,6 +112,30 @@ impl JoinedPane {
         self.signed.merge(&other.signed);
     }
 
+    /// Takes the counts and sums of another pane of the same layout back, which must be among what was added.
+    pub fn take_back(&mut self, other: &JoinedPane) {
+        self.matched = self.matched.wrapping_sub(other.matched);
+        self.label.take_back(&other.label);
+        for (mine, theirs) in [(&mut self.confusion, &other.confusion), (&mut self.scores, &other.scores)] {
+            for (count, less) in mine.iter_mut().zip(theirs) {
+                *count = count.wrapping_sub(*less);
+            }
+        }
+        self.scored = self.scored.wrapping_sub(other.scored);
+        self.brier.take_back(&other.brier);
+        self.log_loss.take_back(&other.log_loss);
+        self.absolute.take_back(&other.absolute);
+        self.squared.take_back(&other.squared);
+        self.signed.take_back(&other.signed);
+    }
+
+    /// Whether it is of this layout, so that it can be merged with its panes: what was read from elsewhere may be damaged.
+    #[must_use]
+    pub fn fits(&self, layout: &JoinedLayout) -> bool {
+        let shape = JoinedPane::new(layout);
+        self.label.fits(&layout.label) && self.confusion.len() == shape.confusion.len() && self.scores.len() == shape.scores.len()
+    }
+
     fn apply(&mut self, layout: &JoinedLayout, pair: &Observed, direction: Direction) {
         direction.count(&mut self.matched);
         direction.count(&mut self.label.n);

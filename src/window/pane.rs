@@ -69,6 +69,14 @@ impl Moments {
         self.below.merge(&other.below);
         self.above.merge(&other.above);
     }
+
+    /// Takes the sums of another back that were added before.
+    pub fn take_back(&mut self, other: &Moments) {
+        self.sum.take_back(&other.sum);
+        self.squares.take_back(&other.squares);
+        self.below.take_back(&other.below);
+        self.above.take_back(&other.above);
+    }
 }
 
 /// Counts and sums of the events of one model, version, segment and slice.
@@ -102,6 +110,31 @@ impl Pane {
             sums.merge(theirs);
         }
         self.weight.merge(&other.weight);
+    }
+
+    /// Takes the counts and sums of another pane of the same layout back, which must be among what was added.
+    pub fn take_back(&mut self, other: &Pane) {
+        debug_assert_eq!(self.cells.len(), other.cells.len(), "panes of different layouts never merge");
+        self.n = self.n.wrapping_sub(other.n);
+        for (cell, count) in self.cells.iter_mut().zip(&other.cells) {
+            *cell = cell.wrapping_sub(*count);
+        }
+        for (sums, theirs) in self.moments.iter_mut().zip(&other.moments) {
+            sums.take_back(theirs);
+        }
+        self.weight.take_back(&other.weight);
+    }
+
+    /// Whether nothing was counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.n == 0 && self.cells.iter().all(|count| *count == 0)
+    }
+
+    /// Whether it is of this layout, so that it can be merged with its panes: what was read from elsewhere may be damaged.
+    #[must_use]
+    pub fn fits(&self, layout: &Layout) -> bool {
+        self.cells.len() == layout.cells && self.moments.len() == layout.moments
     }
 
     /// Counts of one column: its special cells, then its data cells.

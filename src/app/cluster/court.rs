@@ -98,7 +98,7 @@ impl Court {
                 }
                 None => None,
             };
-            let plan = Arc::new(self.plan.only(number));
+            let Some(plan) = self.plan.only(&address.name).map(Arc::new) else { continue };
             let made = Owner::new(Arc::clone(&plan), Arc::clone(&self.rules), decision.as_ref().map(|decision| decision.owner.as_slice()));
             let (mut owner, notes) = match made {
                 Ok(made) => made,

@@ -12,11 +12,17 @@
 //! that no longer owns the partition changes nothing. Nothing in here knows a topic, a group or a clock.
 
 pub mod address;
+pub mod book;
+pub mod decision;
 pub mod directory;
+pub mod joined;
 pub mod joiner;
+pub mod number;
+pub mod owner;
 pub mod replica;
 pub mod wire;
 
 pub use address::{Address, Addresses, Post};
 pub use directory::{Directory, ResumedGroup, ResumedSource};
+pub use owner::Owner;
 pub use replica::{Replica, changed_panes};

@@ -1,0 +1,278 @@
+//! What an owner knows of one source partition: how far it is, which panes of it still change, what was handed on of them.
+//!
+//! A pane is handed on when its partition can add nothing more to it, or, while the partition is idle, as far as it is. What
+//! is handed on twice is only the difference. It knows no window and no clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::evaluator::Gap;
+use crate::event::Timestamp;
+use crate::window::Pane;
+
+use super::wire::{self, Events, Progress, SourceName};
+
+/// A run of panes by its place in the owner's list of versions and segments.
+pub type SeriesNumber = u32;
+
+/// What a previous owner had made of a source partition when it wrote its decisions down.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Known {
+    /// Its watermark: panes that it had sealed were handed on.
+    pub watermark: Option<Timestamp>,
+    /// How far it had been read.
+    pub said: Option<i64>,
+    /// Open panes heard before this offset of the panes topic were handed on, because the partition was idle.
+    pub idle_until: i64,
+    /// Whether it was given up, and where.
+    pub buried: Option<Buried>,
+}
+
+/// Where a source partition stood when it was given up because nothing was heard of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Buried {
+    /// Its watermark.
+    pub watermark: Option<Timestamp>,
+    /// When it was last heard of, in wall time.
+    pub said_at: Option<Timestamp>,
+}
+
+/// Whether a partition is waited for has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It is not waited for any more.
+    GivenUp,
+    /// It is heard of again; then it stood here.
+    Back(Option<Timestamp>),
+}
+
+/// A pane that still changes.
+#[derive(Clone, Debug)]
+struct Held {
+    end: i64,
+    /// Where the newest snapshot was heard.
+    offset: i64,
+    sealed_at: Timestamp,
+    /// The newest snapshot as it was said, unless it was handed on.
+    newest: Option<Box<[u8]>>,
+    /// The snapshot that was handed on.
+    handed: Option<Box<[u8]>>,
+}
+
+/// A part of a pane on its way to the history.
+#[derive(Clone, Debug)]
+pub struct Portion {
+    /// First instant of its slice.
+    pub slice: Timestamp,
+    /// Whose it is.
+    pub series: SeriesNumber,
+    /// What is new of it.
+    pub pane: Pane,
+    /// Whether a previous owner had not handed it on.
+    pub is_news: bool,
+}
+
+/// One source partition.
+#[derive(Clone, Debug, Default)]
+pub struct Book {
+    progress: Option<Progress>,
+    gaps: Vec<Gap>,
+    late: BTreeMap<(Timestamp, Timestamp), u64>,
+    open: BTreeMap<(Timestamp, SeriesNumber), Held>,
+    sealed: BTreeMap<Timestamp, BTreeSet<SeriesNumber>>,
+    known: Known,
+    /// The last wall time at which anybody said anything of it.
+    said_at: Option<Timestamp>,
+    idle_until: i64,
+    buried: Option<Buried>,
+}
+
+impl Book {
+    /// A partition that a previous owner knew.
+    #[must_use]
+    pub fn known(known: Known) -> Book {
+        let (idle_until, buried) = (known.idle_until, known.buried);
+        Book { known, idle_until, buried, ..Book::default() }
+    }
+
+    /// Takes a snapshot of a pane in; false for one that is known. Gives what can be handed on at once.
+    pub fn hear_pane(&mut self, offset: i64, at: (Timestamp, SeriesNumber), events: &Events, value: &[u8]) -> (bool, Vec<Portion>) {
+        if self.sealed.get(&at.0).is_some_and(|sealed| sealed.contains(&at.1)) {
+            return (false, Vec::new());
+        }
+        let mut portions = Vec::new();
+        if let Some(held) = self.open.get_mut(&at) {
+            if held.end >= events.end {
+                return (false, Vec::new());
+            }
+            // The previous owner knew this snapshot, and did not know the one that takes its place.
+            if held.offset < self.known.idle_until && offset >= self.known.idle_until {
+                portions.extend(held.hand_on(at, false));
+            }
+            (held.end, held.offset, held.newest) = (events.end, offset, Some(value.into()));
+        } else {
+            let held = Held { end: events.end, offset, sealed_at: events.sealed_at, newest: Some(value.into()), handed: None };
+            self.open.insert(at, held);
+        }
+        portions.extend(self.hand_on_sealed());
+        (true, portions)
+    }
+
+    /// Takes progress in; false for what is known. Gives the late records that are new.
+    pub fn hear_progress(
+        &mut self,
+        progress: Progress,
+        late: BTreeMap<(Timestamp, Timestamp), u64>,
+    ) -> Option<Vec<((Timestamp, Timestamp), u64)>> {
+        self.said_at = self.said_at.max(Some(progress.at));
+        let place = (progress.end, progress.at);
+        if self.progress.as_ref().is_some_and(|held| (held.end, held.at) >= place) {
+            return None;
+        }
+        let more = late.iter().filter_map(|(key, records)| {
+            let more = records.saturating_sub(self.late.get(key).copied().unwrap_or(0));
+            (more > 0).then_some((*key, more))
+        });
+        let more = more.collect();
+        self.late = late;
+        for gap in &progress.gaps {
+            match self.gaps.iter_mut().find(|held| held.from == gap.from && held.reason == gap.reason) {
+                Some(held) => held.until = held.until.max(gap.until),
+                None => self.gaps.push(gap.clone()),
+            }
+        }
+        self.progress = Some(progress);
+        Some(more)
+    }
+
+    /// Hands on the panes that the partition can add nothing more to.
+    pub fn hand_on_sealed(&mut self) -> Vec<Portion> {
+        let Some(watermark) = self.progress.as_ref().and_then(|progress| progress.watermark) else { return Vec::new() };
+        let sealed: Vec<_> = self.open.iter().filter(|(_, held)| held.sealed_at <= watermark).map(|(at, _)| *at).collect();
+        let mut portions = Vec::new();
+        for at in sealed {
+            let Some(mut held) = self.open.remove(&at) else { continue };
+            let is_news = self.known.watermark.is_none_or(|known| held.sealed_at > known);
+            portions.extend(held.hand_on(at, is_news));
+            self.sealed.entry(at.0).or_default().insert(at.1);
+        }
+        portions
+    }
+
+    /// Hands on what is new of the open panes, because the partition is idle. `heard` is the offset up to which the panes topic
+    /// was listened to.
+    pub fn hand_on_open(&mut self, heard: i64) -> Vec<Portion> {
+        let known = self.known.idle_until;
+        self.idle_until = self.idle_until.max(heard);
+        self.open.iter_mut().filter_map(|(at, held)| held.hand_on(*at, held.offset >= known)).collect()
+    }
+
+    /// Hands on what the previous owner handed on of the panes that are still open.
+    pub fn put_back_open(&mut self) -> Vec<Portion> {
+        let known = self.known.idle_until;
+        self.open.iter_mut().filter(|(_, held)| held.offset < known).filter_map(|(at, held)| held.hand_on(*at, false)).collect()
+    }
+
+    /// What was said last.
+    #[must_use]
+    pub fn progress(&self) -> Option<&Progress> {
+        self.progress.as_ref()
+    }
+
+    /// Records that could not be read.
+    #[must_use]
+    pub fn gaps(&self) -> &[Gap] {
+        &self.gaps
+    }
+
+    /// Whether it is at its end without news.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.progress.as_ref().is_some_and(|progress| progress.is_idle)
+    }
+
+    /// Whether it has been silent for so long that it is not waited for.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.buried.is_some()
+    }
+
+    /// Its watermark as it was said last, by whoever.
+    #[must_use]
+    pub fn watermark(&self) -> Option<Timestamp> {
+        self.progress.as_ref().map_or(self.known.watermark, |progress| progress.watermark)
+    }
+
+    /// Gives a partition up, or waits for it again, by when it was last heard of. `since` is when its silence began to be
+    /// listened to, and everything before `oldest` is too long ago.
+    pub fn bury(&mut self, since: Timestamp, oldest: Timestamp) -> Option<Change> {
+        match self.buried {
+            // What a previous owner gave up stays so until something new is heard.
+            Some(buried) if self.said_at > buried.said_at && self.said_at >= Some(oldest) => {
+                self.buried = None;
+                Some(Change::Back(buried.watermark))
+            }
+            None if self.said_at.map_or(since, |at| at.max(since)) < oldest => {
+                self.buried = Some(Buried { watermark: self.watermark(), said_at: self.said_at });
+                Some(Change::GivenUp)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the last progress moved its end, as far as is known.
+    #[must_use]
+    pub fn has_moved(&self, progress: &Progress) -> bool {
+        let before = self.progress.as_ref().map(|held| held.end).or(self.known.said);
+        progress.end > before.unwrap_or(progress.start)
+    }
+
+    /// What has to be stored of it. Before everything was heard that the previous owner knew, that is what it stored.
+    #[must_use]
+    pub fn to_know(&self, has_caught_up: bool) -> Known {
+        if !has_caught_up {
+            return self.known.clone();
+        }
+        let said = self.progress.as_ref().map(|progress| progress.end).or(self.known.said);
+        Known { watermark: self.watermark(), said, idle_until: self.idle_until, buried: self.buried }
+    }
+
+    /// Forgets the slices before an instant.
+    pub fn forget(&mut self, before: Timestamp) {
+        self.sealed = self.sealed.split_off(&before);
+        while self.open.first_key_value().is_some_and(|((slice, _), held)| *slice < before && held.sealed_at < before) {
+            self.open.pop_first();
+        }
+        self.gaps.retain(|gap| gap.until.is_none_or(|until| until >= before));
+    }
+
+    /// Panes that still change.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.len()
+    }
+}
+
+impl Held {
+    /// What is new of it since it was last handed on.
+    fn hand_on(&mut self, (slice, series): (Timestamp, SeriesNumber), is_news: bool) -> Option<Portion> {
+        let newest = self.newest.take()?;
+        let mut pane = unpack(&newest)?;
+        if let Some(handed) = self.handed.replace(newest).and_then(|handed| unpack(&handed)) {
+            pane.take_back(&handed);
+        }
+        (!pane.is_empty()).then_some(Portion { slice, series, pane, is_news })
+    }
+}
+
+/// It was read once when it was heard.
+fn unpack(value: &[u8]) -> Option<Pane> {
+    wire::from_bytes::<Events>(value).ok().map(|events| events.pane)
+}
+
+/// A source partition as a reason names it.
+#[must_use]
+pub fn name(source: &SourceName) -> String {
+    format!("{}/{}", source.topic, source.partition)
+}

@@ -1,0 +1,162 @@
+//! Joined panes as the partitions of each number say them, a version for each tick of the label clock at which they changed.
+//!
+//! A version waits until the owner's label clock reaches its tick, and then takes the place of the one before. So the owner
+//! sees at a tick what had come by that tick, however far ahead of it others are. It joins nothing itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::engine::history::{History, Place};
+use crate::event::Timestamp;
+use crate::window::JoinedPane;
+
+use super::wire::{self, Joined};
+
+/// Whose pairs they are: slice of the predictions, version and segment, and the number of the partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Part {
+    /// First instant of the slice.
+    pub slice: Timestamp,
+    /// Version and segment.
+    pub place: Place,
+    /// The number of the partitions.
+    pub partition: i32,
+}
+
+/// A version as it was said: its own tick, and the record's value, which is a tenth of the pane unpacked.
+#[derive(Clone, Debug, PartialEq)]
+struct Version {
+    tick: Timestamp,
+    value: Box<[u8]>,
+}
+
+/// All parts of the joined panes of one model.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Parts {
+    /// The versions that the history is made of.
+    held: BTreeMap<Part, Version>,
+    /// Those that wait for the label clock, by their tick.
+    pending: BTreeMap<(Timestamp, Part), Box<[u8]>>,
+    /// The newest tick among the versions of each number that the label clock has reached.
+    reached: BTreeMap<i32, Timestamp>,
+    /// Slices that changed at a later tick than their newest version says, because it was said when that tick had passed.
+    moved: BTreeMap<Timestamp, Timestamp>,
+    is_rebuilding: bool,
+    missing: Vec<Arc<str>>,
+}
+
+impl Parts {
+    /// Takes a version in; false where it, or a newer one, is there already. One that was known when the decisions were made
+    /// goes into the history at once and is no news.
+    pub(in crate::engine) fn hear(&mut self, part: Part, tick: Timestamp, value: &[u8], is_known: bool, history: &mut History) -> bool {
+        if self.held.get(&part).is_some_and(|held| held.tick >= tick) {
+            return false;
+        }
+        if is_known {
+            self.put(part, Version { tick, value: value.into() }, tick, history);
+            return true;
+        }
+        self.pending.insert((tick, part), value.into()).is_none()
+    }
+
+    /// The tick of the first version that waits.
+    #[must_use]
+    pub fn next_tick(&self) -> Option<Timestamp> {
+        self.pending.first_key_value().map(|((tick, _), _)| *tick)
+    }
+
+    /// Applies the versions up to a tick of the label clock, which stood at `before`. Gives whether there were any.
+    pub(in crate::engine) fn apply(&mut self, before: Timestamp, tick: Timestamp, history: &mut History) -> bool {
+        let mut has_news = false;
+        while let Some(first) = self.pending.first_entry() {
+            let (own, part) = *first.key();
+            if own > tick {
+                break;
+            }
+            let value = first.remove();
+            if self.held.get(&part).is_some_and(|held| held.tick >= own) {
+                continue;
+            }
+            let at = if own > before { own } else { tick };
+            self.put(part, Version { tick: own, value }, at, history);
+            has_news = true;
+        }
+        has_news
+    }
+
+    /// Puts a version into the history as of an instant of the label clock.
+    fn put(&mut self, part: Part, version: Version, at: Timestamp, history: &mut History) {
+        let Some(now) = unpack(&version.value) else { return };
+        if at > version.tick {
+            self.moved.insert(part.slice, at);
+        }
+        let at = self.moved.get(&part.slice).copied().unwrap_or(at).max(at);
+        let reached = self.reached.entry(part.partition).or_insert(version.tick);
+        *reached = version.tick.max(*reached);
+        let before = self.held.insert(part, version).and_then(|before| unpack(&before.value));
+        history.replace(part.slice, part.place, before.as_ref(), now, epoch(at));
+    }
+
+    /// Forgets the pairs of slices before an instant.
+    pub(in crate::engine) fn forget(&mut self, before: Timestamp) {
+        while self.held.first_key_value().is_some_and(|(part, _)| part.slice < before) {
+            self.held.pop_first();
+        }
+        self.moved = self.moved.split_off(&before);
+    }
+
+    /// The newest tick among the versions of a number that the label clock has reached.
+    #[must_use]
+    pub fn reached(&self, partition: i32) -> Option<Timestamp> {
+        self.reached.get(&partition).copied()
+    }
+
+    /// Slices that changed at a later tick than their newest version says.
+    #[must_use]
+    pub fn moved(&self) -> &BTreeMap<Timestamp, Timestamp> {
+        &self.moved
+    }
+
+    /// Goes on from what was stored of [`Parts::moved`].
+    pub fn set_moved(&mut self, moved: BTreeMap<Timestamp, Timestamp>) {
+        self.moved = moved;
+    }
+
+    /// Whether records of before a hand-over are still being read again somewhere.
+    #[must_use]
+    pub fn is_rebuilding(&self) -> bool {
+        self.is_rebuilding
+    }
+
+    /// Sets [`Parts::is_rebuilding`].
+    pub fn set_rebuilding(&mut self, is_rebuilding: bool) {
+        self.is_rebuilding = is_rebuilding;
+    }
+
+    /// Which labels are not waited for any more, as reasons.
+    #[must_use]
+    pub fn missing(&self) -> &[Arc<str>] {
+        &self.missing
+    }
+
+    /// Sets [`Parts::missing`].
+    pub fn set_missing(&mut self, missing: Vec<Arc<str>>) {
+        self.missing = missing;
+    }
+
+    /// Versions that wait for the label clock.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+}
+
+/// It was read once when it was heard.
+fn unpack(value: &[u8]) -> Option<JoinedPane> {
+    wire::from_bytes::<Joined>(value).ok().map(|joined| joined.pane)
+}
+
+/// What the history tells changes apart by: never 0, which stands for no pair at all.
+fn epoch(at: Timestamp) -> u64 {
+    u64::try_from(at.0).unwrap_or(0).saturating_add(1)
+}

@@ -1,0 +1,525 @@
+//! The owner of one model: it hears what all replicas say of their partitions, and closes, restates and judges.
+//!
+//! It keeps the greatest snapshot of each source partition, series and slice, and hands the evaluator what is new of it, so
+//! that results are those of one process that had read everything. What it has decided is one record; whoever holds that
+//! record and reads the panes topic from its start goes on where it ended. It knows no topic, no group and no clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::engine::evaluator::{Emission, Evaluator, Gap, Least, SourceState};
+use crate::engine::model::ModelState;
+use crate::engine::plan::{ModelPlan, Plan};
+use crate::event::{SourceId, Span, Timestamp, TopicRole};
+use crate::rule::{Alerts, RuleSet};
+
+use super::book::{self, Book, Change, Portion, SeriesNumber};
+use super::decision::Decision;
+use super::joined::{Part, Parts};
+use super::number::Number;
+use super::wire::{self, Events, Joined, Key, Labels, Progress, SeriesName, SourceName, WireError};
+
+/// How long a silent replica is waited for: longer than any hand-over, shorter than anybody is willing to go without alerts.
+pub const MAX_WAIT: Span = Span(5 * 60_000);
+/// The reason on windows of which a part was counted over another baseline or other windows.
+const BASELINE_CHANGED: &str = "baseline_changed";
+
+/// Settings of an owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How long a source partition that nobody says anything of is waited for, in wall time.
+    pub max_wait: Span,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { max_wait: MAX_WAIT }
+    }
+}
+
+/// Records that changed nothing, by why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ignored {
+    /// Snapshots that were known already, or that end before what is known.
+    pub repeated: u64,
+    /// Progress that ends before what is known: said by somebody who reads no longer.
+    pub stale: u64,
+    /// Panes that were counted under another configuration.
+    pub foreign: u64,
+}
+
+/// A source partition, for display.
+#[derive(Clone, Copy, Debug)]
+pub struct SourceStatus<'a> {
+    /// Its name.
+    pub name: &'a SourceName,
+    /// What its topic carries; `None` where the input topics have no such partition any more.
+    pub role: Option<TopicRole>,
+    /// What was said of it last.
+    pub progress: Option<&'a Progress>,
+    /// Whether it has been silent for so long that it is not waited for.
+    pub is_dead: bool,
+}
+
+/// Everything the owner of a model knows.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    name: Arc<str>,
+    layout: u64,
+    settings: Settings,
+    evaluator: Evaluator,
+    books: BTreeMap<SourceName, Book>,
+    numbers: BTreeMap<i32, Number>,
+    /// All source partitions there are.
+    expected: BTreeMap<SourceName, (TopicRole, Option<Timestamp>)>,
+    /// Slices of which something was counted under another configuration: first instant, and end.
+    foreign: BTreeMap<Timestamp, Timestamp>,
+    /// Versions and segments by their number here.
+    series: Vec<(Arc<str>, u16)>,
+    series_numbers: FxHashMap<(Arc<str>, u16), SeriesNumber>,
+    /// The offset in the panes topic up to which was listened, and how far the previous owner had.
+    heard: i64,
+    known: i64,
+    has_caught_up: bool,
+    /// The first look at the wall clock after that: silences of before are not listened to.
+    listening_since: Option<Timestamp>,
+    /// Whether the evaluator has to be told of the sources again.
+    has_news: bool,
+    last_record: Option<Timestamp>,
+    ignored: Ignored,
+    shed: u64,
+}
+
+impl Owner {
+    /// An owner that has heard nothing yet. `plan` is of one model; `decision` is what [`Owner::state`] gave the previous owner.
+    ///
+    /// The second value says what is worth a line in the log.
+    ///
+    /// # Errors
+    /// A decision that cannot be read, and a plan without a model.
+    pub fn new(plan: Arc<Plan>, rules: Arc<RuleSet>, decision: Option<&[u8]>) -> Result<(Owner, Vec<String>), WireError> {
+        let Some(model) = plan.models.first() else { return Err(WireError::Value("no model to own".into())) };
+        let (name, layout) = (Arc::clone(&model.name), model.fingerprint());
+        let mut notes = Vec::new();
+        let decision = decision.map(Decision::from_bytes).transpose()?;
+        let mut alerts = decision.as_ref().map_or_else(|| Ok(Alerts::new()), Decision::alerts)?;
+        let mut resumed = None;
+        if let Some(decision) = decision {
+            let state = (decision.layout == layout).then(|| ModelState::decided(0, model, decision.model)).flatten();
+            if let Some(mut state) = state {
+                if let Some(parts) = state.parts_mut() {
+                    parts.set_moved(decision.moved);
+                }
+                resumed = Some((state, decision.heard, decision.sources, decision.ticks, decision.last_record));
+            } else {
+                notes.push(format!("{name}: the configuration has changed: its windows begin anew, its alerts and budgets go on"));
+                alerts.begin_anew();
+            }
+        } else {
+            notes.push(format!("{name}: no decision of an earlier owner: its windows begin with what the panes topic holds"));
+        }
+        let (state, known, sources, ticks, last_record) =
+            resumed.unwrap_or_else(|| (ModelState::undecided(0, model), 0, BTreeMap::new(), BTreeMap::new(), None));
+        let owner = Owner {
+            name,
+            layout,
+            settings: Settings::default(),
+            evaluator: Evaluator::owned(plan, rules, state, alerts),
+            books: sources.into_iter().map(|(source, known)| (source, Book::known(known))).collect(),
+            numbers: ticks.into_iter().map(|(number, tick)| (number, Number::known(tick))).collect(),
+            expected: BTreeMap::new(),
+            foreign: BTreeMap::new(),
+            series: Vec::new(),
+            series_numbers: FxHashMap::default(),
+            heard: 0,
+            known,
+            has_caught_up: false,
+            listening_since: None,
+            has_news: true,
+            last_record,
+            ignored: Ignored::default(),
+            shed: 0,
+        };
+        Ok((owner, notes))
+    }
+
+    /// With other settings than the default ones.
+    #[must_use]
+    pub fn with_settings(self, settings: Settings) -> Owner {
+        Owner { settings, ..self }
+    }
+
+    /// Judges by other rules from now on. Alerts of rules that are gone end.
+    pub fn set_rules(&mut self, rules: Arc<RuleSet>) -> Vec<Emission> {
+        self.evaluator.set_rules(rules)
+    }
+
+    /// All source partitions there are, from the metadata of the input topics. Those nothing was said of hold the clock.
+    pub fn expect(&mut self, sources: &[(SourceName, TopicRole)]) {
+        let before = std::mem::take(&mut self.expected);
+        let since = |name: &SourceName| before.get(name).and_then(|(_, since)| *since);
+        self.expected = sources.iter().map(|(name, role)| (name.clone(), (*role, since(name)))).collect();
+        self.has_news |= self.expected != before;
+    }
+
+    /// Takes a record of the panes topic in, in the order of offsets from the beginning of the partition that the model is at
+    /// home in. Records about other models change nothing; nor does a `value` of `None`, which is a tombstone.
+    ///
+    /// # Errors
+    /// A value that cannot be read. It is left out; the owner goes on.
+    pub fn hear(&mut self, offset: i64, key: &Key, value: Option<&[u8]>) -> Result<(), WireError> {
+        self.heard = self.heard.max(offset.saturating_add(1));
+        let Some(value) = value else { return Ok(()) };
+        if key.model().is_some_and(|model| *model != self.name) {
+            return Ok(());
+        }
+        match key {
+            Key::Events { series, slice, source } => self.hear_events(offset, series, *slice, source, value),
+            Key::Joined { series, slice, partition } => self.hear_joined(series, *slice, *partition, value),
+            Key::Progress { source } => self.hear_progress(source, value),
+            Key::Labels { layout, partition, .. } => {
+                if *layout != self.layout {
+                    self.ignored.foreign += 1;
+                    return Ok(());
+                }
+                let labels: Labels = wire::from_bytes(value)?;
+                if !self.numbers.entry(*partition).or_default().hear(labels) {
+                    self.ignored.stale += 1;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn hear_events(
+        &mut self,
+        offset: i64,
+        series: &SeriesName,
+        slice: Timestamp,
+        source: &SourceName,
+        value: &[u8],
+    ) -> Result<(), WireError> {
+        let events: Events = wire::from_bytes(value)?;
+        if series.layout != self.layout {
+            self.ignored.foreign += 1;
+            let end = self.foreign.entry(slice).or_insert(events.sealed_at);
+            *end = events.sealed_at.max(*end);
+            return Ok(());
+        }
+        let Some((plan, model)) = self.evaluator.model() else { return Ok(()) };
+        let fits = plan
+            .baseline(&series.version)
+            .map_or(events.pane.cells.is_empty() && events.pane.moments.is_empty(), |baseline| events.pane.fits(&baseline.layout));
+        if !fits {
+            return Err(WireError::Value(format!("a pane of {} that is not of its layout", self.name)));
+        }
+        if slice < model.forgotten() {
+            // Before the previous owner's decisions: it has seen it. After them: no window can show it any more.
+            if offset >= self.known {
+                self.shed += if series.segment == 0 { events.pane.n } else { 0 };
+            }
+            return Ok(());
+        }
+        let number = self.series_number(series);
+        let (is_new, portions) = self.books.entry(source.clone()).or_default().hear_pane(offset, (slice, number), &events, value);
+        self.ignored.repeated += u64::from(!is_new);
+        self.hand_on(portions);
+        Ok(())
+    }
+
+    fn hear_joined(&mut self, series: &SeriesName, slice: Timestamp, partition: i32, value: &[u8]) -> Result<(), WireError> {
+        let joined: Joined = wire::from_bytes(value)?;
+        if series.layout != self.layout {
+            self.ignored.foreign += 1;
+            return Ok(());
+        }
+        let known = self.numbers.get(&partition).and_then(Number::known_until);
+        let Some((plan, model)) = self.evaluator.model_mut() else { return Ok(()) };
+        if !plan.baseline(&series.version).is_some_and(|baseline| joined.pane.fits(&baseline.joined)) {
+            return Err(WireError::Value(format!("a joined pane of {} that is not of its layout", self.name)));
+        }
+        let place = (model.version(&series.version), series.segment);
+        if !model.hear_joined(Part { slice, place, partition }, joined.tick, value, known) {
+            self.ignored.repeated += 1;
+        }
+        Ok(())
+    }
+
+    fn hear_progress(&mut self, source: &SourceName, value: &[u8]) -> Result<(), WireError> {
+        let progress: Progress = wire::from_bytes(value)?;
+        let ours = progress.late.iter().filter(|late| late.model == self.name && late.layout == self.layout);
+        let late = ours.map(|late| ((late.slice, late.reached), late.records)).collect();
+        let book = self.books.entry(source.clone()).or_default();
+        let (has_moved, at) = (book.has_moved(&progress), progress.at);
+        let Some(late) = book.hear_progress(progress, late) else {
+            self.ignored.stale += 1;
+            return Ok(());
+        };
+        let portions = book.hand_on_sealed();
+        if has_moved {
+            self.last_record = self.last_record.max(Some(at));
+        }
+        self.has_news = true;
+        if let Some((_, model)) = self.evaluator.model_mut() {
+            for ((slice, reached), records) in late {
+                model.add_late(crate::window::LateKey { model: 0, slice, reached }, records);
+            }
+        }
+        self.hand_on(portions);
+        Ok(())
+    }
+
+    fn hand_on(&mut self, portions: Vec<Portion>) {
+        for Portion { slice, series, pane, is_news } in portions {
+            let Some((version, segment)) = self.series.get(series as usize) else { continue };
+            let Some((plan, model)) = self.evaluator.model_mut() else { continue };
+            let version = model.version(version);
+            if is_news {
+                self.shed += model.add(plan, slice, version, *segment, pane);
+            } else {
+                model.put_back(slice, version, *segment, pane);
+            }
+        }
+    }
+
+    fn series_number(&mut self, series: &SeriesName) -> SeriesNumber {
+        let key = (Arc::clone(&series.version), series.segment);
+        if let Some(number) = self.series_numbers.get(&key) {
+            return *number;
+        }
+        let number = SeriesNumber::try_from(self.series.len()).unwrap_or(SeriesNumber::MAX);
+        self.series.push(key.clone());
+        self.series_numbers.insert(key, number);
+        number
+    }
+
+    /// Everything has been heard that was in the panes topic when the model became ours: from now on windows may close.
+    pub fn catch_up_done(&mut self) {
+        if self.has_caught_up {
+            return;
+        }
+        self.has_caught_up = true;
+        let portions: Vec<Portion> = self.books.values_mut().flat_map(Book::put_back_open).collect();
+        self.hand_on(portions);
+    }
+
+    /// Closes, restates and judges what the replicas have counted. `cap` bounds the clock that closes windows; `now` is the wall
+    /// clock. Before [`Owner::catch_up_done`] nothing happens.
+    pub fn advance(&mut self, cap: Option<Timestamp>, now: Timestamp) -> Vec<Emission> {
+        if !self.has_caught_up {
+            return Vec::new();
+        }
+        self.bury(now);
+        let idle = self.books.values_mut().filter(|book| book.is_idle() && !book.is_dead());
+        let portions: Vec<Portion> = idle.flat_map(|book| book.hand_on_open(self.heard)).collect();
+        self.hand_on(portions);
+        if std::mem::take(&mut self.has_news) {
+            let sources = self.source_states();
+            self.evaluator.set_sources(sources);
+        }
+        let (clock, missing) = self.label_clock();
+        self.evaluator.set_joined(clock);
+        let is_rebuilding = self.joined_numbers().into_iter().any(|number| self.numbers.get(&number).is_some_and(Number::is_rebuilding));
+        if let Some(parts) = self.evaluator.model_mut().and_then(|(_, model)| model.parts_mut()) {
+            parts.set_rebuilding(is_rebuilding);
+            parts.set_missing(missing);
+        }
+        let emissions = self.evaluator.advance(cap);
+        self.forget();
+        emissions
+    }
+
+    /// Judges the rules on the stream itself.
+    pub fn tick(&mut self, now: Timestamp) -> Vec<Emission> {
+        if !self.has_caught_up {
+            return Vec::new();
+        }
+        let last = self.last_record;
+        self.evaluator.tick(&|_| last, now)
+    }
+
+    /// Finds out who has been silent for too long, and who has come back.
+    fn bury(&mut self, now: Timestamp) {
+        let listening = *self.listening_since.get_or_insert(now);
+        let oldest = now - self.settings.max_wait;
+        let mut back: Option<Timestamp> = None;
+        for (name, (role, since)) in &mut self.expected {
+            let since = *since.get_or_insert(now);
+            let book = self.books.entry(name.clone()).or_default();
+            let Some(change) = book.bury(since.max(listening), oldest) else { continue };
+            self.has_news = true;
+            if let Change::Back(from) = change
+                && *role != TopicRole::Labels
+            {
+                let from = from.unwrap_or(Timestamp(i64::MIN));
+                back = Some(back.map_or(from, |back| back.min(from)));
+            }
+        }
+        for number in self.joined_numbers() {
+            self.numbers.entry(number).or_default().bury(listening, oldest);
+        }
+        if let (Some(from), Some((plan, model))) = (back, self.evaluator.model_mut()) {
+            model.restate_since(plan, from - plan.lateness);
+        }
+    }
+
+    /// The numbers of the partitions in which labels are joined.
+    fn joined_numbers(&self) -> BTreeSet<i32> {
+        let of = |wanted: TopicRole| -> BTreeSet<i32> {
+            self.expected.iter().filter(|(_, (role, _))| *role == wanted).map(|(name, _)| name.partition).collect()
+        };
+        of(TopicRole::Predictions).intersection(&of(TopicRole::Labels)).copied().collect()
+    }
+
+    /// The least tick of the numbers that are waited for, and which are not although they are not idle.
+    fn label_clock(&self) -> (Least, Vec<Arc<str>>) {
+        let mut missing = Vec::new();
+        let mut least = Least::Nothing;
+        for partition in self.joined_numbers() {
+            let Some(number) = self.numbers.get(&partition) else { return (Least::Unknown, missing) };
+            if number.is_dead() {
+                missing.push(format!("labels of the partitions {partition} have not been joined for {}", self.settings.max_wait).into());
+                continue;
+            }
+            // What is said of labels lags behind what is said of the records: only both together are idle.
+            if number.is_idle() && self.is_idle(partition) {
+                continue;
+            }
+            least = match (least, number.tick()) {
+                (Least::Unknown, _) | (_, None) => Least::Unknown,
+                (Least::Nothing, Some(tick)) => Least::At(tick),
+                (Least::At(least), Some(tick)) => Least::At(least.min(tick)),
+            };
+        }
+        (least, missing)
+    }
+
+    /// Whether all partitions of predictions and labels of a number are at their end.
+    fn is_idle(&self, number: i32) -> bool {
+        let of_number =
+            |(name, (role, _)): &(&SourceName, &(TopicRole, Option<Timestamp>))| name.partition == number && *role != TopicRole::Features;
+        let mut books = self.expected.iter().filter(of_number).map(|(name, _)| self.books.get(name));
+        books.all(|book| book.is_some_and(|book| book.is_idle() || book.is_dead()))
+    }
+
+    /// The source partitions as the evaluator knows them, numbered in the order of their names.
+    fn source_states(&self) -> BTreeMap<SourceId, SourceState> {
+        let lateness = self.evaluator.model().map_or(Span(0), |(plan, _)| plan.lateness);
+        let foreign = self.foreign.iter().map(|(from, end)| Gap {
+            from: Some(*from),
+            until: Some(Timestamp(end.0.saturating_sub(1))),
+            reason: Arc::from(BASELINE_CHANGED),
+        });
+        // They are of no one partition; a reason is given once.
+        let mut foreign: Vec<Gap> = foreign.collect();
+        let unknown = Book::default();
+        let states = self.expected.iter().map(|(name, (role, _))| {
+            let book = self.books.get(name).unwrap_or(&unknown);
+            let mut gaps = std::mem::take(&mut foreign);
+            gaps.extend(book.gaps().iter().cloned());
+            if book.is_dead() && *role != TopicRole::Labels {
+                let reason = format!("nothing was heard of {} for {}", book::name(name), self.settings.max_wait).into();
+                gaps.push(Gap { from: book.watermark().map(|watermark| watermark - lateness), until: None, reason });
+            }
+            let progress = book.progress();
+            SourceState {
+                role: *role,
+                watermark: book.watermark(),
+                earliest: progress.and_then(|progress| progress.earliest),
+                is_idle: book.is_idle(),
+                is_assigned: !book.is_dead(),
+                counts: progress.map(|progress| progress.counts.clone()).unwrap_or_default(),
+                gaps,
+            }
+        });
+        (0..).map(SourceId).zip(states).collect()
+    }
+
+    fn forget(&mut self) {
+        let Some((_, model)) = self.evaluator.model() else { return };
+        let before = model.forgotten();
+        self.books.values_mut().for_each(|book| book.forget(before));
+        self.foreign.retain(|_, end| *end >= before);
+    }
+
+    /// What has to be stored to go on elsewhere: all that the panes topic does not give back.
+    #[must_use]
+    pub fn state(&self) -> Vec<u8> {
+        let Some((_, model)) = self.evaluator.model() else { return Vec::new() };
+        let heard = if self.has_caught_up { self.heard } else { self.known };
+        let mut decision = Decision::new(self.layout, heard, model.decisions()).with_alerts(self.evaluator.alerts());
+        decision.last_record = self.last_record;
+        decision.sources = self.books.iter().map(|(name, book)| (name.clone(), book.to_know(self.has_caught_up))).collect();
+        let reached = |number: i32| model.parts().and_then(|parts| parts.reached(number));
+        let ticks = self.numbers.iter().filter_map(|(number, state)| {
+            let tick = if self.has_caught_up { state.tick().max(reached(*number)) } else { state.known_until() };
+            Some((*number, tick?))
+        });
+        decision.ticks = ticks.collect();
+        decision.moved = model.parts().map(Parts::moved).cloned().unwrap_or_default();
+        decision.to_bytes()
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn plan(&self) -> Option<&ModelPlan> {
+        self.evaluator.model().map(|(plan, _)| plan)
+    }
+
+    /// Alert instances as they stand.
+    #[must_use]
+    pub fn alerts(&self) -> &Alerts {
+        self.evaluator.alerts()
+    }
+
+    /// The clock that closes windows.
+    #[must_use]
+    pub fn event_clock(&self) -> Option<Timestamp> {
+        self.evaluator.event_clock()
+    }
+
+    /// How many prediction and feature partitions are waited for, and how many there are.
+    #[must_use]
+    pub fn completeness(&self) -> (u32, u32) {
+        self.evaluator.completeness()
+    }
+
+    /// Source partitions as they stand, in the order of their names.
+    pub fn sources(&self) -> impl Iterator<Item = SourceStatus<'_>> {
+        self.books.iter().map(|(name, book)| {
+            let role = self.expected.get(name).map(|(role, _)| *role);
+            SourceStatus { name, role, progress: book.progress(), is_dead: book.is_dead() }
+        })
+    }
+
+    /// What was said last of the labels in the partitions of each number.
+    pub fn labels(&self) -> impl Iterator<Item = (i32, &Labels)> {
+        self.numbers.iter().filter_map(|(number, state)| Some((*number, state.labels()?)))
+    }
+
+    /// The offset in the panes topic up to which was listened.
+    #[must_use]
+    pub fn heard(&self) -> i64 {
+        self.heard
+    }
+
+    /// Whether everything was heard that was there in the beginning.
+    #[must_use]
+    pub fn has_caught_up(&self) -> bool {
+        self.has_caught_up
+    }
+
+    /// Records that changed nothing.
+    #[must_use]
+    pub fn ignored(&self) -> Ignored {
+        self.ignored
+    }
+
+    /// Events that came too late for any window that could still show them.
+    #[must_use]
+    pub fn shed(&self) -> u64 {
+        self.shed
+    }
+}
