@@ -89,6 +89,7 @@ pub mod window;
 pub mod engine;
 
 // 4: the edges; each knows one outside thing, and none knows another.
+pub mod exchange;
 pub mod http;
 pub mod notify;
 pub mod source;
