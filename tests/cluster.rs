@@ -85,6 +85,10 @@ impl Dice {
         i64::try_from(self.roll(u64::try_from(below).unwrap())).unwrap()
     }
 
+    fn of<'a>(&mut self, values: &[&'a str]) -> &'a str {
+        values[self.index(values.len())]
+    }
+
     fn index(&mut self, below: usize) -> usize {
         usize::try_from(self.roll(below as u64)).unwrap()
     }
@@ -105,9 +109,10 @@ fn input(seed: u64, records: i64) -> Input {
         let partition = i32::try_from(dice.roll(u64::try_from(PARTITIONS).unwrap())).unwrap();
         let (id, model) = (format!("p{number}"), MODELS[dice.index(2)]);
         let drift = i64::from(number > records / 2) * 25;
-        let event = json!({"model": model, "version": ["1", "2"][dice.index(2)], "id": id, "ts": Timestamp(ts).rfc3339(),
-            "features": {"age": 20 + drift + dice.time(60), "country": ["de", "fr", "pl", "xx"][dice.index(4)]},
-            "score": dice.roll(101) as f64 / 100.0, "tags": {"region": ["eu", "us", "mars"][dice.index(3)]}});
+        let (version, country, region) = (dice.of(&["1", "2"]), dice.of(&["de", "fr", "pl", "xx"]), dice.of(&["eu", "us", "mars"]));
+        let event = json!({"model": model, "version": version, "id": id, "ts": Timestamp(ts).rfc3339(),
+            "features": {"age": 20 + drift + dice.time(60), "country": country},
+            "score": dice.roll(101) as f64 / 100.0, "tags": {"region": region}});
         let event = if dice.roll(50) == 0 { json!("poison") } else { event };
         push("predictions", partition, arrival, event.to_string());
         let times = match dice.roll(10) {

@@ -7,6 +7,7 @@ pub mod baseline_job;
 pub mod baseline_spec;
 pub mod checkpoint;
 pub mod clock;
+pub mod cluster;
 pub mod coordinator;
 pub mod demo;
 pub mod event;

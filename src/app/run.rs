@@ -26,6 +26,7 @@ use crate::telemetry::{self, Telemetry};
 use super::assemble::{Assembly, assemble};
 use super::checkpoint::{Checkpoint, FORMAT, Restored};
 use super::clock;
+use super::cluster;
 use super::coordinator::{Control, Coordinator};
 use super::event::{AppEvent, Listener};
 use super::publish::Publisher;
@@ -38,7 +39,7 @@ const TELEMETRY_PATIENCE: Duration = Duration::from_secs(5);
 /// A coordinator that has not stepped for this long does not live.
 const HEARTBEAT_PATIENCE: Span = Span(60_000);
 /// Notifications of the consumer that may wait.
-const NOTIFICATIONS: usize = 1024;
+pub(super) const NOTIFICATIONS: usize = 1024;
 /// The least the consumer may fetch ahead, in KiB; it is otherwise an eighth of `limits.memory`.
 const LEAST_QUEUE_KIB: u64 = 4096;
 
@@ -57,6 +58,9 @@ pub enum RunError {
     /// librdkafka refuses its configuration.
     #[error("kafka: {0}")]
     Kafka(String),
+    /// The topics of the state cannot be used.
+    #[error("{0}")]
+    Exchange(String),
     /// Receivers or actions cannot be used.
     #[error("notify: {0}")]
     Notify(String),
@@ -114,8 +118,15 @@ impl Handle {
 pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Result<(), RunError> {
     let Assembly { config, plan, rules, notify, rule_globs, .. } = assembly;
     let workers = worker_count(&config);
-    let store = Directory::open(&config.state.path, FORMAT)?;
-    let restored = restore(&store, &plan, workers)?;
+    // In a cluster nothing is kept here.
+    let (store, restored) = match config.state.cluster {
+        Some(_) => (None, Restored::nothing(workers)),
+        None => {
+            let store = Directory::open(&config.state.path, FORMAT)?;
+            let restored = restore(&store, &plan, workers)?;
+            (Some(store), restored)
+        }
+    };
     let outbox = if restored.outbox.is_empty() {
         Outbox::default()
     } else {
@@ -150,25 +161,6 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
     tracing::info!(address = %server.address, "console");
     tell(settings.listener.as_ref(), &AppEvent::Listening(server.address));
 
-    let (notifications, notified) = crossbeam_channel::bounded(NOTIFICATIONS);
-    let mut batch_senders = Vec::new();
-    let (empties, empties_out) = crossbeam_channel::bounded(workers * worker::QUEUE * 2);
-    let mut running = Vec::new();
-    let Restored { registry, snapshots, evaluator, .. } = restored;
-    for (number, snapshot) in snapshots.into_iter().enumerate() {
-        let (sender, receiver) = crossbeam_channel::bounded(worker::QUEUE);
-        batch_senders.push(sender);
-        running.push(worker::spawn(number, Arc::clone(&plan), registry.topics(), snapshot, receiver, empties.clone(), None)?);
-    }
-    drop(empties);
-    let routing = Routing { workers: batch_senders, empties: empties_out };
-    let consumer = Consumer::start(kafka_settings(&config, &plan), registry.clone(), routing, notifications, clock::now)
-        .map_err(|error| RunError::Kafka(kafka::describe(&error)))?;
-
-    let evaluator = match evaluator {
-        Some(evaluator) => evaluator.resume(Arc::clone(&plan), Arc::clone(&rules)),
-        None => Evaluator::new(Arc::clone(&plan), Arc::clone(&rules)),
-    };
     let now = clock::now();
     let publisher = Publisher {
         view: view.clone(),
@@ -185,25 +177,26 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
         started_at: now,
         last_received: (0, now),
     };
-    let coordinator = Coordinator {
-        plan: Arc::clone(&plan),
-        rules,
-        evaluator,
-        workers: running,
-        consumer: Some(consumer),
-        notifications: notified,
-        control: control_in,
-        store,
-        checkpoint_every: config.state.checkpoint_interval,
-        publisher,
-        sources: registry.all().to_vec(),
-        now: clock::now,
-        heartbeat,
-        fatal,
+    let thread = match store {
+        None => {
+            let config = Arc::new(config.clone());
+            let surroundings =
+                cluster::Surroundings { config, plan: Arc::clone(&plan), rules, workers, publisher, control: control_in, heartbeat, fatal };
+            let member = tokio::task::spawn_blocking(move || cluster::start(surroundings)).await;
+            let member = member.map_err(|error| RunError::Fatal(format!("the replica cannot be started: {error}")))??;
+            std::thread::Builder::new().name("member".into()).spawn(move || {
+                member.run();
+                None
+            })?
+        }
+        Some(store) => {
+            let coordinator = coordinator(&config, &plan, rules, restored, store, publisher, control_in, heartbeat, fatal)?;
+            std::thread::Builder::new().name("coordinator".into()).spawn(move || Some(coordinator.run()))?
+        }
     };
     let (ended, mut over) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("coordinator".into()).spawn(move || {
-        let remains = coordinator.run();
+    let thread = std::thread::Builder::new().name("end".into()).spawn(move || {
+        let remains = thread.join();
         let _ = ended.send(());
         remains
     })?;
@@ -239,8 +232,8 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
     // What has not been delivered by then is stored and tried again at the next start.
     dispatcher.shutdown(DELIVERY_PATIENCE).await;
     let _ = reporting.await;
-    let is_whole = matches!(joined, Ok(Ok(_)));
-    if let Ok(Ok(remains)) = joined {
+    let is_whole = matches!(joined, Ok(Ok(Ok(_))));
+    if let Ok(Ok(Ok(Some(remains)))) = joined {
         let _ = tokio::task::spawn_blocking(move || remains.keep_outbox(&outbox)).await;
     }
     let _ = tokio::task::spawn_blocking(move || telemetry.shutdown(TELEMETRY_PATIENCE)).await;
@@ -253,6 +246,57 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
         Ok(reason) => Err(RunError::Fatal(reason)),
         Err(_) => Ok(()),
     }
+}
+
+/// Everything that local state needs: workers on what was stored, the consumer, and the owner of the evaluator.
+#[allow(clippy::too_many_arguments)] // Said once, at the one place that starts it.
+fn coordinator(
+    config: &Config,
+    plan: &Arc<Plan>,
+    rules: Arc<RuleSet>,
+    restored: Restored,
+    store: Directory,
+    publisher: Publisher,
+    control: crossbeam_channel::Receiver<Control>,
+    heartbeat: Arc<AtomicI64>,
+    fatal: crossbeam_channel::Sender<String>,
+) -> Result<Coordinator, RunError> {
+    let workers = worker_count(config);
+    let (notifications, notified) = crossbeam_channel::bounded(NOTIFICATIONS);
+    let mut batch_senders = Vec::new();
+    let (empties, empties_out) = crossbeam_channel::bounded(workers * worker::QUEUE * 2);
+    let mut running = Vec::new();
+    let Restored { registry, snapshots, evaluator, .. } = restored;
+    for (number, snapshot) in snapshots.into_iter().enumerate() {
+        let (sender, receiver) = crossbeam_channel::bounded(worker::QUEUE);
+        batch_senders.push(sender);
+        running.push(worker::spawn(number, Arc::clone(plan), registry.topics(), snapshot, receiver, empties.clone(), None)?);
+    }
+    drop(empties);
+    let routing = Routing { workers: batch_senders, empties: empties_out };
+    let consumer = Consumer::start(kafka_settings(config, plan), registry.clone(), routing, notifications, clock::now)
+        .map_err(|error| RunError::Kafka(kafka::describe(&error)))?;
+
+    let evaluator = match evaluator {
+        Some(evaluator) => evaluator.resume(Arc::clone(plan), Arc::clone(&rules)),
+        None => Evaluator::new(Arc::clone(plan), Arc::clone(&rules)),
+    };
+    Ok(Coordinator {
+        plan: Arc::clone(plan),
+        rules,
+        evaluator,
+        workers: running,
+        consumer: Some(consumer),
+        notifications: notified,
+        control,
+        store,
+        checkpoint_every: config.state.checkpoint_interval,
+        publisher,
+        sources: registry.all().to_vec(),
+        now: clock::now,
+        heartbeat,
+        fatal,
+    })
 }
 
 fn tell(listener: Option<&Listener>, event: &AppEvent) {

@@ -254,8 +254,23 @@ pub struct Drift {
 pub struct State {
     /// Directory of the store.
     pub path: PathBuf,
-    /// Time between two checkpoints.
+    /// Time between two checkpoints, or between two rounds of saying what was counted.
     pub checkpoint_interval: Span,
+    /// Set where the state is kept in Kafka, shared by several replicas.
+    pub cluster: Option<ClusterState>,
+}
+
+/// How replicas share their state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterState {
+    /// Topic of what replicas counted.
+    pub panes: String,
+    /// Topic of what owners decided.
+    pub owners: String,
+    /// Partitions of both where they are made.
+    pub partitions: i32,
+    /// Copies of both where they are made; none: as many as are usual, or as there are brokers.
+    pub replication: Option<i32>,
 }
 
 /// Bounds on what driftline may use.

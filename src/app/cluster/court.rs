@@ -28,8 +28,9 @@ struct Decision {
 
 /// One owned model.
 struct Seat {
-    number: u16,
     home: i32,
+    /// The plan of this model alone.
+    plan: Arc<Plan>,
     owner: Owner,
     /// The beginning of the panes topic has been heard.
     is_ready: bool,
@@ -88,7 +89,7 @@ impl Court {
     pub fn seat(&mut self, home: i32, now: Timestamp) {
         let decided = self.decided.remove(&home).unwrap_or_default();
         let addresses = Arc::clone(&self.addresses);
-        for (number, address) in addresses.all().filter(|(_, address)| address.home == home) {
+        for (_, address) in addresses.all().filter(|(_, address)| address.home == home) {
             let stored = decided.get(&key_of(&address.name)).map(|value| wire::from_bytes::<Decision>(value));
             let decision = match stored {
                 Some(Ok(decision)) => Some(decision),
@@ -104,7 +105,7 @@ impl Court {
                 Ok(made) => made,
                 Err(error) => {
                     tracing::error!(model = %address.name, %error, "what was decided before cannot be read; the model begins anew");
-                    match Owner::new(plan, Arc::clone(&self.rules), None) {
+                    match Owner::new(Arc::clone(&plan), Arc::clone(&self.rules), None) {
                         Ok(made) => made,
                         Err(_) => continue,
                     }
@@ -120,7 +121,7 @@ impl Court {
             }
             owner.expect(&self.expected);
             tracing::info!(model = %address.name, resumed = decision.is_some(), "the model is ours");
-            let seat = Seat { number, home, owner, is_ready: false, is_urgent: false, stored: now, last: Vec::new(), flight: None };
+            let seat = Seat { home, plan, owner, is_ready: false, is_urgent: false, stored: now, last: Vec::new(), flight: None };
             self.seats.insert(Arc::clone(&address.name), seat);
         }
     }
@@ -178,7 +179,7 @@ impl Court {
 
     fn each(&mut self, mut step: impl FnMut(&mut Owner) -> Vec<Emission>) -> Vec<Judgement> {
         let ready = self.seats.values_mut().filter(|seat| seat.is_ready);
-        let judgements = ready.map(|seat| Judgement { plan: Arc::clone(seat.owner.plan()), emissions: step(&mut seat.owner) });
+        let judgements = ready.map(|seat| Judgement { plan: Arc::clone(&seat.plan), emissions: step(&mut seat.owner) });
         judgements.filter(|judgement| !judgement.emissions.is_empty()).collect()
     }
 
@@ -263,11 +264,6 @@ impl Court {
     /// The least clock that closes windows, over the owned models.
     pub fn event_clock(&self) -> Option<Timestamp> {
         self.seats.values().filter_map(|seat| seat.owner.event_clock()).min()
-    }
-
-    /// Numbers of the owned models.
-    pub fn models(&self) -> impl Iterator<Item = (u16, &Arc<str>, bool)> {
-        self.seats.iter().map(|(name, seat)| (seat.number, name, seat.is_ready))
     }
 }
 

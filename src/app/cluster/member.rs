@@ -62,8 +62,8 @@ pub struct Parts {
     pub owners: Owners,
     /// What everybody said last.
     pub directory: Arc<Mutex<Directory>>,
-    /// All partitions of the input topics, whenever they are looked up.
-    pub inputs: Receiver<Vec<(SourceName, TopicRole)>>,
+    /// The partitions of the input topics.
+    pub inputs: Inputs,
     /// How records are read again after a hand-over.
     pub reading: exchange::Settings,
     /// Whether records are read with their headers.
@@ -76,6 +76,14 @@ pub struct Parts {
     pub heartbeat: Arc<AtomicI64>,
     /// Told when the member ends by itself: why.
     pub fatal: Sender<String>,
+}
+
+/// All partitions of the input topics, said whenever they are others than before.
+pub struct Inputs {
+    /// What was found.
+    pub found: Receiver<Vec<(SourceName, TopicRole)>>,
+    /// Ends the looking up with its owner.
+    pub _running: Sender<()>,
 }
 
 /// A running replica.
@@ -194,8 +202,8 @@ impl Member {
                 Err(_) => break,
             }
         }
-        while let Ok(inputs) = self.of.inputs.try_recv() {
-            self.expect(inputs);
+        while let Ok(inputs) = self.of.inputs.found.try_recv() {
+            self.court.expect(inputs);
         }
         let replica = &mut self.replica;
         self.rebuilds.retain_mut(|rebuild| !rebuild.step(replica));
@@ -300,15 +308,16 @@ impl Member {
         self.rebuilds.retain(|rebuild| rebuild.partition() != partition);
         let mut group = self.of.directory.lock().unwrap_or_else(PoisonError::into_inner).group(partition);
         let Some(since) = self.replica.join(partition, &mut group) else { return };
-        let sources: Vec<SourceInfo> =
-            self.sources.values().filter(|source| source.role != TopicRole::Features && source.partition == partition).cloned().collect();
+        let of = |role: TopicRole| self.sources.values().filter(move |source| source.role == role && source.partition == partition);
+        // All predictions before the first label.
+        let sources: Vec<SourceInfo> = of(TopicRole::Predictions).chain(of(TopicRole::Labels)).cloned().collect();
         let ranges = sources.iter().map(|source| Range {
             topic: source.topic.clone(),
             partition,
-            from: since.0,
+            from: since,
             until: self.replica.read_until(source.id),
         });
-        match Reread::start(&self.of.reading, ranges.collect()) {
+        match Reread::start(&self.of.reading, ranges.collect(), self.of.plan.max_bytes, self.of.headers) {
             Ok(reread) => self.rebuilds.push(Rebuild::new(partition, &self.of.plan, reread, sources)),
             Err(error) => {
                 tracing::error!(partition, %error, "predictions and labels cannot be read again; labels of before are not joined");
@@ -377,10 +386,6 @@ impl Member {
                 self.stop();
             }
         }
-    }
-
-    fn expect(&mut self, inputs: Vec<(SourceName, TopicRole)>) {
-        self.court.expect(inputs);
     }
 
     fn step(&mut self) {

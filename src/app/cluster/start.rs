@@ -1,17 +1,18 @@
 //! Everything a replica needs is started here: topics, directory, consumers, workers.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::config::checked::Config;
 use crate::engine::Plan;
 use crate::engine::cluster::wire::SourceName;
 use crate::engine::cluster::{Addresses, Directory};
 use crate::event::{Span, TopicRole};
-use crate::exchange::{self, Follower, Owners};
+use crate::exchange::{self, Followed, Follower, Owners, topic};
 use crate::rule::RuleSet;
 use crate::source::kafka::{Consumer, Resume, Routing};
 use crate::source::{Registry, Topics};
@@ -21,10 +22,14 @@ use super::super::coordinator::Control;
 use super::super::publish::Publisher;
 use super::super::run::{NOTIFICATIONS, RunError, kafka_settings};
 use super::super::worker::{self, Snapshot};
-use super::member::{Member, Parts};
+use super::member::{Inputs, Member, Parts};
 
 /// How long the directory may take to hear what was said last, before the log says that it is waited for.
 const BARRIER_PATIENCE: Duration = Duration::from_secs(10);
+/// Added to how long a snapshot is of use: an outage of the owners is not to cost anything.
+const RETENTION_SLACK: Span = Span(2 * Span::DAY.0);
+/// Memory for snapshots on their way in and out, in KiB: they are few and small beside the events.
+const EXCHANGE_QUEUE_KIB: usize = 32 << 10;
 /// How often the partitions of the input topics are looked up.
 const INPUTS_EVERY: Duration = Duration::from_secs(30);
 
@@ -54,21 +59,22 @@ pub struct Surroundings {
 /// Topics that cannot be used, clients that librdkafka refuses, threads the system does not give.
 pub fn start(surroundings: Surroundings) -> Result<Member, RunError> {
     let Surroundings { config, plan, rules, workers, publisher, control, heartbeat, fatal } = surroundings;
-    let settings = exchange_settings(&config, &plan);
-    let prepared = exchange::prepare(&settings).map_err(|error| RunError::Exchange(error.to_string()))?;
+    let Some(settings) = exchange_settings(&config, &plan) else { return Err(RunError::Fatal("state.mode is not cluster".into())) };
+    let prepared = topic::prepare(&settings).map_err(|error| RunError::Exchange(error.to_string()))?;
     prepared.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let addresses = Arc::new(Addresses::new(&plan, prepared.partitions));
     let directory = Arc::new(Mutex::new(Directory::new(Arc::clone(&plan), Arc::clone(&addresses))));
     let heard = Arc::clone(&directory);
-    let follower = Follower::start(&settings, move |home, offset, key, value| {
+    let follower = Follower::start(&settings, prepared.partitions, move |Followed { partition, offset, key, value }| {
         let mut directory = heard.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = directory.hear(home, key, value) {
-            tracing::warn!(home, offset, %error, "a record of the panes topic is not understood");
+        if let Err(error) = directory.hear(partition, key, value) {
+            tracing::warn!(partition, offset, %error, "a record of the panes topic is not understood");
         }
-    })
-    .map_err(kafka_error)?;
-    let sender = exchange::Publisher::start(&settings).map_err(kafka_error)?;
-    let inputs = look_up_inputs(&config, &settings)?;
+    });
+    let follower = follower.map_err(|error| kafka_error(&error))?;
+    let sender = exchange::Publisher::start(&settings).map_err(|error| kafka_error(&error))?;
+    let has_labels = plan.models.iter().any(|model| model.horizon.is_some());
+    let inputs = look_up_inputs(&config, &settings, has_labels)?;
 
     let (notifications, notified) = crossbeam_channel::bounded(NOTIFICATIONS);
     let (empties, empties_out) = crossbeam_channel::bounded(workers * worker::QUEUE * 2);
@@ -83,10 +89,11 @@ pub fn start(surroundings: Surroundings) -> Result<Member, RunError> {
     }
     drop(empties);
     let mut source = kafka_settings(&config, &plan);
+    let headers = source.headers;
     source.resume = Some(resume(follower, Arc::clone(&directory)));
     let routing = Routing { workers: channels, empties: empties_out };
-    let consumer = Consumer::start(source, registry, routing, notifications, clock::now).map_err(kafka_error)?;
-    let owners = Owners::start(&settings).map_err(kafka_error)?;
+    let consumer = Consumer::start(source, registry, routing, notifications, clock::now).map_err(|error| kafka_error(&error))?;
+    let owners = Owners::start(&settings).map_err(|error| kafka_error(&error))?;
     Ok(Member::new(Parts {
         plan,
         rules,
@@ -102,6 +109,7 @@ pub fn start(surroundings: Surroundings) -> Result<Member, RunError> {
         directory,
         inputs,
         reading: settings,
+        headers,
         every: config.state.checkpoint_interval,
         now: clock::now,
         heartbeat,
@@ -127,8 +135,91 @@ fn resume(follower: Follower, directory: Arc<Mutex<Directory>>) -> Resume {
     }))
 }
 
-fn kafka_error(error: rdkafka::error::KafkaError) -> RunError {
-    RunError::Kafka(crate::source::kafka::describe(&error))
+/// Settings of the exchange; none where the state is local.
+#[must_use]
+pub fn exchange_settings(config: &Config, plan: &Plan) -> Option<exchange::Settings> {
+    let cluster = config.state.cluster.as_ref()?;
+    let reach = |model: &crate::engine::ModelPlan| {
+        Span(3 * model.longest_window().0 + model.lateness.0) + model.horizon.unwrap_or_default() + RETENTION_SLACK
+    };
+    let source = kafka_settings(config, plan);
+    Some(exchange::Settings {
+        bootstrap_servers: source.bootstrap_servers,
+        librdkafka: source.librdkafka,
+        group_id: source.group_id,
+        panes: cluster.panes.clone(),
+        owners: cluster.owners.clone(),
+        partitions: cluster.partitions,
+        replication: cluster.replication,
+        retention: plan.models.iter().map(reach).max().unwrap_or(RETENTION_SLACK),
+        record_bytes: exchange::RECORD_BYTES,
+        queue_kib: source.queue_kib.min(EXCHANGE_QUEUE_KIB),
+    })
+}
+
+/// Looks the partitions of the input topics up, now and again: new ones appear, and owners wait for what they do not hear of.
+fn look_up_inputs(config: &Arc<Config>, settings: &exchange::Settings, has_labels: bool) -> Result<Inputs, RunError> {
+    let (out, inputs) = crossbeam_channel::bounded(1);
+    let (running, stopped) = crossbeam_channel::bounded::<()>(0);
+    let (config, settings) = (Arc::clone(config), settings.clone());
+    let mut said = None;
+    let roles = move || {
+        let kafka = &config.kafka;
+        let of = |topics: &[String], role: TopicRole| topics.iter().map(|topic| (topic.clone(), role)).collect::<Vec<_>>();
+        [of(&kafka.predictions, TopicRole::Predictions), of(&kafka.features, TopicRole::Features), of(&kafka.labels, TopicRole::Labels)]
+            .concat()
+    };
+    let body = move || {
+        loop {
+            let topics = roles();
+            let names: Vec<String> = topics.iter().map(|(topic, _)| topic.clone()).collect();
+            match topic::input_partitions(&settings, &names) {
+                Ok(counts) => {
+                    let partitions = topics.iter().flat_map(|(topic, role)| {
+                        let name: Arc<str> = Arc::from(topic.as_str());
+                        let count = counts.get(topic).copied().unwrap_or(0);
+                        (0..count).map(move |partition| (SourceName { topic: Arc::clone(&name), partition }, *role))
+                    });
+                    let found: Vec<(SourceName, TopicRole)> = partitions.collect();
+                    if said.as_ref() != Some(&found) {
+                        if has_labels && let Some(trouble) = apart(&topics, &counts) {
+                            tracing::error!("{trouble}");
+                        }
+                        said = Some(found.clone());
+                        if out.send(found).is_err() {
+                            return;
+                        }
+                    }
+                }
+                Err(error) => tracing::warn!(target: "driftline::kafka", %error, "the partitions of the input topics cannot be looked up"),
+            }
+            if let Err(RecvTimeoutError::Disconnected) = stopped.recv_timeout(INPUTS_EVERY) {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("inputs".into()).spawn(body)?;
+    Ok(Inputs { found: inputs, _running: running })
+}
+
+/// What keeps predictions and labels from being joined exactly: their topics differ in the number of partitions.
+fn apart(topics: &[(String, TopicRole)], counts: &BTreeMap<String, i32>) -> Option<String> {
+    let joined = topics.iter().filter(|(_, role)| *role != TopicRole::Features);
+    let counts: Vec<(&str, i32)> = joined.map(|(topic, _)| (topic.as_str(), counts.get(topic).copied().unwrap_or(0))).collect();
+    let (_, first) = counts.first()?;
+    let differ = counts.iter().any(|(_, count)| count != first);
+    differ.then(|| {
+        let all: Vec<String> = counts.iter().map(|(topic, count)| format!("{topic} has {count}")).collect();
+        format!(
+            "predictions and labels cannot be joined exactly over several replicas: their topics differ in the number of partitions \
+             ({}); a label is only looked for in the partitions of its own number. Give them the same number and the same key, or run one replica with local state",
+            all.join(", ")
+        )
+    })
+}
+
+fn kafka_error(error: &rdkafka::error::KafkaError) -> RunError {
+    RunError::Kafka(crate::source::kafka::describe(error))
 }
 
 /// The name of this replica, for people: that of its host and its process.
