@@ -38,13 +38,13 @@ static PLAN: LazyLock<Assembly> = LazyLock::new(|| {
     let csv = write(&directory, "rows.csv", &csv);
     let model = |name: &str| {
         format!(
-            "  - {{ name: {name}, baseline: base.json, task: binary, positive_class: repaid, windows: [ {{ name: sliding, size: 60s, slide: 20s, offset: 5s }}, {{ name: long, size: 5m, slide: 1m }} ], lateness: {LATENESS}ms, min_samples: 1, labels: {{ horizon: {HORIZON}ms }}, segments: [ {{ by: tags.region }} ] }}\n"
+            "  - {{ name: {name}, baseline: {name}.json, task: binary, positive_class: repaid, windows: [ {{ name: sliding, size: 60s, slide: 20s, offset: 5s }}, {{ name: long, size: 5m, slide: 1m }} ], lateness: {LATENESS}ms, min_samples: 1, labels: {{ horizon: {HORIZON}ms }}, segments: [ {{ by: tags.region }} ] }}\n"
         )
     };
     let models: String = MODELS.iter().map(|name| model(name)).collect();
     write(&directory, "rules.yaml", RULES);
     let config = write(&directory, "config.yaml", &format!("models:\n{models}rules: [rules.yaml]\n"));
-    build_baseline(&config, "loan", &csv, &directory.join("base.json"));
+    MODELS.iter().for_each(|name| build_baseline(&config, name, &csv, &directory.join(format!("{name}.json"))));
     assembled(&config)
 });
 
@@ -277,7 +277,8 @@ impl Node {
         if self.reading.is_empty() {
             return;
         }
-        let (source, (topic, partition, next, _)) = self.reading.iter_mut().nth(dice.index(self.reading.len())).unwrap();
+        let place = dice.index(self.reading.len());
+        let (source, (topic, partition, next, _)) = self.reading.iter_mut().nth(place).unwrap();
         let shard = &mut self.shards[Node::worker(*partition)];
         let records = input.get(&(*topic, *partition)).into_iter().flatten().filter(|(offset, ..)| offset >= next);
         let mut read = *next;
