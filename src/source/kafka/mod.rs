@@ -6,9 +6,13 @@
 //! * Rebalance callbacks run on the polling thread and only look positions up.
 
 mod context;
+mod identity;
+mod mend;
 mod poll;
+mod progress;
 mod settings;
+mod start;
 mod statistics;
 
-pub use poll::{Command, Consumer, Notification, Routing};
-pub use settings::{Settings, StartAt, Topic, check_property, describe};
+pub use poll::{Command, Consumer, GapCause, Notification, Routing};
+pub use settings::{CLASSIC_ONLY, GroupProtocol, Settings, StartAt, Topic};
