@@ -300,18 +300,11 @@ impl Loop {
             }
             Notification::Gap { source, from, to, cause } => {
                 let topic = self.of.sources.get(source.0 as usize).map_or("", |source| source.topic.as_str());
-                let cause = cause.as_str();
-                tracing::error!(topic, from, to, cause, "records can no longer be read: the windows they belong to are marked");
-                let reason = if to < from {
-                    format!("{cause}: {topic} could not be read on from offset {from}, and goes on at {to}")
-                } else {
-                    format!("{cause}: offsets {from} to {to} of {topic} could not be read")
-                };
+                let reason = cause.describe(topic, from, to);
+                tracing::error!("{reason}; the windows they belong to are marked");
                 self.of.evaluator.add_gap(source, reason.into());
             }
-            Notification::TopicId { topic, id } => {
-                self.topic_ids.insert(topic, id);
-            }
+            Notification::TopicId { topic, id } => drop(self.topic_ids.insert(topic, id)),
             Notification::Trouble(what) => {
                 tracing::warn!(target: "driftline::kafka", "{what}");
                 if self.first_assigned.is_none() {

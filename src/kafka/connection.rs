@@ -87,7 +87,7 @@ impl Connection {
             config.set(key, value.expose_secret());
         }
         config.set("bootstrap.servers", &self.bootstrap_servers);
-        config.set_log_level(if self.properties.contains_key("debug") { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Warning });
+        config.set_log_level(if self.properties.contains_key("debug") { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
         config
     }
 

@@ -47,6 +47,8 @@ impl ConsumerContext for Plain {}
 /// Hands a line of librdkafka's log on, a level lower: what is wrong with a connection it tells as an error, too.
 pub fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
+        // What comes as an error, too, and with a way out.
+        RDKafkaLogLevel::Error if facility == "FAIL" => tracing::info!(target: "driftline::kafka", facility, "{message}"),
         // Properties for consumers are no news to a producer.
         _ if facility == "CONFWARN" => tracing::debug!(target: "driftline::kafka", facility, "{message}"),
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {

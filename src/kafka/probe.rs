@@ -11,7 +11,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
 
 use super::connection::Connection;
-use super::fault::{describe, explain, is_refusal};
+use super::fault::{describe, explain, is_refusal, without_timing};
 
 /// How long one question may take before callbacks are served again.
 const TURN: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ pub fn topics(connection: &Connection, patience: Duration) -> Result<Vec<String>
             Ok(metadata) => return Ok(metadata.topics().iter().map(MetadataTopic::name).map(str::to_owned).collect()),
             Err(error) if Instant::now() >= until => {
                 let heard = consumer.context().heard();
-                return Err(heard.refusal.or(heard.trouble).unwrap_or_else(|| describe(&error)));
+                return Err(heard.refusal.or(heard.trouble).or(heard.line).unwrap_or_else(|| describe(&error)));
             }
             Err(_) => {}
         }
@@ -57,8 +57,10 @@ pub fn topics(connection: &Connection, patience: Duration) -> Result<Vec<String>
 struct Heard {
     /// Credentials or certificates were refused.
     refusal: Option<String>,
-    /// Anything else.
+    /// Anything else, but that all brokers are down.
     trouble: Option<String>,
+    /// A connection that was closed before anything was said is no error to librdkafka; its log guesses why.
+    line: Option<String>,
 }
 
 struct Listener {
@@ -75,14 +77,19 @@ impl Listener {
 impl ClientContext for Listener {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
-    // What matters comes as an error, too.
-    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == "FAIL" {
+            let message = message.split_once("]: ").map_or(message, |(_, message)| message);
+            self.heard.lock().unwrap_or_else(PoisonError::into_inner).line =
+                Some(format!("{}; see whether security.protocol is that of this port", without_timing(message)));
+        }
+    }
 
     fn error(&self, error: KafkaError, reason: &str) {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_refusal(&error) {
+        if is_refusal(&error, reason) {
             heard.refusal = Some(explain(&error, reason));
-        } else if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) || heard.trouble.is_none() {
+        } else if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
             heard.trouble = Some(explain(&error, reason));
         }
     }

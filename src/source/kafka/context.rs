@@ -10,7 +10,7 @@ use crossbeam_channel::Sender;
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance, RebalanceProtocol};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::event::{SourceId, Timestamp};
@@ -54,6 +54,8 @@ pub(super) struct Context {
     counts: Mutex<BTreeMap<String, i32>>,
     /// What was told lately, and when.
     told: Mutex<BTreeMap<String, Instant>>,
+    /// What a broker has said last.
+    last_trouble: Mutex<Option<String>>,
 }
 
 impl Context {
@@ -81,6 +83,7 @@ impl Context {
             must_restart: AtomicBool::new(false),
             counts: Mutex::new(counts),
             told: Mutex::default(),
+            last_trouble: Mutex::default(),
         }
     }
 
@@ -254,7 +257,15 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.tell_trouble(explain(&error, reason));
+        let what = explain(&error, reason);
+        let mut last = lock(&self.last_trouble);
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            let why = last.as_ref().map(|last| format!(", the last of them: {last}"));
+            self.tell_trouble(what + &why.unwrap_or_default());
+        } else {
+            *last = Some(what.clone());
+            self.tell_trouble(what);
+        }
     }
 
     #[allow(clippy::disallowed_methods)] // when the broker last spoke, on the monotonic clock

@@ -12,7 +12,8 @@ use crate::event::SourceId;
 use crate::source::registry::SourceInfo;
 
 use super::context::lock;
-use super::poll::{GapCause, Loop, Notification, Routing};
+use super::gap::GapCause;
+use super::poll::{Loop, Notification, Routing};
 
 /// How long the broker may take to tell the ends of one partition; it is asked again a second later.
 const ENDS_PATIENCE: Duration = Duration::from_secs(2);

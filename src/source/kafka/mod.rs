@@ -6,6 +6,7 @@
 //! * Rebalance callbacks run on the polling thread and only look positions up.
 
 mod context;
+mod gap;
 mod identity;
 mod mend;
 mod poll;
@@ -14,5 +15,6 @@ mod settings;
 mod start;
 mod statistics;
 
-pub use poll::{Command, Consumer, GapCause, Notification, Routing};
+pub use gap::GapCause;
+pub use poll::{Command, Consumer, Notification, Routing};
 pub use settings::{CLASSIC_ONLY, GroupProtocol, Settings, StartAt, Topic};

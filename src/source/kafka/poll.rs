@@ -17,6 +17,7 @@ use crate::source::batch::Batch;
 use crate::source::registry::{Registry, SourceInfo};
 
 use super::context::Context;
+use super::gap::GapCause;
 use super::progress::Moved;
 use super::settings::Settings;
 
@@ -70,29 +71,6 @@ pub enum Notification {
     Trouble(String),
     /// Reading cannot go on.
     Fatal(String),
-}
-
-/// How records were lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GapCause {
-    /// Their time was over before they were read.
-    Retention,
-    /// The log was cut behind them: a broker that had not got them has become the leader.
-    Truncation,
-    /// The topic was deleted and made anew. Reading begins at its start.
-    Recreation,
-}
-
-impl GapCause {
-    /// In words.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            GapCause::Retention => "retention has passed",
-            GapCause::Truncation => "log truncated",
-            GapCause::Recreation => "topic recreated",
-        }
-    }
 }
 
 /// What the application tells the consumer.
