@@ -88,9 +88,10 @@ pub mod window;
 // 3: what ties them together.
 pub mod engine;
 
-// 4: the edges; each knows one outside thing, and none knows another.
+// 4: the edges; each knows one outside thing, and none knows another. Those that speak to Kafka share the connection.
 pub mod exchange;
 pub mod http;
+pub mod kafka;
 pub mod notify;
 pub mod source;
 pub mod store;

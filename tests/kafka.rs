@@ -202,6 +202,66 @@ fn trouble_with_brokers_costs_nothing_but_time() {
 }
 
 #[test]
+fn a_partition_is_not_idle_because_no_broker_answers() {
+    let (scratch, cluster) = (Scratch::new("silent"), Cluster::start(&[(PREDICTIONS, 2)]));
+    let agent = Setup { idle_timeout: "5s", ..quiet() }.start(&scratch, &cluster);
+    agent.wait_for("partitions are assigned", || agent.seen(|seen| seen.assigned.contains(&2)).then_some(()));
+    // Partition 1 is behind, and more of it will come.
+    send(&cluster, 0, 0, 3 * HOUR + 10 * MINUTE);
+    send(&cluster, 1, 0, 2 * HOUR + 10 * MINUTE);
+    cluster.flush();
+    agent.wait_received(cluster.total());
+    cluster.mock.broker_down(1).unwrap();
+    let is_closed = |start: i64| agent.windows("1h").contains_key(&(START + start));
+    agent.wait_for("the window before is closed", || is_closed(HOUR).then_some(()));
+    std::thread::sleep(Duration::from_secs(12));
+    assert!(!is_closed(2 * HOUR), "nobody has said that partition 1 has ended: {:?}", agent.windows("1h"));
+    cluster.mock.broker_up(1).unwrap();
+    // Now somebody does.
+    let window = agent.wait_for("the window is closed without it", || agent.windows("1h").get(&(START + 2 * HOUR)).cloned());
+    assert_eq!((window.n, window.revision), (70, 0), "{window:?}");
+    agent.stop();
+}
+
+#[test]
+fn a_member_whose_place_is_taken_ends_and_says_why() {
+    let (scratch, cluster) = (Scratch::new("fenced"), Cluster::start(&[(PREDICTIONS, 2)]));
+    let agent = Setup { kafka: "instance_id: pod-0", ..quiet() }.start(&scratch, &cluster);
+    send(&cluster, 0, 0, HOUR);
+    cluster.flush();
+    agent.wait_received(cluster.total());
+    cluster.mock.request_errors(RDKafkaApiKey::Heartbeat, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID]);
+    let error = agent.failed();
+    assert!(error.starts_with("kafka: another member of group 'driftline' is 'pod-0': no two agents may have the same"), "{error}");
+    // What it had counted is stored.
+    let agent = quiet().start(&scratch, &cluster);
+    agent.wait_received(cluster.total());
+    agent.stop();
+}
+
+#[test]
+fn a_coordinator_that_does_not_tell_the_commit_is_asked_again() {
+    let (scratch, cluster) = (Scratch::new("commit"), Cluster::start(&[(PREDICTIONS, 2)]));
+    let setup = |state| Setup { state, kafka: "start: latest", ..quiet() };
+    let agent = Setup { kafka: "start: earliest", ..setup("first") }.start(&scratch, &cluster);
+    send(&cluster, 0, 0, HOUR);
+    send(&cluster, 1, 0, HOUR);
+    cluster.flush();
+    agent.wait_received(cluster.total());
+    agent.wait_for("a checkpoint and its commit", || agent.seen(|seen| seen.checkpoints > 2).then_some(()));
+    agent.stop();
+    send(&cluster, 0, HOUR, 2 * HOUR);
+    cluster.flush();
+
+    // Without its state the agent goes by the commit, and without the commit it would begin at the end.
+    cluster.mock.request_errors(RDKafkaApiKey::OffsetFetch, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED]);
+    let agent = setup("second").start(&scratch, &cluster);
+    agent.wait_for("it says so", || kafka_support::log().contains("does not tell where to begin").then_some(()));
+    agent.wait_received(cluster.total());
+    agent.stop();
+}
+
+#[test]
 fn an_agent_ends_while_no_broker_answers() {
     let (scratch, cluster) = (Scratch::new("gone"), Cluster::start(&[(PREDICTIONS, 4)]));
     let agent = quiet().start(&scratch, &cluster);

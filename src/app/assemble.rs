@@ -22,7 +22,7 @@ use crate::event::{Metric, Segment, Span, Subject};
 use crate::notify::settings::StandardWebhooks;
 use crate::notify::{ActionSettings, Auth, EmailTarget, NotifySettings, ReceiverSettings, SmtpSettings, Transports, WebhookTarget};
 use crate::rule::{self, ModelScope, RuleFile, RuleSet, Scope, WindowScope};
-use crate::source::kafka::check_property;
+use crate::kafka::{Connection, check_property, is_own};
 use crate::window::WindowSpec;
 
 /// Bytes that one prediction takes in the ledger, its share of the tables included. Measured with a million of them.
@@ -63,9 +63,15 @@ pub fn assemble(path: &Path, rules: &[String], environment: &Environment, purpos
     let baselines = loading.config.as_ref().map(|config| read_baselines(config, &name, &loading.positions, &mut faults));
     let (Some(config), Some(baselines)) = (loading.config, baselines) else { return Err(in_order(faults)) };
     for (key, value) in &config.kafka.librdkafka {
+        if is_own(key, &config.kafka.librdkafka) {
+            continue;
+        }
         if let Err(message) = check_property(key, value.expose_secret()) {
             faults.push(loading.positions.fault(&join("/kafka/librdkafka", key), message));
         }
+    }
+    if let Err(fault) = Connection::new(String::new(), &config.kafka.librdkafka, super::clock::now) {
+        faults.push(loading.positions.fault(&join("/kafka/librdkafka", &fault.key), fault.reason));
     }
     let plan = build_plan(&config, &baselines);
     let positions: BTreeMap<&str, &Positions> = files.files.iter().map(|file| (file.name.as_str(), &file.reading.positions)).collect();

@@ -14,7 +14,7 @@ use crate::source::{Registry, SourceInfo};
 use super::worker::Snapshot;
 
 /// Number of the format; another is refused, never guessed at.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// A source partition of the checkpoint.
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,6 +27,8 @@ pub struct StoredSource {
     pub role: TopicRole,
     /// Where reading goes on.
     pub next: Option<NextOffset>,
+    /// The broker's id of the topic that `next` belongs to.
+    pub topic_id: Option<Arc<str>>,
     /// Open panes and progress.
     pub state: Option<PartitionState>,
 }
@@ -74,6 +76,7 @@ impl Checkpoint {
                 partition: source.partition,
                 role: source.role,
                 next: positions.get(&source.id).copied().or(source.next),
+                topic_id: source.topic_id.clone(),
                 state: partitions.remove(&source.id),
             })
             .collect();
@@ -87,6 +90,9 @@ impl Checkpoint {
         let mut snapshots: Vec<Snapshot> = (0..workers).map(|_| Snapshot::default()).collect();
         for source in sources {
             let id: SourceId = registry.register(&source.topic, source.partition, source.role);
+            if let Some(topic_id) = &source.topic_id {
+                registry.set_topic_id(&source.topic, topic_id);
+            }
             let Some(snapshot) = snapshots.get_mut(Routing::worker(source.partition, workers)) else { continue };
             if let Some(next) = source.next {
                 registry.set_next(id, next);

@@ -113,6 +113,8 @@ struct Loop {
     expected: BTreeSet<SourceId>,
     first_assigned: Option<Timestamp>,
     last_record: BTreeMap<u16, Timestamp>,
+    /// Ids of topics that were told since the last checkpoint began: positions that come with it may be older.
+    topic_ids: BTreeMap<String, Arc<str>>,
     /// Answers to the order for a snapshot; `None` while no checkpoint is under way.
     aligning: Option<Vec<Option<Snapshot>>>,
     /// The last words of workers that have ended.
@@ -142,6 +144,7 @@ impl Coordinator {
             expected,
             first_assigned: None,
             last_record: BTreeMap::new(),
+            topic_ids: BTreeMap::new(),
             aligning: None,
             ended: (0..workers).map(|_| None).collect(),
             urgent: false,
@@ -295,12 +298,19 @@ impl Loop {
                 let fresh: Vec<SourceId> = self.idle.iter().filter(holds).copied().collect();
                 self.flush(&fresh);
             }
-            Notification::Gap { source, from, to } => {
+            Notification::Gap { source, from, to, cause } => {
                 let topic = self.of.sources.get(source.0 as usize).map_or("", |source| source.topic.as_str());
-                tracing::error!(topic, from, to, "records can no longer be read: the windows they belong to are marked");
-                self.of.evaluator.add_gap(source, format!("offsets {from} to {to} of {topic} could not be read").into());
+                let reason = cause.describe(topic, from, to);
+                tracing::error!("{reason}; the windows they belong to are marked");
+                self.of.evaluator.add_gap(source, reason.into());
             }
-            Notification::Trouble(what) => tracing::warn!(target: "driftline::kafka", "{what}"),
+            Notification::TopicId { topic, id } => drop(self.topic_ids.insert(topic, id)),
+            Notification::Trouble(what) => {
+                tracing::warn!(target: "driftline::kafka", "{what}");
+                if self.first_assigned.is_none() {
+                    self.of.publisher.view.set_checks(vec![Check::new("kafka", false, &what)]);
+                }
+            }
             Notification::Fatal(what) => {
                 let _ = self.of.fatal.send(format!("kafka: {what}"));
                 self.stop();
@@ -400,6 +410,7 @@ impl Loop {
         let due = since >= self.of.checkpoint_every || (self.urgent && since >= URGENT_EVERY);
         if self.aligning.is_none() && due && !self.draining {
             self.aligning = Some((0..self.of.workers.len()).map(|_| None).collect());
+            self.note_topic_ids();
             for worker in &self.of.workers {
                 let _ = worker.orders.send(Order::Snapshot);
             }
@@ -408,6 +419,14 @@ impl Loop {
         if complete && let Some(answers) = self.aligning.take() {
             let snapshots = answers.into_iter().flatten().collect();
             let _ = self.write(snapshots);
+        }
+    }
+
+    fn note_topic_ids(&mut self) {
+        for (topic, id) in std::mem::take(&mut self.topic_ids) {
+            for source in self.of.sources.iter_mut().filter(|source| source.topic == topic) {
+                source.topic_id = Some(Arc::clone(&id));
+            }
         }
     }
 
@@ -468,6 +487,7 @@ impl Loop {
         if !self.is_broken {
             let emissions = self.of.evaluator.advance(Some((self.of.now)() + CLOCK_SLACK));
             self.publish(&emissions);
+            self.note_topic_ids();
             let snapshots = self.ended.iter_mut().filter_map(Option::take).collect();
             self.last = self.write(snapshots);
         }

@@ -6,8 +6,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-
 use crate::baseline::layout::{ColumnKind, MISSING, WRONG_TYPE};
 use crate::engine::{Record, Shard};
 use crate::event::decode::{RecordMeta, unwrap_line};
@@ -167,21 +165,15 @@ pub fn connect(assembly: &Assembly) -> Vec<CheckResult> {
 }
 
 fn kafka(assembly: &Assembly) -> CheckResult {
-    let settings = super::run::kafka_settings(&assembly.config, &assembly.plan);
-    let target = format!("kafka {}", settings.bootstrap_servers);
-    let mut client = settings.client_config();
-    // A look at the metadata must not join the group.
-    client.remove("group.instance.id");
-    let result = client
-        .create::<BaseConsumer>()
-        .and_then(|consumer: BaseConsumer| consumer.fetch_metadata(None, PATIENCE))
-        .map_err(|error| crate::source::kafka::describe(&error))
-        .and_then(|metadata| {
-            let known: Vec<&str> = metadata.topics().iter().map(rdkafka::metadata::MetadataTopic::name).collect();
-            let missing: Vec<&str> =
-                settings.topics.iter().map(|topic| topic.name.as_str()).filter(|topic| !known.contains(topic)).collect();
-            if missing.is_empty() { Ok(()) } else { Err(format!("no such topic: {}", missing.join(", "))) }
-        });
-
+    let config = &assembly.config.kafka;
+    let target = format!("kafka {}", config.bootstrap_servers.join(","));
+    let known = super::run::kafka_connection(&assembly.config)
+        .map_err(|error| error.to_string())
+        .and_then(|connection| crate::kafka::topics(&connection, PATIENCE));
+    let result = known.and_then(|known| {
+        let wanted = config.predictions.iter().chain(&config.features).chain(&config.labels);
+        let missing: Vec<&str> = wanted.filter(|topic| !known.contains(topic)).map(String::as_str).collect();
+        if missing.is_empty() { Ok(()) } else { Err(format!("no such topic, or not for this user to see: {}", missing.join(", "))) }
+    });
     CheckResult { target, error: result.err() }
 }

@@ -19,6 +19,7 @@ use crate::event::{Span, TopicRole};
 use crate::http::{self, BaselineView, Check, FeatureView, Hooks, ModelView, ReloadView, ViewHandle, WindowView};
 use crate::notify::{Dispatcher, Options, Outbox, Transports};
 use crate::rule::RuleSet;
+use crate::kafka::{Connection, describe};
 use crate::source::kafka::{self, Consumer, Routing, StartAt, Topic};
 use crate::store::{Directory, StoreError};
 use crate::telemetry::{self, Telemetry};
@@ -274,8 +275,8 @@ fn coordinator(
     }
     drop(empties);
     let routing = Routing { workers: batch_senders, empties: empties_out };
-    let consumer = Consumer::start(kafka_settings(config, plan), registry.clone(), routing, notifications, clock::now)
-        .map_err(|error| RunError::Kafka(kafka::describe(&error)))?;
+    let consumer = Consumer::start(kafka_settings(config, plan)?, registry.clone(), routing, notifications, clock::now)
+        .map_err(|error| RunError::Kafka(describe(&error)))?;
 
     let evaluator = match evaluator {
         Some(evaluator) => evaluator.resume(Arc::clone(plan), Arc::clone(&rules)),
@@ -361,18 +362,31 @@ fn http_settings(config: &Config) -> http::Settings {
     }
 }
 
-/// Settings of the consumer, also for `check --connect`.
-#[must_use]
-pub fn kafka_settings(config: &Config, plan: &Plan) -> kafka::Settings {
+/// How every client reaches the brokers.
+///
+/// # Errors
+/// Properties that cannot be used; a checked configuration has none.
+pub fn kafka_connection(config: &Config) -> Result<Connection, RunError> {
+    Connection::new(config.kafka.bootstrap_servers.join(","), &config.kafka.librdkafka, clock::now)
+        .map_err(|fault| RunError::Kafka(fault.to_string()))
+}
+
+/// Settings of the consumer.
+///
+/// # Errors
+/// Properties of the connection that cannot be used.
+pub fn kafka_settings(config: &Config, plan: &Plan) -> Result<kafka::Settings, RunError> {
     let topics = [
         (&config.kafka.predictions, TopicRole::Predictions),
         (&config.kafka.features, TopicRole::Features),
         (&config.kafka.labels, TopicRole::Labels),
     ];
     let longest = plan.models.iter().map(|model| model.longest_window() + model.lateness).max().unwrap_or_default();
-    kafka::Settings {
-        bootstrap_servers: config.kafka.bootstrap_servers.join(","),
+    Ok(kafka::Settings {
+        connection: kafka_connection(config)?,
         group_id: config.kafka.group_id.clone(),
+        instance_id: config.kafka.instance_id.clone(),
+        protocol: config.kafka.group_protocol,
         topics: topics.into_iter().flat_map(|(names, role)| names.iter().map(move |name| Topic { name: name.clone(), role })).collect(),
         start: match config.kafka.start {
             Start::Earliest => StartAt::Earliest,
@@ -384,9 +398,9 @@ pub fn kafka_settings(config: &Config, plan: &Plan) -> kafka::Settings {
         headers: wants_headers(&plan.mapping),
         idle_after: config.kafka.idle_timeout,
         queue_kib: usize::try_from((config.limits.memory / 8 / 1024).max(LEAST_QUEUE_KIB)).unwrap_or(65_536).min(1 << 20),
-        librdkafka: config.kafka.librdkafka.clone(),
+        is_joining: config.state.cluster.is_some() && plan.models.iter().any(|model| model.horizon.is_some()),
         resume: None,
-    }
+    })
 }
 
 fn wants_headers(mapping: &Mapping) -> bool {

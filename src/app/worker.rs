@@ -223,6 +223,10 @@ impl Body {
             self.turn(std::mem::take(&mut batch.turns));
         }
         for (head, key, value) in batch.records() {
+            if head.is_move {
+                reach(&mut self.positions, head.source, NextOffset(head.offset + 1));
+                continue;
+            }
             let (topic, role) = topic_of(&mut self.known, &self.topics, head.source);
             let headers: Vec<(&str, &[u8])> = match &head.headers {
                 None => Vec::new(),

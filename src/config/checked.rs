@@ -12,6 +12,7 @@ use secrecy::SecretString;
 
 use crate::event::decode::{Selector, TsUnit};
 use crate::event::{Metric, Span, Timestamp};
+use crate::source::kafka::GroupProtocol;
 
 /// What the configuration is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,10 @@ pub struct Kafka {
     pub bootstrap_servers: Vec<String>,
     /// Consumer group.
     pub group_id: String,
+    /// Name of this member, for static membership.
+    pub instance_id: Option<String>,
+    /// How the group agrees on who reads what.
+    pub group_protocol: GroupProtocol,
     /// Topics of prediction events.
     pub predictions: Vec<String>,
     /// Topics of feature events.

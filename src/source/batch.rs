@@ -27,6 +27,8 @@ pub struct Head {
     pub oversize: Option<usize>,
     /// Its headers.
     pub headers: Option<Box<Headers>>,
+    /// Not a record: reading goes on behind this offset, whatever was read before.
+    pub is_move: bool,
 }
 
 /// A change of hands of a source partition between replicas. It comes in line with the records, so that none is counted
@@ -60,8 +62,13 @@ impl Batch {
         self.bytes.extend_from_slice(key);
         self.bytes.extend_from_slice(value);
         let place = self.heads.len();
-        self.heads.push(Head { source, offset, timestamp, start, key: key.len(), value: value.len(), oversize: None, headers: None });
+        self.heads.push(Head { source, offset, timestamp, start, key: key.len(), value: value.len(), oversize: None, headers: None, is_move: false });
         &mut self.heads[place]
+    }
+
+    /// Says, behind the records that came before, that reading goes on elsewhere.
+    pub fn push_move(&mut self, source: SourceId, next: i64) {
+        self.push(source, next - 1, None, &[], &[]).is_move = true;
     }
 
     /// The records with their keys and values.

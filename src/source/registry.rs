@@ -18,6 +18,8 @@ pub struct SourceInfo {
     pub role: TopicRole,
     /// Where reading goes on, once it has begun.
     pub next: Option<NextOffset>,
+    /// The broker's id of the topic that `next` belongs to: a topic that was made anew has the old name and another id.
+    pub topic_id: Option<Arc<str>>,
 }
 
 /// Topic and role of each source partition by number, for those who get records of it. It only grows.
@@ -38,7 +40,7 @@ impl Registry {
             return id;
         }
         let id = SourceId(u32::try_from(self.sources.len()).unwrap_or(u32::MAX));
-        self.sources.push(SourceInfo { id, topic: topic.to_owned(), partition, role, next: None });
+        self.sources.push(SourceInfo { id, topic: topic.to_owned(), partition, role, next: None, topic_id: None });
         self.index.insert((topic.to_owned(), partition), id);
         self.topics.write().unwrap_or_else(PoisonError::into_inner).push((Arc::from(topic), role));
         id
@@ -73,6 +75,13 @@ impl Registry {
     pub fn reset_next(&mut self, id: SourceId, next: Option<NextOffset>) {
         if let Some(source) = self.sources.get_mut(id.0 as usize) {
             source.next = next;
+        }
+    }
+
+    /// Notes of which topic the positions are, for all partitions of that name.
+    pub fn set_topic_id(&mut self, topic: &str, topic_id: &Arc<str>) {
+        for source in self.sources.iter_mut().filter(|source| source.topic == topic) {
+            source.topic_id = Some(Arc::clone(topic_id));
         }
     }
 

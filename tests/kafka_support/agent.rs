@@ -38,6 +38,8 @@ pub struct Setup {
     pub idle_timeout: &'static str,
     pub checkpoint_interval: &'static str,
     pub memory: &'static str,
+    /// Further keys of the section `kafka`.
+    pub kafka: &'static str,
     /// Address of the mail server.
     pub smtp: Option<SocketAddr>,
     pub rules: String,
@@ -54,6 +56,7 @@ impl Default for Setup {
             idle_timeout: "10m",
             checkpoint_interval: "500ms",
             memory: "256MiB",
+            kafka: "",
             smtp: None,
             rules: String::new(),
         }
@@ -63,7 +66,7 @@ impl Default for Setup {
 impl Setup {
     /// Writes the files and reads them as the agent does.
     pub fn assemble(&self, scratch: &Scratch, cluster: &Cluster) -> (PathBuf, Assembly) {
-        let Setup { group, state, workers, windows, idle_timeout, checkpoint_interval, memory, .. } = self;
+        let Setup { group, state, workers, windows, idle_timeout, checkpoint_interval, memory, kafka, .. } = self;
         scratch.write("loan.json", baseline());
         let rules = if self.rules.is_empty() { "[]".to_owned() } else { format!("[\"{group}.rules.yaml\"]") };
         scratch.write(&format!("{group}.rules.yaml"), &self.rules);
@@ -85,6 +88,7 @@ kafka:
   topics: {{ predictions: [{PREDICTIONS}]{label_topic} }}
   idle_timeout: {idle_timeout}
   librdkafka: {{ session.timeout.ms: 6000, heartbeat.interval.ms: 500, reconnect.backoff.max.ms: 500, topic.metadata.refresh.interval.ms: 1000 }}
+  {kafka}
 models:
   - name: loan
     baseline: loan.json
@@ -233,6 +237,14 @@ impl Agent {
             Ok(Err(error)) => panic!("{}: {error}\n{}", self.name, self.dump()),
             Err(RecvTimeoutError::Timeout) => panic!("{}: does not end\n{}\n{}", self.name, self.dump(), super::log()),
             Err(RecvTimeoutError::Disconnected) => panic!("{}: panicked\n{}\n{}", self.name, self.dump(), super::log()),
+        }
+    }
+
+    /// Waits for the end of an agent that cannot go on, and gives back why.
+    pub fn failed(self) -> String {
+        match self.ended.recv_timeout(END) {
+            Ok(Err(error)) => error,
+            other => panic!("{}: {other:?}\n{}\n{}", self.name, self.dump(), super::log()),
         }
     }
 

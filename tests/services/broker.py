@@ -2,7 +2,7 @@
 
 import subprocess
 
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from server import CACHE, HERE, Server, free_port
@@ -67,6 +67,14 @@ class Broker:
     def create(self, *topics, partitions=2):
         for future in self.admin.create_topics([NewTopic(topic, partitions, 1) for topic in topics]).values():
             future.result(30)
+
+    def watermarks(self, topic, partition):
+        """The first offset that can be read, and the one that the next record will have."""
+        consumer = Consumer({"bootstrap.servers": self.address, "group.id": "looks-only"})
+        try:
+            return consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)
+        finally:
+            consumer.close()
 
     def produce(self, topic, records):
         """Sends (key, value, milliseconds) triples in order and waits for every acknowledgement. Returns how many."""

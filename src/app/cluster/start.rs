@@ -88,7 +88,7 @@ pub fn start(surroundings: Surroundings) -> Result<Member, RunError> {
         running.push(worker::spawn(number, Arc::clone(&plan), topics, Snapshot::default(), batches_in, empties.clone(), homes)?);
     }
     drop(empties);
-    let mut source = kafka_settings(&config, &plan);
+    let mut source = kafka_settings(&config, &plan)?;
     let headers = source.headers;
     source.resume = Some(resume(follower, Arc::clone(&directory)));
     let routing = Routing { workers: channels, empties: empties_out };
@@ -142,7 +142,7 @@ pub fn exchange_settings(config: &Config, plan: &Plan) -> Option<exchange::Setti
     let reach = |model: &crate::engine::ModelPlan| {
         Span(3 * model.longest_window().0 + model.lateness.0) + model.horizon.unwrap_or_default() + RETENTION_SLACK
     };
-    let source = kafka_settings(config, plan);
+    let source = kafka_settings(config, plan)?;
     Some(exchange::Settings {
         bootstrap_servers: source.bootstrap_servers,
         librdkafka: source.librdkafka,
@@ -219,7 +219,7 @@ fn apart(topics: &[(String, TopicRole)], counts: &BTreeMap<String, i32>) -> Opti
 }
 
 fn kafka_error(error: &rdkafka::error::KafkaError) -> RunError {
-    RunError::Kafka(crate::source::kafka::describe(error))
+    RunError::Kafka(crate::kafka::describe(error))
 }
 
 /// The name of this replica, for people: that of its host and its process.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use secrecy::SecretString;
 
 use crate::event::{Span, Timestamp};
+use crate::source::kafka::{CLASSIC_ONLY, GroupProtocol};
 
 use super::super::checked::{Kafka, Purpose, Start};
 use super::super::fault::suggestion;
@@ -20,6 +21,9 @@ const IDLE_TIMEOUT: Span = Span(30_000);
 /// Longest name of a topic, as brokers have it.
 const MAX_TOPIC_LENGTH: usize = 249;
 
+/// The name of a static member, in librdkafka's words.
+const INSTANCE: &str = "group.instance.id";
+
 /// Settings of librdkafka on which the guarantees of driftline rest, and what to do instead of setting them.
 const OWNED: [(&str, &str); 15] = [
     ("auto.commit.enable", "positions are stored with the state they describe"),
@@ -30,7 +34,7 @@ const OWNED: [(&str, &str); 15] = [
     ("enable.auto.offset.store", "positions are stored with the state they describe"),
     ("enable.partition.eof", "the end of a partition is found by its offsets"),
     ("group.id", "set kafka.group_id"),
-    ("group.protocol", "members of one group must agree on it"),
+    ("group.protocol", "set kafka.group_protocol"),
     ("metadata.broker.list", "set kafka.bootstrap_servers"),
     ("offset.store.method", "positions are stored with the state they describe"),
     ("offset.store.path", "positions are stored with the state they describe"),
@@ -47,15 +51,18 @@ pub(super) fn check(section: Option<&KafkaSection>, checker: &mut Checker<'_>) -
     }
     let there = section.is_some();
     let section = section.unwrap_or(&missing);
+    let protocol = protocol(section.group_protocol.as_deref(), checker);
     let mut kafka = Kafka {
         bootstrap_servers: servers(section.bootstrap_servers.as_ref(), checker),
         group_id: section.group_id.clone().unwrap_or_else(|| GROUP_ID.to_owned()),
+        instance_id: instance_id(section, checker),
+        group_protocol: protocol,
         predictions: Vec::new(),
         features: Vec::new(),
         labels: Vec::new(),
         start: section.start.as_deref().map_or(Start::Earliest, |text| start(text, checker)),
         idle_timeout: checker.span("/kafka/idle_timeout", section.idle_timeout.as_ref(), IDLE_TIMEOUT),
-        librdkafka: librdkafka(section.librdkafka.as_ref(), checker),
+        librdkafka: librdkafka(section.librdkafka.as_ref(), protocol, checker),
     };
     if kafka.group_id.trim().is_empty() {
         checker.error("/kafka/group_id", "an empty name");
@@ -147,10 +154,49 @@ fn start(text: &str, checker: &mut Checker<'_>) -> Start {
     }
 }
 
-fn librdkafka(settings: Option<&BTreeMap<String, super::super::file::Plain>>, checker: &mut Checker<'_>) -> BTreeMap<String, SecretString> {
+fn protocol(text: Option<&str>, checker: &mut Checker<'_>) -> GroupProtocol {
+    match text {
+        None | Some("classic") => GroupProtocol::Classic,
+        Some("consumer") => GroupProtocol::Consumer,
+        Some(other) => {
+            let hint = suggestion(other, ["classic", "consumer"]);
+            checker.error_with(
+                "/kafka/group_protocol",
+                format!("'{other}' is no protocol of groups"),
+                hint.as_deref().unwrap_or("it is classic or consumer"),
+            );
+            GroupProtocol::Classic
+        }
+    }
+}
+
+fn instance_id(section: &KafkaSection, checker: &mut Checker<'_>) -> Option<String> {
+    let instance = section.instance_id.clone()?;
+    if instance.trim().is_empty() {
+        checker.error("/kafka/instance_id", "an empty name");
+    }
+    if section.librdkafka.as_ref().is_some_and(|properties| properties.contains_key(INSTANCE)) {
+        checker.error_at_key(&join("/kafka/librdkafka", INSTANCE), "kafka.instance_id is set, too", "keep kafka.instance_id");
+    }
+    Some(instance)
+}
+
+fn librdkafka(
+    settings: Option<&BTreeMap<String, super::super::file::Plain>>,
+    protocol: GroupProtocol,
+    checker: &mut Checker<'_>,
+) -> BTreeMap<String, SecretString> {
     let mut secrets = BTreeMap::new();
     for (name, value) in settings.into_iter().flatten() {
         let pointer = join("/kafka/librdkafka", name);
+        if protocol == GroupProtocol::Consumer && CLASSIC_ONLY.contains(&name.as_str()) {
+            checker.warn_at_key(
+                &pointer,
+                "not used: with kafka.group_protocol: consumer the broker decides this",
+                "remove it, or set it for the group on the broker",
+            );
+            continue;
+        }
         if let Some((_, instead)) = OWNED.iter().find(|(owned, _)| owned == name) {
             checker.error_at_key(&pointer, "driftline sets this itself", instead);
         } else if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._".contains(&byte)) {

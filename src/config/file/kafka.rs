@@ -16,6 +16,13 @@ pub struct KafkaSection {
     /// Consumer group. Default: driftline.
     #[schemars(extend("default" = "driftline"))]
     pub group_id: Option<String>,
+    /// Name of this member of the group, for static membership: a member that restarts takes its partitions back, and nobody
+    /// else gets them meanwhile. Must be another one for each replica; in a StatefulSet the name of the pod. Default: none.
+    pub instance_id: Option<String>,
+    /// How the members of the group agree on who reads what: `classic`, or `consumer` for the protocol of KIP-848, which
+    /// brokers have from 4.0 on. All members of a group should have the same. Default: classic.
+    #[schemars(extend("default" = "classic", "enum" = ["classic", "consumer"]))]
+    pub group_protocol: Option<String>,
     /// The topics to read, by what they carry.
     pub topics: Option<TopicsSection>,
     /// Where to begin where there is neither a checkpoint nor a commit: `earliest`, `latest`, or an RFC 3339 time.

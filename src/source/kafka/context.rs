@@ -1,28 +1,35 @@
 //! The callbacks of the consumer: they look positions up, hand facts on and do nothing else.
 
+use std::collections::BTreeMap;
+use std::error::Error;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
-use rdkafka::error::KafkaError;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance, RebalanceProtocol};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::event::{NextOffset, SourceId, Timestamp};
+use crate::kafka::explain;
 use crate::source::batch::Turn;
 use crate::source::registry::{Registry, SourceInfo};
 
+use super::identity::{Identities, Told, told_id};
 use super::poll::Notification;
-use super::settings::{Settings, StartAt};
-use super::statistics::Statistics;
+use super::settings::Settings;
+use super::start::{Start, starts};
+use super::statistics::{End, Statistics};
 
 /// The position of a partition of which nothing has been read.
 pub(super) const NOWHERE: i64 = -1;
-/// How long the broker may take to tell offsets during an assignment.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the same trouble is not told again.
+const TROUBLE_EVERY: Duration = Duration::from_secs(30);
+/// Troubles that are remembered for that.
+const TROUBLES: usize = 32;
 
 /// State shared between the callbacks and the polling loop, which run on the same thread.
 pub(super) struct Context {
@@ -32,28 +39,80 @@ pub(super) struct Context {
     /// The wall clock, for the time before which reading begins when there is no checkpoint.
     pub now: fn() -> Timestamp,
     /// Ends of the partitions by the last statistics.
-    pub ends: Mutex<Vec<(SourceId, i64)>>,
+    pub ends: Mutex<Vec<(SourceId, End)>>,
     /// The partitions that are ours, each with the offset it was assigned at.
     pub assigned: Mutex<Vec<(SourceId, Offset)>>,
+    /// Partitions that are ours and of which the broker has not told yet where to begin.
+    pub waiting: Mutex<Vec<SourceId>>,
     /// By source: the offset after the last record that was taken. A partition that comes back goes on from there.
     pub positions: Mutex<Vec<Arc<AtomicI64>>>,
+    identities: Mutex<Identities>,
+    /// Partitions of topics that were made anew, with the positions they had, until the windows know.
+    pub remade: Mutex<Vec<(SourceId, i64)>>,
+    /// A topic that is being read was made anew: what the consumer has of it is not to be taken.
+    pub must_restart: AtomicBool,
+    /// How many partitions a topic had when reading of it began.
+    counts: Mutex<BTreeMap<String, i32>>,
+    /// What was told lately, and when.
+    told: Mutex<BTreeMap<String, Instant>>,
+    /// What a broker has said last.
+    last_trouble: Mutex<Option<String>>,
     /// Changes of hands that the workers have not been told of, and whether there are such.
     pub turns: Mutex<Vec<Turn>>,
     pub has_turns: AtomicBool,
 }
 
 impl Context {
+    pub fn new(settings: Settings, registry: Registry, notifications: Sender<Notification>, now: fn() -> Timestamp) -> Context {
+        let mut identities = Identities::default();
+        let mut counts: BTreeMap<String, i32> = BTreeMap::new();
+        for source in registry.all() {
+            if let Some(id) = &source.topic_id {
+                identities.know(&source.topic, id);
+            }
+            let count = counts.entry(source.topic.clone()).or_default();
+            *count = (*count).max(source.partition.saturating_add(1));
+        }
+        Context {
+            settings,
+            registry: Mutex::new(registry),
+            notifications,
+            now,
+            ends: Mutex::default(),
+            assigned: Mutex::default(),
+            waiting: Mutex::default(),
+            positions: Mutex::default(),
+            identities: Mutex::new(identities),
+            remade: Mutex::default(),
+            must_restart: AtomicBool::new(false),
+            counts: Mutex::new(counts),
+            told: Mutex::default(),
+            last_trouble: Mutex::default(),
+            turns: Mutex::default(),
+            has_turns: AtomicBool::new(false),
+        }
+    }
+
     pub fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.registry)
     }
 
     pub fn assigned(&self) -> MutexGuard<'_, Vec<(SourceId, Offset)>> {
-        self.assigned.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.assigned)
+    }
+
+    pub fn partition_counts(&self) -> MutexGuard<'_, BTreeMap<String, i32>> {
+        lock(&self.counts)
+    }
+
+    /// Whether the broker tells the ids of topics.
+    pub fn knows_id(&self, topic: &str) -> bool {
+        lock(&self.identities).is_known(topic)
     }
 
     /// The cell that holds where reading of a partition has come to: written for each record without a lock.
     pub fn cell(&self, source: SourceId) -> Arc<AtomicI64> {
-        let mut positions = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut positions = lock(&self.positions);
         let place = source.0 as usize;
         while positions.len() <= place {
             positions.push(Arc::new(AtomicI64::new(NOWHERE)));
@@ -65,6 +124,20 @@ impl Context {
     pub fn position(&self, source: &SourceInfo) -> Option<i64> {
         let taken = Some(self.cell(source.id).load(Ordering::Relaxed)).filter(|next| *next != NOWHERE);
         taken.or(source.next.map(|next| next.0))
+    }
+
+    /// Tells what is wrong, the same thing not over and over.
+    #[allow(clippy::disallowed_methods)] // no result depends on when trouble is told
+    pub fn tell_trouble(&self, what: String) {
+        let mut told = lock(&self.told);
+        if told.get(&what).is_some_and(|at| at.elapsed() < TROUBLE_EVERY) {
+            return;
+        }
+        if told.len() >= TROUBLES {
+            told.clear();
+        }
+        told.insert(what.clone(), Instant::now());
+        let _ = self.notifications.try_send(Notification::Trouble(what));
     }
 
     /// In a cluster, where to go on is what others said last, and what was taken here before is forgotten.
@@ -87,127 +160,168 @@ impl Context {
     }
 
     fn turn(&self, turns: Vec<Turn>) {
-        self.turns.lock().unwrap_or_else(PoisonError::into_inner).extend(turns);
+        lock(&self.turns).extend(turns);
         self.has_turns.store(true, Ordering::Relaxed);
     }
 
     fn assign(&self, consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList) -> Result<(), KafkaError> {
         self.resume(partitions);
-        let fresh = self.fresh_positions(consumer, partitions);
-        let list = partitions.clone();
         let mut sources = Vec::new();
-        let mut starts = Vec::new();
         {
             let mut registry = self.registry();
             for element in partitions.elements() {
-                let (topic, partition) = (element.topic(), element.partition());
-                let id = registry.register(topic, partition, self.settings.role(topic));
-                let offset = match registry.get(id).and_then(|source| self.position(source)) {
-                    Some(next) => Offset::Offset(next),
-                    None => fresh.iter().find(|(t, p, _)| t == topic && *p == partition).map_or(Offset::Beginning, |(_, _, o)| *o),
-                };
-                if let Some(mut element) = list.find_partition(topic, partition) {
-                    element.set_offset(offset)?;
-                }
+                let id = registry.register(element.topic(), element.partition(), self.settings.role(element.topic()));
                 sources.extend(registry.get(id).cloned());
-                starts.push((id, offset));
             }
         }
-        self.assigned().extend(starts);
+        let list = self.places(consumer, &sources)?;
         let _ = self.notifications.send(Notification::Assigned(sources));
-        Ok(()).and_then(|()| match consumer.rebalance_protocol() {
-            rdkafka::consumer::RebalanceProtocol::Cooperative => consumer.incremental_assign(&list),
+        match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_assign(&list),
             _ => consumer.assign(&list),
-        })
+        }
     }
 
-    /// Where to begin in partitions without a checkpoint: before the committed offset by the longest window, else `start`.
-    fn fresh_positions(&self, consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList) -> Vec<(String, i32, Offset)> {
+    /// Partitions with the offsets to begin at, which are noted as assigned. Those of which the broker does not tell wait.
+    pub fn places(&self, consumer: &BaseConsumer<Context>, sources: &[SourceInfo]) -> Result<TopicPartitionList, KafkaError> {
         let mut wanted = TopicPartitionList::new();
+        for source in sources.iter().filter(|source| self.position(source).is_none()) {
+            wanted.add_partition(&source.topic, source.partition);
+        }
+        let fresh = starts(self, consumer, &wanted).unwrap_or_else(|error| {
+            self.tell_trouble(format!("the broker does not tell where to begin, it is asked again: {error}"));
+            Vec::new()
+        });
+        let mut list = TopicPartitionList::new();
+        let (mut assigned, mut waiting) = (self.assigned(), lock(&self.waiting));
+        for source in sources {
+            let is_it = |start: &&Start| start.topic == source.topic && start.partition == source.partition;
+            let offset = match self.position(source) {
+                Some(next) => Some(Offset::Offset(next)),
+                None => fresh.iter().find(is_it).and_then(|start| start.offset),
+            };
+            waiting.retain(|id| *id != source.id);
+            match offset {
+                Some(offset) => {
+                    list.add_partition_offset(&source.topic, source.partition, offset)?;
+                    assigned.push((source.id, offset));
+                }
+                None => waiting.push(source.id),
+            }
+        }
+        Ok(list)
+    }
+
+    fn revoke(&self, consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList) -> Result<(), KafkaError> {
+        let mut revoked = Vec::new();
+        let mut held = TopicPartitionList::new();
         {
             let registry = self.registry();
+            let (mut assigned, mut waiting) = (self.assigned(), lock(&self.waiting));
             for element in partitions.elements() {
-                let source = registry.find(element.topic(), element.partition()).and_then(|id| registry.get(id));
-                let known = source.and_then(|source| self.position(source));
-                if known.is_none() {
-                    wanted.add_partition(element.topic(), element.partition());
+                let Some(id) = registry.find(element.topic(), element.partition()) else { continue };
+                if assigned.iter().any(|(ours, _)| *ours == id) {
+                    held.add_partition(element.topic(), element.partition());
+                }
+                assigned.retain(|(ours, _)| *ours != id);
+                waiting.retain(|ours| *ours != id);
+                revoked.push(id);
+            }
+        }
+        if self.settings.resume.is_some() {
+            self.turn(revoked.iter().copied().map(Turn::Forget).collect());
+        }
+        let _ = self.notifications.send(Notification::Revoked(revoked));
+        match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_unassign(&held),
+            _ => consumer.unassign(),
+        }
+    }
+
+    /// Takes in the id of a topic. Where it is another one, all positions in it are of a topic that is gone.
+    fn hear_id(&self, topic: &str, id: &str) {
+        let told = lock(&self.identities).hear(topic, id);
+        let (id, is_another) = match told {
+            Told::Known => return,
+            Told::First(id) => (id, false),
+            Told::Another(id) => (id, true),
+        };
+        let mut registry = self.registry();
+        if is_another {
+            self.partition_counts().insert(topic.to_owned(), 0);
+            let assigned = self.assigned();
+            for source in registry.all().iter().filter(|source| source.topic == topic) {
+                let is_ours = assigned.iter().any(|(ours, _)| *ours == source.id);
+                let position = self.position(source);
+                if let Some(position) = position {
+                    lock(&self.remade).push((source.id, position));
+                }
+                if is_ours || position.is_some() {
+                    self.cell(source.id).store(0, Ordering::Relaxed);
+                }
+                if is_ours {
+                    self.must_restart.store(true, Ordering::Relaxed);
                 }
             }
         }
-        if wanted.count() == 0 {
-            return Vec::new();
-        }
-        let committed = consumer.committed_offsets(wanted.clone(), LOOKUP_TIMEOUT).unwrap_or_else(|_| wanted.clone());
-        let look_back = Context::offsets_at(consumer, &wanted, (self.now)() - self.settings.look_back);
-        let at = match self.settings.start {
-            StartAt::At(instant) => Context::offsets_at(consumer, &wanted, instant),
-            StartAt::Earliest | StartAt::Latest => None,
-        };
-        let find = |list: &Option<TopicPartitionList>, topic: &str, partition: i32| match list
-            .as_ref()?
-            .find_partition(topic, partition)?
-            .offset()
-        {
-            Offset::Offset(offset) if offset >= 0 => Some(offset),
-            _ => None,
-        };
-        wanted
-            .elements()
-            .iter()
-            .map(|element| {
-                let (topic, partition) = (element.topic(), element.partition());
-                let committed = match committed.find_partition(topic, partition).map(|element| element.offset()) {
-                    Some(Offset::Offset(offset)) => Some(offset),
-                    _ => None,
-                };
-                let offset = match (committed, self.settings.start) {
-                    (Some(committed), _) => {
-                        find(&look_back, topic, partition).map_or(Offset::Beginning, |back| Offset::Offset(back.min(committed)))
-                    }
-                    (None, StartAt::Earliest) => Offset::Beginning,
-                    (None, StartAt::Latest) => Offset::End,
-                    (None, StartAt::At(_)) => find(&at, topic, partition).map_or(Offset::End, Offset::Offset),
-                };
-                (topic.to_owned(), partition, offset)
-            })
-            .collect()
-    }
-
-    fn offsets_at(consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList, at: Timestamp) -> Option<TopicPartitionList> {
-        let mut list = partitions.clone();
-        list.set_all_offsets(Offset::Offset(at.0.max(0))).ok()?;
-        consumer.offsets_for_times(list, LOOKUP_TIMEOUT).ok()
+        registry.set_topic_id(topic, &id);
+        drop(registry);
+        let _ = self.notifications.send(Notification::TopicId { topic: topic.to_owned(), id });
     }
 }
 
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
-                tracing::warn!(target: "driftline::kafka", facility, "{message}");
+        if matches!(level, RDKafkaLogLevel::Debug) {
+            if let Some((topic, id)) = told_id(message) {
+                self.hear_id(topic, id);
             }
-            RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice => tracing::info!(target: "driftline::kafka", facility, "{message}"),
-            RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => tracing::debug!(target: "driftline::kafka", facility, "{message}"),
+            // Debug lines are for those who asked for them.
+            if self.settings.connection.property("debug").is_none() {
+                return;
+            }
         }
+        crate::kafka::log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let _ = self.notifications.try_send(Notification::Trouble(format!("{error}: {reason}")));
+        let what = explain(&error, reason);
+        let mut last = lock(&self.last_trouble);
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            let why = last.as_ref().map(|last| format!(", the last of them: {last}"));
+            self.tell_trouble(what + &why.unwrap_or_default());
+        } else {
+            *last = Some(what.clone());
+            self.tell_trouble(what);
+        }
     }
 
+    #[allow(clippy::disallowed_methods)] // when the broker last spoke, on the monotonic clock
     fn stats_raw(&self, statistics: &[u8]) {
         let Ok(report) = serde_json::from_slice::<Statistics>(statistics) else { return };
+        let now = Instant::now();
         let registry = self.registry();
-        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ends = lock(&self.ends);
         ends.clear();
-        for (topic, report) in &report.topics {
-            for (partition, report) in &report.partitions {
+        for (topic, topic_report) in &report.topics {
+            for (partition, partition_report) in &topic_report.partitions {
                 let id = partition.parse().ok().and_then(|partition| registry.find(topic, partition));
-                if let (Some(id), Some(end)) = (id, report.end()) {
-                    ends.push((id, end));
+                if let (Some(id), Some(offset)) = (id, partition_report.end()) {
+                    let confirmed = report.silence_of(partition_report).and_then(|silence| now.checked_sub(silence));
+                    ends.push((id, End { offset, confirmed }));
                 }
             }
         }
+    }
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.settings.connection.token(config)
     }
 }
 
@@ -216,21 +330,7 @@ impl ConsumerContext for Context {
         use rdkafka::types::RDKafkaRespErr as Code;
         let result = match error {
             Code::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, partitions),
-            Code::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
-                let registry = self.registry();
-                let revoked: Vec<SourceId> =
-                    partitions.elements().iter().filter_map(|element| registry.find(element.topic(), element.partition())).collect();
-                drop(registry);
-                self.assigned().retain(|(id, _)| !revoked.contains(id));
-                if self.settings.resume.is_some() {
-                    self.turn(revoked.iter().copied().map(Turn::Forget).collect());
-                }
-                let _ = self.notifications.send(Notification::Revoked(revoked));
-                match consumer.rebalance_protocol() {
-                    rdkafka::consumer::RebalanceProtocol::Cooperative => consumer.incremental_unassign(partitions),
-                    _ => consumer.unassign(),
-                }
-            }
+            Code::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.revoke(consumer, partitions),
             other => {
                 let _ = self.notifications.send(Notification::Trouble(format!("rebalance failed: {other:?}")));
                 consumer.unassign()

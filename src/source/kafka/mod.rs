@@ -6,9 +6,16 @@
 //! * Rebalance callbacks run on the polling thread and only look positions up.
 
 mod context;
+mod gap;
+mod identity;
+mod mend;
 mod poll;
+mod progress;
 mod settings;
+mod start;
 mod statistics;
+mod turn;
 
+pub use gap::GapCause;
 pub use poll::{Command, Consumer, Notification, Routing};
-pub use settings::{Resume, Settings, StartAt, Topic, check_property, describe};
+pub use settings::{CLASSIC_ONLY, GroupProtocol, Resume, Settings, StartAt, Topic};

@@ -1,23 +1,26 @@
 //! The polling thread.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, RebalanceProtocol};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::event::{NextOffset, SourceId, Timestamp};
-use crate::source::batch::{Batch, Turn};
+use crate::source::batch::Batch;
 use crate::source::registry::{Registry, SourceInfo};
 
 use super::context::Context;
+use super::gap::GapCause;
+use super::progress::Moved;
 use super::settings::Settings;
+use super::turn::hand_turns;
 
 /// Records in a batch at most: enough that channel operations cost nothing per record.
 const BATCH_RECORDS: usize = 1024;
@@ -30,8 +33,6 @@ const POLL_WAIT: Duration = Duration::from_millis(10);
 /// How long a full worker is waited for before its partitions are paused. Pausing throws away what was fetched ahead, so
 /// it is for a worker that stands still, not for one that is merely slower than the broker.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// How long the broker may take to tell the ends of one partition; it is asked again a second later.
-const ENDS_PATIENCE: Duration = Duration::from_secs(2);
 /// How long closing the consumer may take before the process goes on without it.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -57,6 +58,15 @@ pub enum Notification {
         from: i64,
         /// The first offset that could be read again.
         to: i64,
+        /// How they were lost.
+        cause: GapCause,
+    },
+    /// The id by which the broker knows a topic. Positions of another id say nothing about it.
+    TopicId {
+        /// Name of the topic.
+        topic: String,
+        /// Its id.
+        id: Arc<str>,
     },
     /// Something to be logged; reading goes on.
     Trouble(String),
@@ -110,17 +120,7 @@ impl Consumer {
     ) -> Result<Consumer, KafkaError> {
         let topics: Vec<String> = settings.topics.iter().map(|topic| topic.name.clone()).collect();
         let config = settings.client_config();
-        let context = Context {
-            settings,
-            registry: Mutex::new(registry),
-            notifications,
-            now,
-            ends: Mutex::default(),
-            assigned: Mutex::default(),
-            positions: Mutex::default(),
-            turns: Mutex::default(),
-            has_turns: AtomicBool::new(false),
-        };
+        let context = Context::new(settings, registry, notifications, now);
         let consumer: BaseConsumer<Context> = config.create_with_context(context)?;
         consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
         // Commands are few: commits every few seconds.
@@ -153,23 +153,27 @@ impl Consumer {
     }
 }
 
-struct Loop {
-    consumer: BaseConsumer<Context>,
-    context: Arc<Context>,
+pub(super) struct Loop {
+    pub(super) consumer: BaseConsumer<Context>,
+    pub(super) context: Arc<Context>,
     routing: Routing,
     inbox: Receiver<Command>,
     /// The batch being filled for each worker.
-    filling: Vec<Batch>,
+    pub(super) filling: Vec<Batch>,
     /// When the oldest record of each batch came.
-    since: Vec<Option<Instant>>,
+    pub(super) since: Vec<Option<Instant>>,
     /// Workers whose partitions are paused.
-    paused: BTreeSet<usize>,
+    pub(super) paused: BTreeSet<usize>,
     known: KnownTopics,
     /// Position of each partition when it was last reported, and when it last moved.
-    moved: Vec<Option<(Option<i64>, Instant)>>,
-    reported: Instant,
+    pub(super) moved: Vec<Moved>,
+    pub(super) reported: Instant,
     /// A position lies outside the log and could not be mended yet.
-    is_broken: bool,
+    pub(super) is_broken: bool,
+    /// Topics that were shorter than expected at the last look, and are asked for their id.
+    pub(super) suspected: BTreeSet<String>,
+    /// When the broker was last asked where to begin in partitions that wait for it.
+    pub(super) asked: Instant,
 }
 
 impl Loop {
@@ -189,6 +193,8 @@ impl Loop {
             moved: Vec::new(),
             reported: Instant::now(),
             is_broken: false,
+            suspected: BTreeSet::new(),
+            asked: Instant::now(),
         }
     }
 
@@ -205,6 +211,11 @@ impl Loop {
             for _ in 0..BATCH_RECORDS {
                 let consumer = &self.consumer;
                 match consumer.poll(std::mem::take(&mut wait)) {
+                    Some(Ok(message)) if self.context.must_restart.load(Ordering::Relaxed) => {
+                        // It may be of a topic that was made anew, and everything is read again from where it was.
+                        drop(message);
+                        break;
+                    }
                     Some(Ok(message)) => {
                         if self.context.has_turns.load(Ordering::Relaxed) {
                             hand_turns(&self.context, &self.routing, &mut self.filling, &mut self.since);
@@ -228,11 +239,16 @@ impl Loop {
             if self.context.has_turns.load(Ordering::Relaxed) {
                 hand_turns(&self.context, &self.routing, &mut self.filling, &mut self.since);
             }
+            if self.context.must_restart.load(Ordering::Relaxed) {
+                self.restart();
+            }
             self.send_aged();
             if self.reported.elapsed() >= Duration::from_secs(1) {
                 if self.is_broken {
                     self.mend();
                 }
+                self.begin_waiting();
+                self.tell_remade();
                 self.report();
             }
         }
@@ -302,60 +318,20 @@ impl Loop {
     /// Handles an error of the poll. Returns whether reading can go on.
     fn trouble(&mut self, error: &KafkaError) -> bool {
         match error {
-            KafkaError::MessageConsumptionFatal(code) => {
-                let _ = self.context.notifications.send(Notification::Fatal(code.to_string()));
+            KafkaError::MessageConsumptionFatal(_) | KafkaError::MessageConsumption(RDKafkaErrorCode::Fatal) => {
+                let _ = self.context.notifications.send(Notification::Fatal(self.last_words(error)));
                 false
             }
             KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
                 self.mend();
                 true
             }
+            // The callback for errors has told its reason.
+            KafkaError::MessageConsumption(_) => true,
             other => {
-                let _ = self.context.notifications.try_send(Notification::Trouble(other.to_string()));
+                self.context.tell_trouble(other.to_string());
                 true
             }
-        }
-    }
-
-    /// A position lay outside the log. librdkafka has given that partition up and does not say which one it was, so every
-    /// assigned partition is looked at and begun anew: where it was, or at the start of what is left of it.
-    fn mend(&mut self) {
-        self.is_broken = true;
-        let assigned: Vec<(SourceInfo, Offset)> = {
-            let registry = self.context.registry();
-            let assigned = self.context.assigned();
-            assigned.iter().filter_map(|(id, start)| Some((registry.get(*id)?.clone(), *start))).collect()
-        };
-        let mut list = TopicPartitionList::new();
-        let mut gaps = Vec::new();
-        for (source, start) in &assigned {
-            let mut offset = *start;
-            if let Some(position) = self.context.position(source) {
-                let Ok((low, high)) = self.consumer.fetch_watermarks(&source.topic, source.partition, ENDS_PATIENCE) else { return };
-                // A topic that is shorter than what was read of it was truncated or made anew.
-                let is_outside = position < low || position > high;
-                if is_outside {
-                    gaps.push((source.id, position, low));
-                }
-                offset = Offset::Offset(if is_outside { low } else { position });
-            }
-            let _ = list.add_partition_offset(&source.topic, source.partition, offset);
-        }
-        let begun = match self.consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => {
-                self.consumer.incremental_unassign(&list).and_then(|()| self.consumer.incremental_assign(&list))
-            }
-            _ => self.consumer.assign(&list),
-        };
-        if let Err(error) = begun {
-            let trouble = format!("cannot go on where positions lay outside of the log: {error}");
-            let _ = self.context.notifications.send(Notification::Trouble(trouble));
-            return;
-        }
-        self.is_broken = false;
-        for (source, from, to) in gaps {
-            self.context.cell(source).store(to, Ordering::Relaxed);
-            let _ = self.context.notifications.send(Notification::Gap { source, from, to });
         }
     }
 
@@ -374,36 +350,6 @@ impl Loop {
         {
             tracing::debug!(target: "driftline::kafka", %error, "commit for lag tools failed");
         }
-    }
-
-    #[allow(clippy::disallowed_methods)]
-    fn report(&mut self) {
-        self.reported = Instant::now();
-        let idle_after = Duration::from_millis(u64::try_from(self.context.settings.idle_after.0).unwrap_or(0));
-        let assigned = self.context.assigned().clone();
-        let ends = self.context.ends.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let (mut idle, mut lag) = (Vec::new(), Vec::new());
-        for (id, end) in ends.into_iter().filter(|(id, _)| assigned.iter().any(|(ours, _)| ours == id)) {
-            let place = id.0 as usize;
-            let position = self.context.registry().get(id).and_then(|source| self.context.position(source));
-            let behind = position.map_or(end, |position| (end - position).max(0));
-            lag.push((id, behind));
-            if self.moved.len() <= place {
-                self.moved.resize(place + 1, None);
-            }
-            let Some(moved) = self.moved.get_mut(place) else { continue };
-            let quiet = match moved {
-                Some((before, since)) if *before == position => since.elapsed() >= idle_after,
-                _ => {
-                    *moved = Some((position, Instant::now()));
-                    false
-                }
-            };
-            if behind == 0 && quiet {
-                idle.push(id);
-            }
-        }
-        let _ = self.context.notifications.try_send(Notification::Progress { idle, lag });
     }
 
     /// Closes the consumer on a thread of its own: librdkafka may wait for brokers that are gone.
@@ -453,31 +399,6 @@ impl KnownTopics {
         };
         let (source, position) = slot.get_or_insert_with(register);
         (*source, position)
-    }
-}
-
-/// Puts changes of hands in line: behind every record that was read before, in front of every record that comes after.
-#[cold]
-#[allow(clippy::disallowed_methods)]
-fn hand_turns(context: &Context, routing: &Routing, filling: &mut [Batch], since: &mut [Option<Instant>]) {
-    context.has_turns.store(false, Ordering::Relaxed);
-    let turns = std::mem::take(&mut *context.turns.lock().unwrap_or_else(PoisonError::into_inner));
-    for turn in turns {
-        let id = match &turn {
-            Turn::Resume { source, .. } => source.id,
-            Turn::Forget(id) => *id,
-        };
-        let Some(partition) = context.registry().get(id).map(|source| source.partition) else { continue };
-        let worker = Routing::worker(partition, filling.len());
-        let (Some(batch), Some(channel)) = (filling.get_mut(worker), routing.workers.get(worker)) else { continue };
-        if batch.records().next().is_some() {
-            // It waits for the worker: the turn must not overtake these records.
-            let _ = channel.send(std::mem::take(batch));
-        }
-        batch.turns.push(turn);
-        if let Some(since) = since.get_mut(worker) {
-            *since = Some(Instant::now());
-        }
     }
 }
 

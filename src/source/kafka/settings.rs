@@ -1,33 +1,19 @@
 //! What the consumer needs to know, and the librdkafka configuration made of it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::error::KafkaError;
-use rdkafka::types::RDKafkaConfRes;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret as _;
 
 use crate::engine::cluster::ResumedSource;
 use crate::event::{Span, Timestamp, TopicRole};
+use crate::kafka::Connection;
 
-/// Whether librdkafka takes a property, and why not. The value is not told: it may be a secret.
-///
-/// # Errors
-/// An unknown name, or a value that is not of the property's type or not supported by this build.
-pub fn check_property(key: &str, value: &str) -> Result<(), String> {
-    ClientConfig::new().set(key, value).create_native_config().map(|_| ()).map_err(|error| describe(&error))
-}
-
-/// What is wrong with a client, in words. librdkafka's own show the value of the property that it does not take.
-#[must_use]
-pub fn describe(error: &KafkaError) -> String {
-    match error {
-        KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, _, key, _) => format!("librdkafka has no property '{key}'"),
-        KafkaError::ClientConfig(_, _, key, _) => format!("librdkafka does not take this value of '{key}'"),
-        other => other.to_string(),
-    }
-}
+/// How long the group waits for a static member that has gone, in milliseconds: for as long as a process takes to be started
+/// again elsewhere, its partitions are kept for it.
+const STATIC_SESSION_MS: &str = "60000";
+/// Properties of the classic protocol that the newer one leaves to the broker; librdkafka refuses to be given both.
+pub const CLASSIC_ONLY: [&str; 4] = ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy", "group.protocol.type"];
 
 /// A topic and what it carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +35,16 @@ pub enum StartAt {
     At(Timestamp),
 }
 
+/// How members of the group agree on who reads what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GroupProtocol {
+    /// The members agree among themselves; cooperative-sticky.
+    #[default]
+    Classic,
+    /// The broker tells each member (KIP-848, brokers from 4.0 on).
+    Consumer,
+}
+
 /// Tells where to go on with partitions that other replicas have read, given by topic and partition. It may wait for what
 /// they said last.
 #[derive(Clone)]
@@ -66,10 +62,14 @@ impl std::fmt::Debug for Resume {
 /// Settings of the consumer.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Addresses of brokers to start from.
-    pub bootstrap_servers: String,
+    /// The brokers, and who to be there.
+    pub connection: Connection,
     /// Consumer group.
     pub group_id: String,
+    /// Name of a static member, whose partitions wait for it while it restarts.
+    pub instance_id: Option<String>,
+    /// How the group agrees.
+    pub protocol: GroupProtocol,
     /// Topics to read.
     pub topics: Vec<Topic>,
     /// Where to begin.
@@ -84,8 +84,8 @@ pub struct Settings {
     pub idle_after: Span,
     /// Memory for records fetched ahead of the poll, in KiB.
     pub queue_kib: usize,
-    /// Any further librdkafka keys.
-    pub librdkafka: BTreeMap<String, SecretString>,
+    /// Whether partitions of one number are kept together over all topics, so that predictions and labels meet.
+    pub is_joining: bool,
     /// In a cluster: where to go on with a partition. Without it positions are those of this process and its checkpoint.
     pub resume: Option<Resume>,
 }
@@ -94,27 +94,44 @@ impl Settings {
     /// The client configuration. Keys that the positions depend on cannot be overridden.
     #[must_use]
     pub fn client_config(&self) -> ClientConfig {
-        let mut config = ClientConfig::new();
-        config
-            .set("client.id", "driftline")
-            .set("partition.assignment.strategy", "cooperative-sticky")
+        let mut config = self.connection.configure(&[
             // The default of 1 s starves a consumer that catches up: once the queue is full, each partition sleeps it out.
-            .set("fetch.queue.backoff.ms", "10")
-            .set("queued.max.messages.kbytes", self.queue_kib.to_string())
-            .set("topic.metadata.refresh.interval.ms", "30000")
-            .set("socket.keepalive.enable", "true");
-        for (key, value) in &self.librdkafka {
-            config.set(key, value.expose_secret());
+            ("fetch.queue.backoff.ms", "10"),
+            ("queued.max.messages.kbytes", &self.queue_kib.to_string()),
+            ("topic.metadata.refresh.interval.ms", "30000"),
+        ]);
+        if let Some(instance) = &self.instance_id {
+            config.set("group.instance.id", instance);
         }
+        match self.protocol {
+            GroupProtocol::Classic => {
+                // Only range gives partitions of one number to one member, for topics with as many partitions.
+                let strategy = if self.is_joining { "range" } else { "cooperative-sticky" };
+                config.set("partition.assignment.strategy", strategy);
+                if config.get("group.instance.id").is_some() && config.get("session.timeout.ms").is_none() {
+                    config.set("session.timeout.ms", STATIC_SESSION_MS);
+                }
+            }
+            GroupProtocol::Consumer => {
+                config.set("group.protocol", "consumer");
+                for key in CLASSIC_ONLY {
+                    config.remove(key);
+                }
+                if self.is_joining {
+                    config.set("group.remote.assignor", "range");
+                }
+            }
+        }
+        // The lines about metadata tell when a topic was made anew. Nothing else does.
+        let wanted = self.connection.property("debug").map(|debug| format!("{},", debug.expose_secret()));
+        config.set("debug", wanted.unwrap_or_default() + "metadata").set_log_level(RDKafkaLogLevel::Debug);
         config
-            .set("bootstrap.servers", &self.bootstrap_servers)
             .set("group.id", &self.group_id)
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "error")
             .set("enable.partition.eof", "false")
             .set("statistics.interval.ms", "1000");
-        config.set_log_level(RDKafkaLogLevel::Warning);
         config
     }
 
@@ -127,14 +144,49 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
+    fn config(protocol: GroupProtocol, instance_id: Option<&str>, properties: &[(&str, &str)]) -> ClientConfig {
+        let properties = properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect::<BTreeMap<_, _>>();
+        let settings = Settings {
+            connection: Connection::new("127.0.0.1:1".into(), &properties, || Timestamp(0)).unwrap(),
+            group_id: "group".into(),
+            instance_id: instance_id.map(str::to_owned),
+            protocol,
+            topics: Vec::new(),
+            start: StartAt::Earliest,
+            look_back: Span(0),
+            max_bytes: 1,
+            headers: false,
+            idle_after: Span(0),
+            queue_kib: 4096,
+            is_joining: false,
+            resume: None,
+        };
+        let config = settings.client_config();
+        config.create::<rdkafka::consumer::BaseConsumer>().expect("librdkafka takes it");
+        config
+    }
+
     #[test]
-    fn properties_are_checked_without_showing_their_value() {
-        assert_eq!(check_property("sasl.password", "hunter2"), Ok(()));
-        assert_eq!(check_property("sasl.passwrd", "hunter2"), Err("librdkafka has no property 'sasl.passwrd'".to_owned()));
-        for key in ["socket.timeout.ms", "security.protocol"] {
-            assert_eq!(check_property(key, "hunter2"), Err(format!("librdkafka does not take this value of '{key}'")));
-        }
+    fn a_static_member_is_waited_for_longer_unless_told_otherwise() {
+        let session = |instance, properties: &[_]| config(GroupProtocol::Classic, instance, properties).get("session.timeout.ms").map(str::to_owned);
+        assert_eq!(session(None, &[]), None);
+        assert_eq!(session(Some("pod-0"), &[]).as_deref(), Some("60000"));
+        assert_eq!(session(None, &[("group.instance.id", "pod-0")]).as_deref(), Some("60000"));
+        assert_eq!(session(Some("pod-0"), &[("session.timeout.ms", "45000")]).as_deref(), Some("45000"));
+    }
+
+    #[test]
+    fn the_newer_protocol_gets_no_property_of_the_classic_one() {
+        let classic = config(GroupProtocol::Classic, None, &[("debug", "cgrp")]);
+        assert_eq!(classic.get("partition.assignment.strategy"), Some("cooperative-sticky"));
+        assert_eq!(classic.get("debug"), Some("cgrp,metadata"));
+        let settings = [("session.timeout.ms", "45000"), ("heartbeat.interval.ms", "1000"), ("group.protocol.type", "consumer")];
+        let consumer = config(GroupProtocol::Consumer, Some("pod-0"), &settings);
+        assert_eq!(consumer.get("group.protocol"), Some("consumer"));
+        assert!(CLASSIC_ONLY.iter().all(|key| consumer.get(key).is_none()), "{consumer:?}");
     }
 }
