@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::metadata::Metadata;
+use rdkafka::metadata::{Metadata, MetadataBroker};
 use thiserror::Error;
 
 use super::client::{Context, Reader, describe};
@@ -89,7 +89,9 @@ pub fn prepare(settings: &Settings) -> Result<Prepared, TopicError> {
         create(settings, &admin, &missing, count, copies)?;
     }
     let [panes, owners] = appear(settings, &reader)?;
-    let configs = configs(settings, &admin, &mut warnings);
+    // Any broker knows the settings; a cluster in tests has no controller that could be asked.
+    let broker = metadata.brokers().first().map(MetadataBroker::id);
+    let configs = configs(settings, &admin, broker, &mut warnings);
     let of = |topic: &String, (partitions, copies): (i32, usize)| Found { partitions, copies, config: configs.get(topic).cloned() };
     let findings = examine(settings, &of(&settings.panes, panes), &of(&settings.owners, owners));
     warnings.extend(findings.warnings);
@@ -203,7 +205,7 @@ fn appear(settings: &Settings, reader: &Reader) -> Result<[(i32, usize); 2], Top
 }
 
 /// The settings of both topics, as far as they can be read.
-fn configs(settings: &Settings, admin: &Admin, warnings: &mut Vec<String>) -> BTreeMap<String, TopicConfig> {
+fn configs(settings: &Settings, admin: &Admin, broker: Option<i32>, warnings: &mut Vec<String>) -> BTreeMap<String, TopicConfig> {
     let topics = [&settings.panes, &settings.owners];
     let unseen = |topic: &str, reason: String| {
         format!(
@@ -213,7 +215,8 @@ fn configs(settings: &Settings, admin: &Admin, warnings: &mut Vec<String>) -> BT
         )
     };
     let asked = topics.map(|topic| ResourceSpecifier::Topic(topic));
-    let results = match wait(admin.describe_configs(&asked, &AdminOptions::new().request_timeout(Some(PATIENCE)))) {
+    let options = AdminOptions::new().request_timeout(Some(PATIENCE)).broker_id(broker);
+    let results = match wait(admin.describe_configs(&asked, &options)) {
         Ok(results) => results,
         Err(error) => {
             warnings.extend(topics.map(|topic| unseen(topic, describe(&error))));
