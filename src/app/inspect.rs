@@ -166,6 +166,20 @@ pub fn connect(assembly: &Assembly) -> Vec<CheckResult> {
     results
 }
 
+/// Makes and examines the topics that replicas share, where the configuration has them, and tells what is doubtful.
+#[must_use]
+pub fn topics(assembly: &Assembly) -> Option<(CheckResult, Vec<String>)> {
+    let settings = super::exchange::settings(&assembly.config, &assembly.plan)?;
+    let target = format!("topics {} and {}", settings.panes, settings.owners);
+    Some(match crate::exchange::topic::prepare(&settings) {
+        Ok(prepared) => {
+            let target = format!("{target}, {} partitions", prepared.partitions);
+            (CheckResult { target, error: None }, prepared.warnings)
+        }
+        Err(error) => (CheckResult { target, error: Some(error.to_string()) }, Vec::new()),
+    })
+}
+
 fn kafka(assembly: &Assembly) -> CheckResult {
     let settings = super::run::kafka_settings(&assembly.config, &assembly.plan);
     let target = format!("kafka {}", settings.bootstrap_servers);

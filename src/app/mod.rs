@@ -10,6 +10,7 @@ pub mod clock;
 pub mod coordinator;
 pub mod demo;
 pub mod event;
+pub mod exchange;
 pub mod inspect;
 pub mod memory;
 pub mod publish;

@@ -42,7 +42,7 @@ pub(super) fn check(file: &ConfigFile, checker: &mut Checker<'_>) -> Config {
     let config = Config {
         event: event::check(file.event.as_ref(), checker),
         models: model::check_all(&file.models, joins_by_default, checker),
-        state: operation::state(file.state.as_ref(), checker),
+        state: operation::state(file.state.as_ref(), &kafka, checker),
         limits: operation::limits(file.limits.as_ref(), checker),
         telemetry: operation::telemetry(file.telemetry.as_ref(), checker),
         http: operation::http(file.http.as_ref(), checker),

@@ -256,6 +256,21 @@ pub struct State {
     pub path: PathBuf,
     /// Time between two checkpoints.
     pub checkpoint_interval: Span,
+    /// How several replicas share the state, where they do.
+    pub cluster: Option<Cluster>,
+}
+
+/// State that several replicas share in two topics of Kafka.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// Topic of what replicas counted.
+    pub panes: String,
+    /// Topic of what was decided of each model.
+    pub owners: String,
+    /// Partitions of both, where they are made.
+    pub partitions: i32,
+    /// Copies of both, where they are made; none: as many as is good with the brokers there are.
+    pub replication: Option<i32>,
 }
 
 /// Bounds on what driftline may use.

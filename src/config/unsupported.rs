@@ -5,7 +5,6 @@ use crate::event::Metric;
 use super::check::Checker;
 use super::file::ConfigFile;
 use super::file::model::BaselineEntry;
-use super::file::operation::StateMode;
 
 /// Metrics that have a definition and a name, but no code.
 const METRICS: [&str; 15] = [
@@ -31,9 +30,6 @@ pub(super) fn check(file: &ConfigFile, checker: &mut Checker<'_>) {
     let mut not_yet = |pointer: String, what: &str, hint: &str| {
         checker.error_with(&pointer, format!("not supported yet: {what}"), hint);
     };
-    if file.state.as_ref().is_some_and(|state| matches!(state.mode, Some(StateMode::Cluster))) {
-        not_yet("/state/mode".into(), "state shared by several replicas", "run one replica with mode: local");
-    }
     for (index, model) in file.models.iter().enumerate() {
         if matches!(model.baseline, Some(BaselineEntry::Learn(_))) {
             not_yet(

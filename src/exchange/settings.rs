@@ -110,6 +110,8 @@ impl Settings {
     /// For the producer.
     pub(super) fn producer(&self) -> ClientConfig {
         let mut config = self.admin();
+        // A producer with an id of transactions sends nothing outside of them.
+        config.remove("transactional.id");
         let message = (self.record_bytes + RECORD_OVERHEAD).min(1_000_000_000);
         config
             // The order of a partition survives retries, and no retry makes a second record.

@@ -116,7 +116,7 @@ fn servers(texts: Option<&OneOrMany>, checker: &mut Checker<'_>) -> Vec<String> 
     servers.into_iter().map(|(_, server)| server).collect()
 }
 
-fn check_topic(pointer: &str, topic: &str, checker: &mut Checker<'_>) {
+pub(super) fn check_topic(pointer: &str, topic: &str, checker: &mut Checker<'_>) {
     if topic.starts_with('^') {
         checker.error_with(pointer, "not supported yet: topics by a regular expression", "name every topic");
     } else if topic.len() > MAX_TOPIC_LENGTH

@@ -5,10 +5,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 use secrecy::SecretString;
 
 use crate::event::Span;
+use crate::exchange;
 
-use super::super::checked::{Http, Limits, Notify, Smtp, State, Telemetry, Workers};
-use super::super::file::operation::{HttpSection, LimitsSection, NotifySection, SmtpSection, StateSection, TelemetrySection, WorkersText};
+use super::super::checked::{Cluster, Http, Kafka, Limits, Notify, Smtp, State, Telemetry, Workers};
+use super::super::file::operation::{
+    HttpSection, LimitsSection, NotifySection, SmtpSection, StateMode, StateSection, StateTopics, TelemetrySection, WorkersText,
+};
+use super::super::position::join;
 use super::Checker;
+use super::kafka::check_topic;
 
 /// Directory of the state where nothing is said.
 const STATE_PATH: &str = "state";
@@ -29,7 +34,7 @@ const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALH
 /// Age from which on notifications are sent as a digest where nothing is said.
 const MAX_AGE: Span = Span::HOUR;
 
-pub(super) fn state(section: Option<&StateSection>, checker: &mut Checker<'_>) -> State {
+pub(super) fn state(section: Option<&StateSection>, kafka: &Kafka, checker: &mut Checker<'_>) -> State {
     let missing = StateSection::default();
     let section = section.unwrap_or(&missing);
     let at = "/state/checkpoint_interval";
@@ -37,7 +42,50 @@ pub(super) fn state(section: Option<&StateSection>, checker: &mut Checker<'_>) -
     if checkpoint_interval < MIN_CHECKPOINT_INTERVAL {
         checker.error(at, format!("must be at least {MIN_CHECKPOINT_INTERVAL}"));
     }
-    State { path: checker.path("/state/path", section.path.as_deref().unwrap_or(STATE_PATH)), checkpoint_interval }
+    State {
+        path: checker.path("/state/path", section.path.as_deref().unwrap_or(STATE_PATH)),
+        checkpoint_interval,
+        cluster: cluster(section, kafka, checker),
+    }
+}
+
+fn cluster(section: &StateSection, kafka: &Kafka, checker: &mut Checker<'_>) -> Option<Cluster> {
+    if !matches!(section.mode, Some(StateMode::Cluster)) {
+        let keys = [
+            ("/state/topics", section.topics.is_some()),
+            ("/state/partitions", section.partitions.is_some()),
+            ("/state/replication", section.replication.is_some()),
+        ];
+        for (pointer, _) in keys.into_iter().filter(|(_, is_there)| *is_there) {
+            checker.error_at_key(pointer, "only for replicas that share their state", "set state.mode: cluster, or leave it out");
+        }
+        return None;
+    }
+    let missing = StateTopics::default();
+    let named = section.topics.as_ref().unwrap_or(&missing);
+    let mut topic = |key: &str, name: Option<&String>, default: String| {
+        let pointer = join("/state/topics", key);
+        match name {
+            Some(name) => check_topic(&pointer, name, checker),
+            // What is wrong with the name is wrong with that of the group.
+            None => check_topic("/kafka/group_id", &default, checker),
+        }
+        let name = name.cloned().unwrap_or(default);
+        if [&kafka.predictions, &kafka.features, &kafka.labels].into_iter().flatten().any(|input| *input == name) {
+            checker.error_with(&pointer, format!("events are read from the topic '{name}'"), "name a topic that nothing else uses");
+        }
+        name
+    };
+    let panes = topic("panes", named.panes.as_ref(), exchange::Settings::default_panes(&kafka.group_id));
+    let owners = topic("owners", named.owners.as_ref(), exchange::Settings::default_owners(&kafka.group_id));
+    if panes == owners {
+        checker.error_with("/state/topics/owners", format!("the topic '{owners}' is also that of panes"), "name two topics");
+    }
+    // Their bounds are those of the schema.
+    let number = |number: u64| i32::try_from(number).unwrap_or(i32::MAX);
+    let partitions = section.partitions.map_or(exchange::PARTITIONS, number);
+    let replication = section.replication.map(number);
+    Some(Cluster { panes, owners, partitions, replication })
 }
 
 pub(super) fn limits(section: Option<&LimitsSection>, checker: &mut Checker<'_>) -> Limits {

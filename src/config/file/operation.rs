@@ -18,6 +18,24 @@ pub struct StateSection {
     /// Time between two checkpoints; what came after the last one is read again after a crash. Default: 5s.
     #[schemars(extend("default" = "5s"))]
     pub checkpoint_interval: Option<DurationText>,
+    /// Names of the topics that replicas share. Only with mode: cluster.
+    pub topics: Option<StateTopics>,
+    /// Partitions of these topics where driftline makes them: so many replicas can evaluate models. Default: 8.
+    #[schemars(range(min = 1, max = 1000))]
+    pub partitions: Option<u64>,
+    /// Copies of these topics where driftline makes them. Default: 3, or the number of brokers where there are fewer.
+    #[schemars(range(min = 1, max = 100))]
+    pub replication: Option<u64>,
+}
+
+/// The topics that replicas share.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StateTopics {
+    /// What replicas counted. Default: the name of the consumer group and `.panes`.
+    pub panes: Option<String>,
+    /// What was decided of each model. Default: the name of the consumer group and `.owners`.
+    pub owners: Option<String>,
 }
 
 /// Where the state lives.
