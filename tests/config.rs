@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use driftline::config::checked::{Admitted, FeatureType, Labels, Start, Task, Workers};
+use driftline::config::checked::{Admitted, Cluster, FeatureType, Labels, Start, Task, Workers};
 use driftline::config::fault::Fault;
 use driftline::config::load::{Loading, parse};
 use driftline::config::{Config, Environment, Purpose, SchemaKind, schema};
@@ -155,6 +155,8 @@ fn every_key_reaches_the_settings() {
     );
     assert_eq!((config.models[1].labels, config.models[3].labels), (Labels::Joined { horizon: Span(30 * Span::DAY.0) }, Labels::Ignored));
     assert_eq!((config.state.path.as_path(), config.state.checkpoint_interval), (Path::new("/var/lib/driftline"), Span(10_000)));
+    let cluster = Cluster { panes: "said".into(), owners: "monitors.decided".into(), partitions: 16, replication: Some(2) };
+    assert_eq!(config.state.cluster, Some(cluster));
     assert_eq!((config.limits.memory, config.limits.workers), (1 << 30, Workers::Count(4)));
     assert_eq!((config.telemetry.prometheus, config.telemetry.max_series), (false, 100));
     assert_eq!(

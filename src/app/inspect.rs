@@ -164,6 +164,23 @@ pub fn connect(assembly: &Assembly) -> Vec<CheckResult> {
     results
 }
 
+/// Makes and examines the topics that replicas share, where the configuration has them, and tells what is doubtful.
+#[must_use]
+pub fn topics(assembly: &Assembly) -> Option<(CheckResult, Vec<String>)> {
+    let settings = match super::exchange::settings(&assembly.config, &assembly.plan) {
+        Ok(settings) => settings?,
+        Err(error) => return Some((CheckResult { target: "topics of the state".into(), error: Some(error.to_string()) }, Vec::new())),
+    };
+    let target = format!("topics {} and {}", settings.panes, settings.owners);
+    Some(match crate::exchange::topic::prepare(&settings) {
+        Ok(prepared) => {
+            let target = format!("{target}, {} partitions", prepared.partitions);
+            (CheckResult { target, error: None }, prepared.warnings)
+        }
+        Err(error) => (CheckResult { target, error: Some(error.to_string()) }, Vec::new()),
+    })
+}
+
 fn kafka(assembly: &Assembly) -> CheckResult {
     let config = &assembly.config.kafka;
     let target = format!("kafka {}", config.bootstrap_servers.join(","));

@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod coordinator;
 pub mod demo;
 pub mod event;
+pub mod exchange;
 pub mod inspect;
 pub mod memory;
 pub mod publish;

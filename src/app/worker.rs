@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
+use rustc_hash::FxHashMap;
 
-use crate::engine::cluster::wire::SourceName;
+use crate::engine::cluster::wire::{LIFE, SourceName, offset_of};
 use crate::engine::cluster::{Addresses, Post, changed_panes};
 use crate::engine::shard::PartitionState;
 use crate::engine::{Plan, Record, Shard, ShardOutput};
@@ -99,7 +100,7 @@ pub fn spawn(
             shard.restore(source, state);
         }
         let (known, positions, names) = (Vec::new(), Vec::new(), BTreeMap::new());
-        let mut body = Body { shard, topics, known, positions, unsaid: 0, mouth, empties, addresses, names, acknowledged: BTreeMap::new() };
+        let mut body = Body { shard, topics, known, positions, unsaid: 0, mouth, empties, addresses, names, acknowledged: BTreeMap::new(), lives: FxHashMap::default() };
         restored.positions.into_iter().for_each(|(source, next)| reach(&mut body.positions, source, next));
         body.run(&batches, &inbox);
     })?;
@@ -118,6 +119,8 @@ struct Body {
     empties: Sender<Batch>,
     /// In a cluster: where panes are said.
     addresses: Option<Arc<Addresses>>,
+    /// In a cluster: what the lives of a topic add to its offsets; nothing where there was one.
+    lives: FxHashMap<SourceId, i64>,
     /// In a cluster: the partitions that are ours.
     names: BTreeMap<SourceId, SourceName>,
     /// In a cluster: what was acknowledged when panes were said last.
@@ -200,7 +203,9 @@ impl Body {
                     self.shard.forget(source.id);
                     let name = SourceName { topic: Arc::from(source.topic.as_str()), partition: source.partition };
                     self.names.insert(source.id, name);
-                    self.set_position(source.id, resumed.as_ref().map(|resumed| NextOffset(resumed.next)));
+                    let next = resumed.as_ref().map(|resumed| resumed.next);
+                    self.lives.insert(source.id, next.map_or(0, |next| next - offset_of(next)));
+                    self.set_position(source.id, next.map(NextOffset));
                     if let Some(resumed) = resumed {
                         self.shard.restore(source.id, resumed.state.clone());
                     }
@@ -223,8 +228,15 @@ impl Body {
             self.turn(std::mem::take(&mut batch.turns));
         }
         for (head, key, value) in batch.records() {
+            let life = self.lives.get(&head.source).copied().unwrap_or(0);
             if head.is_move {
-                reach(&mut self.positions, head.source, NextOffset(head.offset + 1));
+                let position = life + head.offset + 1;
+                let before = self.positions.get(head.source.0 as usize).copied().flatten();
+                // In a cluster what is said later must be greater: a log that begins again begins another life.
+                let is_again = self.addresses.is_some() && before.is_some_and(|before| position < before.0);
+                let position = if is_again { position + LIFE } else { position };
+                self.lives.insert(head.source, position - position.rem_euclid(LIFE));
+                reach(&mut self.positions, head.source, NextOffset(position));
                 continue;
             }
             let (topic, role) = topic_of(&mut self.known, &self.topics, head.source);
@@ -233,9 +245,9 @@ impl Body {
                 Some(headers) => headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect(),
             };
             let meta = RecordMeta { topic, key: Some(key), timestamp: head.timestamp, headers: &headers };
-            let record = Record { source: head.source, role, offset: head.offset, meta, value, oversize: head.oversize.is_some() };
+            let record = Record { source: head.source, role, offset: life + head.offset, meta, value, oversize: head.oversize.is_some() };
             let _ = self.shard.ingest(&record);
-            reach(&mut self.positions, head.source, NextOffset(head.offset + 1));
+            reach(&mut self.positions, head.source, NextOffset(life + head.offset + 1));
         }
         self.unsaid += batch.len();
         batch.clear();

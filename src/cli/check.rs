@@ -59,7 +59,12 @@ impl Check {
             }
         }
         if self.connect {
-            let results = inspect::connect(&assembly);
+            let mut results = inspect::connect(&assembly);
+            let mut warnings = Vec::new();
+            if let Some((result, doubts)) = inspect::topics(&assembly) {
+                results.push(result);
+                warnings = doubts;
+            }
             let mut reached = true;
             for result in results {
                 match result.error {
@@ -70,8 +75,15 @@ impl Check {
                     }
                 }
             }
+            for warning in &warnings {
+                report::result(&format!("warn  {warning}\n"));
+            }
             if !reached {
                 return ExitCode::from(UNAVAILABLE);
+            }
+            if self.strict && !warnings.is_empty() {
+                report::note("warnings are errors with --strict");
+                return ExitCode::from(FAILED);
             }
         }
         ExitCode::SUCCESS

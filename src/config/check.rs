@@ -38,12 +38,11 @@ pub(super) fn check(file: &ConfigFile, checker: &mut Checker<'_>) -> Config {
     }
     unsupported::check(file, checker);
     let kafka = kafka::check(file.kafka.as_ref(), checker);
-    let state = operation::state(file.state.as_ref(), &kafka, checker);
     let joins_by_default = file.kafka.is_none() || !kafka.labels.is_empty();
     let config = Config {
         event: event::check(file.event.as_ref(), checker),
         models: model::check_all(&file.models, joins_by_default, checker),
-        state,
+        state: operation::state(file.state.as_ref(), &kafka, checker),
         limits: operation::limits(file.limits.as_ref(), checker),
         telemetry: operation::telemetry(file.telemetry.as_ref(), checker),
         http: operation::http(file.http.as_ref(), checker),

@@ -259,22 +259,22 @@ pub struct Drift {
 pub struct State {
     /// Directory of the store.
     pub path: PathBuf,
-    /// Time between two checkpoints, or between two rounds of saying what was counted.
+    /// Time between two checkpoints.
     pub checkpoint_interval: Span,
-    /// Set where the state is kept in Kafka, shared by several replicas.
-    pub cluster: Option<ClusterState>,
+    /// How several replicas share the state, where they do.
+    pub cluster: Option<Cluster>,
 }
 
-/// How replicas share their state.
+/// State that several replicas share in two topics of Kafka.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClusterState {
+pub struct Cluster {
     /// Topic of what replicas counted.
     pub panes: String,
-    /// Topic of what owners decided.
+    /// Topic of what was decided of each model.
     pub owners: String,
-    /// Partitions of both where they are made.
+    /// Partitions of both, where they are made.
     pub partitions: i32,
-    /// Copies of both where they are made; none: as many as are usual, or as there are brokers.
+    /// Copies of both, where they are made; none: as many as is good with the brokers there are.
     pub replication: Option<i32>,
 }
 

@@ -1,36 +1,40 @@
 //! What the clients share: callbacks, the words for errors, and closing within bounds.
 
+use std::error::Error;
 use std::time::Duration;
 
-use rdkafka::client::ClientContext;
-use rdkafka::config::{RDKafkaLogLevel, RDKafkaLogLevel as Level};
+use rdkafka::client::{ClientContext, OAuthToken};
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext, Rebalance};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
+
+use crate::kafka::Connection;
 
 /// How long closing a client may take before the process goes on without it: librdkafka may wait for brokers that are gone.
 pub(super) const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The callbacks of a client: the log, and whatever its kind of client keeps besides.
 pub(super) struct Context<T> {
+    connection: Connection,
     pub kept: T,
 }
 
 impl<T> Context<T> {
-    pub fn new(kept: T) -> Context<T> {
-        Context { kept }
+    pub fn new(connection: &Connection, kept: T) -> Context<T> {
+        Context { connection: connection.clone(), kept }
     }
 }
 
 impl<T: Send + Sync> ClientContext for Context<T> {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.connection.token(config)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            Level::Emerg | Level::Alert | Level::Critical | Level::Error => {
-                tracing::warn!(target: "driftline::exchange", facility, "{message}");
-            }
-            Level::Warning | Level::Notice => tracing::info!(target: "driftline::exchange", facility, "{message}"),
-            Level::Info | Level::Debug => tracing::debug!(target: "driftline::exchange", facility, "{message}"),
-        }
+        crate::kafka::log(level, facility, message);
     }
 
     /// Consumers get the same from their poll; a producer tells of it by what it cannot deliver.

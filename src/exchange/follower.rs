@@ -65,7 +65,7 @@ impl Follower {
     /// # Errors
     /// A configuration that librdkafka refuses.
     pub fn start(settings: &Settings, partitions: i32, hand: impl FnMut(Followed<'_>) + Send + 'static) -> Result<Follower, KafkaError> {
-        let consumer: Reader = settings.reader().create_with_context(Context::new(()))?;
+        let consumer: Reader = settings.reader().create_with_context(Context::new(&settings.connection, ()))?;
         let mut list = TopicPartitionList::new();
         for partition in 0..partitions {
             list.add_partition_offset(&settings.panes, partition, Offset::Beginning)?;

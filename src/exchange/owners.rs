@@ -91,8 +91,8 @@ impl Owners {
     /// # Errors
     /// A configuration that librdkafka refuses.
     pub fn start(settings: &Settings) -> Result<Owners, KafkaError> {
-        let member: Member = settings.member().create_with_context(Context::new(Changes::default()))?;
-        let reader: Reader = settings.reader().create_with_context(Context::new(()))?;
+        let member: Member = settings.member().create_with_context(Context::new(&settings.connection, Changes::default()))?;
+        let reader: Reader = settings.reader().create_with_context(Context::new(&settings.connection, ()))?;
         member.subscribe(&[&settings.panes])?;
         let (out, heard) = crossbeam_channel::bounded(HEARD);
         let (running, ended) = crossbeam_channel::bounded(0);

@@ -16,6 +16,8 @@ use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use thiserror::Error;
 
+use crate::kafka::Connection;
+
 use super::client::{Context, close, describe};
 use super::settings::Settings;
 
@@ -138,6 +140,7 @@ impl ProducerContext for Context<Deliveries> {
 type Client = BaseProducer<Context<Deliveries>>;
 
 struct Shared {
+    connection: Connection,
     /// Made anew when librdkafka has given it up.
     client: RwLock<Arc<Client>>,
     config: ClientConfig,
@@ -152,7 +155,7 @@ impl Shared {
     /// Replaces a client that can send nothing any more: an idempotent producer gives up when the broker has forgotten
     /// what it had acknowledged, and everything of it fails from there on.
     fn replace(&self) {
-        match self.config.create_with_context::<_, Client>(Context::new(self.deliveries.clone())) {
+        match self.config.create_with_context::<_, Client>(Context::new(&self.connection, self.deliveries.clone())) {
             Ok(client) => {
                 let mut place = self.client.write().unwrap_or_else(PoisonError::into_inner);
                 let old = std::mem::replace(&mut *place, Arc::new(client));
@@ -195,8 +198,9 @@ impl Publisher {
         let (acks_in, acks) = crossbeam_channel::bounded(TICKETS);
         let deliveries = Deliveries { acks: acks_in, bytes: Arc::default(), open: Arc::default() };
         let config = settings.producer();
-        let client: Client = config.create_with_context(Context::new(deliveries.clone()))?;
-        let shared = Arc::new(Shared { client: RwLock::new(Arc::new(client)), config, deliveries });
+        let client: Client = config.create_with_context(Context::new(&settings.connection, deliveries.clone()))?;
+        let shared =
+            Arc::new(Shared { connection: settings.connection.clone(), client: RwLock::new(Arc::new(client)), config, deliveries });
         let (running, ended) = crossbeam_channel::bounded(0);
         let served = Arc::clone(&shared);
         let thread = std::thread::Builder::new()

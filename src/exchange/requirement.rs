@@ -69,7 +69,7 @@ pub(super) fn create_command(settings: &Settings, topic: &str, partitions: i32, 
     let [panes, owners] = wanted(settings, copies);
     let config = if topic == settings.panes { panes } else { owners };
     let config: String = config.iter().map(|(name, value)| format!(" --config {name}={value}")).collect();
-    let servers = &settings.bootstrap_servers;
+    let servers = settings.connection.bootstrap_servers();
     format!(
         "kafka-topics.sh --bootstrap-server {servers} --create --topic {topic} --partitions {partitions} --replication-factor {copies}{config}"
     )
@@ -104,7 +104,7 @@ fn partitions(settings: &Settings, panes: &Found, owners: &Found, findings: &mut
             "the topic {} has {p} partitions and {} has {o}, and a model must belong to the same partition of both; \
              stop all replicas and remove the one that is wrong, it is made anew: \
              kafka-topics.sh --bootstrap-server {} --delete --topic {odd}",
-            settings.panes, settings.owners, settings.bootstrap_servers
+            settings.panes, settings.owners, settings.connection.bootstrap_servers()
         ));
     } else if p != settings.partitions {
         findings.warnings.push(format!(
@@ -139,7 +139,7 @@ impl Examined<'_> {
         format!(
             "the topic {} has {name}={found} instead of {wanted}: {why}; mend it: \
              kafka-configs.sh --bootstrap-server {} --alter --entity-type topics --entity-name {} --add-config '{name}={value}'",
-            self.topic, self.settings.bootstrap_servers, self.topic
+            self.topic, self.settings.connection.bootstrap_servers(), self.topic
         )
     }
 

@@ -11,6 +11,7 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::event::Timestamp;
+use crate::kafka::Connection;
 
 use super::chunk::Chunk;
 use super::client::{Context, Reader, close, describe};
@@ -78,7 +79,9 @@ impl Reread {
         // What it refuses it refuses here, where the caller hears of it.
         config.create_native_config()?;
         let (out, read) = crossbeam_channel::bounded(CHUNKS);
-        let running = Loop { config, is_open: vec![false; ranges.len()], ranges, chunk: Chunk::default(), out, max_bytes, headers };
+        let connection = settings.connection.clone();
+        let running =
+            Loop { connection, config, is_open: vec![false; ranges.len()], ranges, chunk: Chunk::default(), out, max_bytes, headers };
         std::thread::Builder::new()
             .name("exchange-reread".into())
             .spawn(move || running.run())
@@ -97,6 +100,7 @@ impl Reread {
 struct Dropped;
 
 struct Loop {
+    connection: Connection,
     config: ClientConfig,
     ranges: Vec<Range>,
     /// By range: whether something of it is still to come.
@@ -117,7 +121,7 @@ impl Loop {
         }
         for topic in topics {
             // One client for each topic: the word that a partition is at its end does not name its topic.
-            let consumer: Reader = match self.config.create_with_context(Context::new(())) {
+            let consumer: Reader = match self.config.create_with_context(Context::new(&self.connection, ())) {
                 Ok(consumer) => consumer,
                 Err(error) => {
                     let _ = self.send(Read::Failed(describe(&error)));

@@ -1,11 +1,10 @@
 //! What the exchange needs to know, and the librdkafka configurations made of it.
 
-use std::collections::BTreeMap;
-
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret as _;
 
 use crate::event::Span;
+use crate::kafka::Connection;
 
 /// Partitions of the two topics where nothing else is said: so many replicas can own models.
 pub const PARTITIONS: i32 = 8;
@@ -23,10 +22,10 @@ const RECORD_OVERHEAD: usize = 4096;
 /// Settings of the exchange.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Addresses of brokers to start from.
-    pub bootstrap_servers: String,
-    /// Any further librdkafka keys, those of the consumer of events.
-    pub librdkafka: BTreeMap<String, SecretString>,
+    /// How to reach the brokers, as the consumer of events does.
+    pub connection: Connection,
+    /// Name of a static member of the group of owners.
+    pub instance_id: Option<String>,
     /// Consumer group of the consumer of events; the election has a group of its own, see [`Settings::owners_group`].
     pub group_id: String,
     /// Topic of the snapshots.
@@ -66,12 +65,7 @@ impl Settings {
 
     /// What all clients have in common: the one place that knows how to reach the brokers.
     fn common(&self) -> ClientConfig {
-        let mut config = ClientConfig::new();
-        config.set("client.id", "driftline").set("socket.keepalive.enable", "true");
-        for (key, value) in &self.librdkafka {
-            config.set(key, value.expose_secret());
-        }
-        config.set("bootstrap.servers", &self.bootstrap_servers);
+        let mut config = self.connection.configure(&[]);
         config.set_log_level(RDKafkaLogLevel::Warning);
         config
     }
@@ -94,6 +88,9 @@ impl Settings {
     /// For the member of the group of owners.
     pub(super) fn member(&self) -> ClientConfig {
         let mut config = self.common();
+        if let Some(instance) = &self.instance_id {
+            config.set("group.instance.id", instance);
+        }
         config
             .set("group.id", self.owners_group())
             .set("partition.assignment.strategy", "cooperative-sticky")
@@ -110,6 +107,8 @@ impl Settings {
     /// For the producer.
     pub(super) fn producer(&self) -> ClientConfig {
         let mut config = self.admin();
+        // A producer with an id of transactions sends nothing outside of them.
+        config.remove("transactional.id");
         let message = (self.record_bytes + RECORD_OVERHEAD).min(1_000_000_000);
         config
             // The order of a partition survives retries, and no retry makes a second record.
@@ -129,19 +128,25 @@ impl Settings {
     /// silent member. A process that was stopped for longer, and continued, has lost its partitions to another; what it
     /// still had to say of them is old by then and times out here instead of being delivered after the other's.
     fn message_timeout(&self) -> u64 {
-        let session = self.librdkafka.get("session.timeout.ms").and_then(|text| text.expose_secret().parse().ok());
+        let session = self.connection.property("session.timeout.ms").and_then(|text| text.expose_secret().parse().ok());
         MESSAGE_TIMEOUT.min(session.unwrap_or(SESSION_TIMEOUT) / 3 * 2).max(1)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use secrecy::SecretString;
+
     use super::*;
+    use crate::event::Timestamp;
 
     fn settings(librdkafka: &[(&str, &str)]) -> Settings {
+        let properties: BTreeMap<_, _> = librdkafka.iter().map(|(key, value)| ((*key).to_owned(), SecretString::from(*value))).collect();
         Settings {
-            bootstrap_servers: "127.0.0.1:9092".into(),
-            librdkafka: librdkafka.iter().map(|(key, value)| ((*key).to_owned(), SecretString::from(*value))).collect(),
+            connection: Connection::new("127.0.0.1:9092".into(), &properties, || Timestamp(0)).unwrap(),
+            instance_id: None,
             group_id: "risk".into(),
             panes: Settings::default_panes("risk"),
             owners: Settings::default_owners("risk"),

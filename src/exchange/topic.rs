@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::metadata::Metadata;
+use rdkafka::metadata::{Metadata, MetadataBroker};
 use thiserror::Error;
 
 use super::client::{Context, Reader, describe};
@@ -80,7 +80,10 @@ pub fn prepare(settings: &Settings) -> Result<Prepared, TopicError> {
     let mut warnings = Vec::new();
     let topics = [&settings.panes, &settings.owners];
     let there = topics.map(|topic| partitions(&metadata, topic));
-    let admin: Admin = settings.admin().create_with_context(Context::new(())).map_err(|error| TopicError::Client(describe(&error)))?;
+    let admin: Admin = settings
+        .admin()
+        .create_with_context(Context::new(&settings.connection, ()))
+        .map_err(|error| TopicError::Client(describe(&error)))?;
     // Where one of them is there, the other one gets as many.
     let count = there.into_iter().flatten().next().map_or(settings.partitions, |(partitions, _)| partitions);
     if there.contains(&None) {
@@ -89,7 +92,9 @@ pub fn prepare(settings: &Settings) -> Result<Prepared, TopicError> {
         create(settings, &admin, &missing, count, copies)?;
     }
     let [panes, owners] = appear(settings, &reader)?;
-    let configs = configs(settings, &admin, &mut warnings);
+    // Any broker knows the settings; a cluster in tests has no controller that could be asked.
+    let broker = metadata.brokers().first().map(MetadataBroker::id);
+    let configs = configs(settings, &admin, broker, &mut warnings);
     let of = |topic: &String, (partitions, copies): (i32, usize)| Found { partitions, copies, config: configs.get(topic).cloned() };
     let findings = examine(settings, &of(&settings.panes, panes), &of(&settings.owners, owners));
     warnings.extend(findings.warnings);
@@ -113,7 +118,7 @@ pub fn input_partitions(settings: &Settings, topics: &[String]) -> Result<BTreeM
 }
 
 fn connect(settings: &Settings) -> Result<Reader, TopicError> {
-    settings.reader().create_with_context(Context::new(())).map_err(|error| TopicError::Client(describe(&error)))
+    settings.reader().create_with_context(Context::new(&settings.connection, ())).map_err(|error| TopicError::Client(describe(&error)))
 }
 
 /// All topics: to ask for one that is missing would create it on some brokers.
@@ -122,7 +127,7 @@ fn metadata(settings: &Settings, reader: &Reader) -> Result<Metadata, TopicError
     let _ = reader.poll(Duration::ZERO);
     reader
         .fetch_metadata(None, PATIENCE)
-        .map_err(|error| TopicError::Unreachable { servers: settings.bootstrap_servers.clone(), reason: describe(&error) })
+        .map_err(|error| TopicError::Unreachable { servers: settings.connection.bootstrap_servers().to_owned(), reason: describe(&error) })
 }
 
 /// Partitions of a topic, and the least number of copies of one.
@@ -203,17 +208,18 @@ fn appear(settings: &Settings, reader: &Reader) -> Result<[(i32, usize); 2], Top
 }
 
 /// The settings of both topics, as far as they can be read.
-fn configs(settings: &Settings, admin: &Admin, warnings: &mut Vec<String>) -> BTreeMap<String, TopicConfig> {
+fn configs(settings: &Settings, admin: &Admin, broker: Option<i32>, warnings: &mut Vec<String>) -> BTreeMap<String, TopicConfig> {
     let topics = [&settings.panes, &settings.owners];
     let unseen = |topic: &str, reason: String| {
         format!(
             "the settings of the topic {topic} cannot be read and were not examined: {reason}; \
              see that cleanup.policy has compact: kafka-configs.sh --bootstrap-server {} --describe --entity-type topics --entity-name {topic}",
-            settings.bootstrap_servers
+            settings.connection.bootstrap_servers()
         )
     };
     let asked = topics.map(|topic| ResourceSpecifier::Topic(topic));
-    let results = match wait(admin.describe_configs(&asked, &AdminOptions::new().request_timeout(Some(PATIENCE)))) {
+    let options = AdminOptions::new().request_timeout(Some(PATIENCE)).broker_id(broker);
+    let results = match wait(admin.describe_configs(&asked, &options)) {
         Ok(results) => results,
         Err(error) => {
             warnings.extend(topics.map(|topic| unseen(topic, describe(&error))));

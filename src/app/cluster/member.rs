@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
 
-use crate::engine::cluster::wire::SourceName;
+use crate::engine::cluster::wire::{SourceName, offset_of};
 use crate::engine::cluster::{Addresses, Directory, Post, Replica, ResumedSource};
 use crate::engine::{Emission, Plan, SourceState};
-use crate::event::{SourceId, Span, Timestamp, TopicRole};
+use crate::event::{NextOffset, SourceId, Span, Timestamp, TopicRole};
 use crate::exchange::{self, Ack, Heard, Outgoing, Owners, Range, Reread, Which};
 use crate::http::Check;
 use crate::rule::RuleSet;
@@ -241,11 +241,14 @@ impl Member {
                 }
                 self.idle = idle;
             }
-            Notification::Gap { source, from, to } => {
+            Notification::Gap { source, from, to, cause } => {
                 let topic = self.sources.get(&source).map_or("", |source| source.topic.as_str());
-                tracing::error!(topic, from, to, "records can no longer be read: the windows they belong to are marked");
-                self.replica.add_gap(source, format!("offsets {from} to {to} of {topic} could not be read").into());
+                let reason = cause.describe(topic, from, to);
+                tracing::error!("{reason}; the windows they belong to are marked");
+                self.replica.add_gap(source, reason.into());
             }
+            // Positions are said with an epoch of their own.
+            Notification::TopicId { .. } => {}
             Notification::Trouble(what) => tracing::warn!(target: "driftline::kafka", "{what}"),
             Notification::Fatal(what) => {
                 let _ = self.of.fatal.send(format!("kafka: {what}"));
@@ -315,7 +318,7 @@ impl Member {
             topic: source.topic.clone(),
             partition,
             from: since,
-            until: self.replica.read_until(source.id),
+            until: offset_of(self.replica.read_until(source.id)),
         });
         match Reread::start(&self.of.reading, ranges.collect(), self.of.plan.max_bytes, self.of.headers) {
             Ok(reread) => self.rebuilds.push(Rebuild::new(partition, &self.of.plan, reread, sources)),
@@ -361,10 +364,10 @@ impl Member {
             self.replica.acknowledge();
             for (source, end) in &ends {
                 if let Some(info) = self.sources.get_mut(source).filter(|_| *end >= 0) {
-                    info.next = Some(crate::event::NextOffset(*end));
+                    info.next = Some(NextOffset(offset_of(*end)));
                 }
             }
-            let positions = ends.into_iter().filter(|(_, end)| *end >= 0).map(|(source, end)| (source, crate::event::NextOffset(end)));
+            let positions = ends.into_iter().filter(|(_, end)| *end >= 0).map(|(source, end)| (source, NextOffset(offset_of(end))));
             self.of.consumer.command(Command::Commit(positions.collect()));
         }
     }

@@ -11,7 +11,7 @@ use crate::config::checked::Config;
 use crate::engine::Plan;
 use crate::engine::cluster::wire::SourceName;
 use crate::engine::cluster::{Addresses, Directory};
-use crate::event::{Span, TopicRole};
+use crate::event::TopicRole;
 use crate::exchange::{self, Followed, Follower, Owners, topic};
 use crate::rule::RuleSet;
 use crate::source::kafka::{Consumer, Resume, Routing};
@@ -26,10 +26,6 @@ use super::member::{Inputs, Member, Parts};
 
 /// How long the directory may take to hear what was said last, before the log says that it is waited for.
 const BARRIER_PATIENCE: Duration = Duration::from_secs(10);
-/// Added to how long a snapshot is of use: an outage of the owners is not to cost anything.
-const RETENTION_SLACK: Span = Span(2 * Span::DAY.0);
-/// Memory for snapshots on their way in and out, in KiB: they are few and small beside the events.
-const EXCHANGE_QUEUE_KIB: usize = 32 << 10;
 /// How often the partitions of the input topics are looked up.
 const INPUTS_EVERY: Duration = Duration::from_secs(30);
 
@@ -59,7 +55,9 @@ pub struct Surroundings {
 /// Topics that cannot be used, clients that librdkafka refuses, threads the system does not give.
 pub fn start(surroundings: Surroundings) -> Result<Member, RunError> {
     let Surroundings { config, plan, rules, workers, publisher, control, heartbeat, fatal } = surroundings;
-    let Some(settings) = exchange_settings(&config, &plan) else { return Err(RunError::Fatal("state.mode is not cluster".into())) };
+    let Some(settings) = super::super::exchange::settings(&config, &plan)? else {
+        return Err(RunError::Fatal("state.mode is not cluster".into()));
+    };
     let prepared = topic::prepare(&settings).map_err(|error| RunError::Exchange(error.to_string()))?;
     prepared.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let addresses = Arc::new(Addresses::new(&plan, prepared.partitions));
@@ -133,28 +131,6 @@ fn resume(follower: Follower, directory: Arc<Mutex<Directory>>) -> Resume {
         let name = |(topic, partition): &(String, i32)| SourceName { topic: Arc::from(topic.as_str()), partition: *partition };
         partitions.iter().map(|partition| directory.source(&name(partition)).filter(|resumed| resumed.next >= 0)).collect()
     }))
-}
-
-/// Settings of the exchange; none where the state is local.
-#[must_use]
-pub fn exchange_settings(config: &Config, plan: &Plan) -> Option<exchange::Settings> {
-    let cluster = config.state.cluster.as_ref()?;
-    let reach = |model: &crate::engine::ModelPlan| {
-        Span(3 * model.longest_window().0 + model.lateness.0) + model.horizon.unwrap_or_default() + RETENTION_SLACK
-    };
-    let source = kafka_settings(config, plan)?;
-    Some(exchange::Settings {
-        bootstrap_servers: source.bootstrap_servers,
-        librdkafka: source.librdkafka,
-        group_id: source.group_id,
-        panes: cluster.panes.clone(),
-        owners: cluster.owners.clone(),
-        partitions: cluster.partitions,
-        replication: cluster.replication,
-        retention: plan.models.iter().map(reach).max().unwrap_or(RETENTION_SLACK),
-        record_bytes: exchange::RECORD_BYTES,
-        queue_kib: source.queue_kib.min(EXCHANGE_QUEUE_KIB),
-    })
 }
 
 /// Looks the partitions of the input topics up, now and again: new ones appear, and owners wait for what they do not hear of.

@@ -5,12 +5,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 use secrecy::SecretString;
 
 use crate::event::Span;
+use crate::exchange;
 
-use super::super::checked::{ClusterState, Http, Kafka, Limits, Notify, Smtp, State, Telemetry, Workers};
+use super::super::checked::{Cluster, Http, Kafka, Limits, Notify, Smtp, State, Telemetry, Workers};
 use super::super::file::operation::{
-    HttpSection, LimitsSection, NotifySection, SmtpSection, StateMode, StateSection, StateTopicsSection, TelemetrySection, WorkersText,
+    HttpSection, LimitsSection, NotifySection, SmtpSection, StateMode, StateSection, StateTopics, TelemetrySection, WorkersText,
 };
+use super::super::position::join;
 use super::Checker;
+use super::kafka::check_topic;
 
 /// Directory of the state where nothing is said.
 const STATE_PATH: &str = "state";
@@ -18,12 +21,6 @@ const STATE_PATH: &str = "state";
 const CHECKPOINT_INTERVAL: Span = Span(5 * Span::SECOND.0);
 /// Shortest time between two checkpoints: each waits for the disk.
 const MIN_CHECKPOINT_INTERVAL: Span = Span(100);
-/// Partitions of the topics of the state where nothing is said.
-const STATE_PARTITIONS: i32 = 8;
-/// Most of them: every source partition says how far it is in each that a model is at home in.
-const MAX_STATE_PARTITIONS: u64 = 1_024;
-/// Most copies of a topic.
-const MAX_REPLICATION: u64 = 32;
 /// Memory where nothing is said, in bytes.
 const MEMORY: u64 = 512 << 20;
 /// Least memory, in bytes: the queues to and from Kafka alone want that much.
@@ -45,48 +42,50 @@ pub(super) fn state(section: Option<&StateSection>, kafka: &Kafka, checker: &mut
     if checkpoint_interval < MIN_CHECKPOINT_INTERVAL {
         checker.error(at, format!("must be at least {MIN_CHECKPOINT_INTERVAL}"));
     }
-    let path = checker.path("/state/path", section.path.as_deref().unwrap_or(STATE_PATH));
-    State { path, checkpoint_interval, cluster: cluster(section, kafka, checker) }
+    State {
+        path: checker.path("/state/path", section.path.as_deref().unwrap_or(STATE_PATH)),
+        checkpoint_interval,
+        cluster: cluster(section, kafka, checker),
+    }
 }
 
-fn cluster(section: &StateSection, kafka: &Kafka, checker: &mut Checker<'_>) -> Option<ClusterState> {
+fn cluster(section: &StateSection, kafka: &Kafka, checker: &mut Checker<'_>) -> Option<Cluster> {
     if !matches!(section.mode, Some(StateMode::Cluster)) {
         let keys = [
-            ("topics", section.topics.is_some()),
-            ("partitions", section.partitions.is_some()),
-            ("replication", section.replication.is_some()),
+            ("/state/topics", section.topics.is_some()),
+            ("/state/partitions", section.partitions.is_some()),
+            ("/state/replication", section.replication.is_some()),
         ];
-        for (key, _) in keys.iter().filter(|(_, is_there)| *is_there) {
-            checker.error_with(&format!("/state/{key}"), "only of use with mode: cluster", "set state.mode: cluster, or leave it out");
+        for (pointer, _) in keys.into_iter().filter(|(_, is_there)| *is_there) {
+            checker.error_at_key(pointer, "only for replicas that share their state", "set state.mode: cluster, or leave it out");
         }
         return None;
     }
-    let missing = StateTopicsSection::default();
-    let topics = section.topics.as_ref().unwrap_or(&missing);
-    let mut topic = |key: &str, given: Option<&String>| {
-        let name = given.cloned().unwrap_or_else(|| format!("{}.{key}", kafka.group_id));
-        super::kafka::check_topic(&format!("/state/topics/{key}"), &name, checker);
+    let missing = StateTopics::default();
+    let named = section.topics.as_ref().unwrap_or(&missing);
+    let mut topic = |key: &str, name: Option<&String>, default: String| {
+        let pointer = join("/state/topics", key);
+        match name {
+            Some(name) => check_topic(&pointer, name, checker),
+            // What is wrong with the name is wrong with that of the group.
+            None => check_topic("/kafka/group_id", &default, checker),
+        }
+        let name = name.cloned().unwrap_or(default);
+        if [&kafka.predictions, &kafka.features, &kafka.labels].into_iter().flatten().any(|input| *input == name) {
+            checker.error_with(&pointer, format!("events are read from the topic '{name}'"), "name a topic that nothing else uses");
+        }
         name
     };
-    let (panes, owners) = (topic("panes", topics.panes.as_ref()), topic("owners", topics.owners.as_ref()));
-    let is_input = |name: &String| [&kafka.predictions, &kafka.features, &kafka.labels].into_iter().any(|topics| topics.contains(name));
+    let panes = topic("panes", named.panes.as_ref(), exchange::Settings::default_panes(&kafka.group_id));
+    let owners = topic("owners", named.owners.as_ref(), exchange::Settings::default_owners(&kafka.group_id));
     if panes == owners {
-        checker.error("/state/topics", format!("'{panes}' cannot be both topics"));
+        checker.error_with("/state/topics/owners", format!("the topic '{owners}' is also that of panes"), "name two topics");
     }
-    for (key, name) in [("panes", &panes), ("owners", &owners)] {
-        if is_input(name) {
-            checker.error(&format!("/state/topics/{key}"), format!("'{name}' is a topic of events"));
-        }
-    }
-    let mut count = |key: &str, given: Option<u64>, most: u64| {
-        if given.is_some_and(|count| !(1..=most).contains(&count)) {
-            checker.error(&format!("/state/{key}"), format!("must be from 1 to {most}"));
-        }
-        given.and_then(|count| i32::try_from(count.clamp(1, most)).ok())
-    };
-    let partitions = count("partitions", section.partitions, MAX_STATE_PARTITIONS).unwrap_or(STATE_PARTITIONS);
-    let replication = count("replication", section.replication, MAX_REPLICATION);
-    Some(ClusterState { panes, owners, partitions, replication })
+    // Their bounds are those of the schema.
+    let number = |number: u64| i32::try_from(number).unwrap_or(i32::MAX);
+    let partitions = section.partitions.map_or(exchange::PARTITIONS, number);
+    let replication = section.replication.map(number);
+    Some(Cluster { panes, owners, partitions, replication })
 }
 
 pub(super) fn limits(section: Option<&LimitsSection>, checker: &mut Checker<'_>) -> Limits {

@@ -18,23 +18,23 @@ pub struct StateSection {
     /// Time between two checkpoints; what came after the last one is read again after a crash. Default: 5s.
     #[schemars(extend("default" = "5s"))]
     pub checkpoint_interval: Option<DurationText>,
-    /// With mode cluster: the two topics the state is kept in. They are made where they are missing.
-    pub topics: Option<StateTopicsSection>,
-    /// With mode cluster: partitions of both topics where they are made. So many replicas can own models. Default: 8.
-    #[schemars(range(min = 1), extend("default" = 8))]
+    /// Names of the topics that replicas share. Only with mode: cluster.
+    pub topics: Option<StateTopics>,
+    /// Partitions of these topics where driftline makes them: so many replicas can evaluate models. Default: 8.
+    #[schemars(range(min = 1, max = 1000))]
     pub partitions: Option<u64>,
-    /// With mode cluster: copies of both topics where they are made. Default: 3, or as many as there are brokers.
-    #[schemars(range(min = 1))]
+    /// Copies of these topics where driftline makes them. Default: 3, or the number of brokers where there are fewer.
+    #[schemars(range(min = 1, max = 100))]
     pub replication: Option<u64>,
 }
 
-/// Topics of the state.
+/// The topics that replicas share.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct StateTopicsSection {
-    /// What replicas counted. Default: the consumer group with `.panes` behind it.
+pub struct StateTopics {
+    /// What replicas counted. Default: the name of the consumer group and `.panes`.
     pub panes: Option<String>,
-    /// What owners decided. Default: the consumer group with `.owners` behind it.
+    /// What was decided of each model. Default: the name of the consumer group and `.owners`.
     pub owners: Option<String>,
 }
 

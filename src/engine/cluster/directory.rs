@@ -17,7 +17,7 @@ use super::wire::{Events, Joined, Key, Labels, Progress, SeriesName, SourceName,
 /// A source partition to go on with.
 #[derive(Clone, Debug)]
 pub struct ResumedSource {
-    /// Where reading goes on.
+    /// The position at which reading goes on; see [`super::wire::LIFE`].
     pub next: i64,
     /// What was said of it there.
     pub progress: Progress,

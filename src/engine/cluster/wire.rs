@@ -17,6 +17,16 @@ use crate::window::{JoinedPane, Pane};
 /// Format of the values.
 pub const FORMAT: u8 = 1;
 
+/// A topic that is made anew begins with offset 0 again. So that what is said of it later is greater than what was said
+/// before, positions count its lives above the offset: no log reaches 2^48 records.
+pub const LIFE: i64 = 1 << 48;
+
+/// The offset of a position.
+#[must_use]
+pub fn offset_of(position: i64) -> i64 {
+    position.rem_euclid(LIFE)
+}
+
 /// Why a record of the exchange cannot be read.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum WireError {
@@ -97,7 +107,7 @@ pub enum Key {
 /// The events of a slice of one source partition, all that its records before `end` have in it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Events {
-    /// The offset after the last record counted.
+    /// The position after the last record counted: its offset, with the lives of the topic; see [`LIFE`].
     pub end: i64,
     /// The watermark of the partition at which the slice takes no more records.
     pub sealed_at: Timestamp,
@@ -120,9 +130,9 @@ pub struct Joined {
 pub struct Progress {
     /// What its topic carries.
     pub role: TopicRole,
-    /// The offset at which reading once began.
+    /// The position at which reading once began.
     pub start: i64,
-    /// The offset after the last record read.
+    /// The position after the last record read.
     pub end: i64,
     /// The greatest accepted event time.
     pub watermark: Option<Timestamp>,

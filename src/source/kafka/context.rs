@@ -13,6 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance,
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use crate::engine::cluster::wire::offset_of;
 use crate::event::{NextOffset, SourceId, Timestamp};
 use crate::kafka::explain;
 use crate::source::batch::Turn;
@@ -148,7 +149,7 @@ impl Context {
         let resumed = (hook.0)(&names);
         let mut turns = Vec::new();
         for ((topic, partition), resumed) in names.into_iter().zip(resumed) {
-            let next = resumed.as_ref().map(|resumed| NextOffset(resumed.next));
+            let next = resumed.as_ref().map(|resumed| NextOffset(offset_of(resumed.next)));
             let mut registry = self.registry();
             let id = registry.register(&topic, partition, self.settings.role(&topic));
             registry.reset_next(id, next);

@@ -49,8 +49,7 @@ impl Loop {
 /// Whether the broker has said, and lately, that nothing came for long enough. While it says nothing, nobody knows.
 fn is_quiet(end: End, since: Instant, idle_after: Duration, now: Instant) -> bool {
     let Some(confirmed) = end.confirmed else { return false };
-    confirmed.saturating_duration_since(since) >= idle_after
-        && now.saturating_duration_since(confirmed) <= idle_after.max(LEAST_FRESH)
+    confirmed.saturating_duration_since(since) >= idle_after && now.saturating_duration_since(confirmed) <= idle_after.max(LEAST_FRESH)
 }
 
 #[cfg(test)]
@@ -62,7 +61,9 @@ mod tests {
     fn a_partition_is_quiet_only_by_the_fresh_word_of_its_broker() {
         let since = Instant::now();
         let at = |seconds: u64| since + Duration::from_secs(seconds);
-        let quiet = |confirmed: Option<u64>, now: u64| is_quiet(End { offset: 0, confirmed: confirmed.map(at) }, since, Duration::from_secs(30), at(now));
+        let quiet = |confirmed: Option<u64>, now: u64| {
+            is_quiet(End { offset: 0, confirmed: confirmed.map(at) }, since, Duration::from_secs(30), at(now))
+        };
         assert!(quiet(Some(30), 31));
         assert!(!quiet(Some(29), 31), "a word that came before");
         assert!(!quiet(Some(0), 600), "a broker that stands still");

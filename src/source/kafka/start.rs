@@ -29,11 +29,7 @@ pub(super) struct Start {
 ///
 /// # Errors
 /// Where the broker does not answer.
-pub(super) fn starts(
-    context: &Context,
-    consumer: &BaseConsumer<Context>,
-    wanted: &TopicPartitionList,
-) -> Result<Vec<Start>, KafkaError> {
+pub(super) fn starts(context: &Context, consumer: &BaseConsumer<Context>, wanted: &TopicPartitionList) -> Result<Vec<Start>, KafkaError> {
     if wanted.count() == 0 {
         return Ok(Vec::new());
     }
