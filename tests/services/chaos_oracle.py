@@ -28,6 +28,7 @@ class Settings:
     windows: list  # (name, size, slide)
     lateness: int
     horizon: int
+    regions: tuple  # Those measured by themselves; the rest is `other`.
     baseline: dict
 
 
@@ -106,7 +107,8 @@ class Oracle:
             watermark = max(watermark, ts)
             self.outcomes["predictions"]["counted"] += 1
             said = event.get("prediction", self.settings.classes[event["score"] >= self.settings.threshold])
-            region = event.get("tags", {}).get("region", "")
+            region = event.get("tags", {}).get("region")
+            region = region if region in self.settings.regions else "other"
             prediction = Prediction(ts, event["version"], region, said, event["features"], event["score"])
             self.counted.append(prediction)
             # A label belongs to the first event of its id.
@@ -157,14 +159,14 @@ class Oracle:
             for prediction in of_version:
                 parts.setdefault(prediction.region, []).append(prediction)
             for region, part in parts.items():
-                for (subject, metric), number in self._measure(part).items():
+                for (subject, metric), number in self._measure(part, region).items():
                     measurements[(version, region, subject, metric)] = number
         return {"n": len(inside), "late": late, "complete": complete, "matched": len(matched), "measurements": measurements}
 
-    def _measure(self, part):
-        """(n, value) by subject and metric; a value of None is not computed here, its n is."""
+    def _measure(self, part, region):
+        """(n, value) by subject and metric."""
         measured = {}
-        columns = zip(self.settings.baseline["columns"], self.settings.baseline["reference"]["columns"])
+        columns = zip(self.settings.baseline["columns"], self._reference(region)["columns"])
         for column, reference in columns:
             subject = column["subject"]
             kind, name = subject.partition(":")[::2]
@@ -179,6 +181,12 @@ class Oracle:
         hits = sum(said == truth for said, truth in joined)
         measured[("model", "accuracy")] = (len(joined), hits / len(joined) if joined else None)
         return measured
+
+
+    def _reference(self, region):
+        if not region:
+            return self.settings.baseline["reference"]
+        return next(part["reference"] for part in self.settings.baseline["segments"] if list(part["segment"].values()) == [region])
 
 
 _MISSING = object()

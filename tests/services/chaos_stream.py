@@ -196,12 +196,13 @@ def farewell(partition, ts):
 def reference(rows=4_000):
     """The training data as CSV: the stream as it is without drift."""
     rng = random.Random("reference")
-    lines = ["id,amount,age,country,member,score,prediction,label"]
+    lines = ["id,amount,age,country,member,tags.region,score,prediction,label"]
     for row in range(rows):
         score = round(rng.betavariate(2, 2), 4)
         said = CLASSES[score >= 0.5]
         truth = said if rng.random() >= 0.1 else CLASSES[said == "no"]
         amount = "" if rng.random() < 0.02 else round(rng.gauss(50, 10), 3)
         country = rng.choices(LEVELS, (40, 30, 20, 10))[0]
-        lines.append(f"{row},{amount},{rng.randint(18, 90)},{country},{str(rng.random() < 0.7).lower()},{score},{said},{truth}")
+        region, member = rng.choice(REGIONS), str(rng.random() < 0.7).lower()
+        lines.append(f"{row},{amount},{rng.randint(18, 90)},{country},{member},{region},{score},{said},{truth}")
     return "\n".join(lines) + "\n"

@@ -1,6 +1,6 @@
 //! The callbacks of the consumer: they look positions up, hand facts on and do nothing else.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +36,9 @@ pub(super) struct Context {
     pub assigned: Mutex<Vec<(SourceId, Offset)>>,
     /// By source: the offset after the last record that was taken. A partition that comes back goes on from there.
     pub positions: Mutex<Vec<Arc<AtomicI64>>>,
+    /// Whether the group's coordinator was there and had taken us in when the last statistics were made, and nothing has
+    /// been heard since that speaks against it.
+    pub is_member: AtomicBool,
 }
 
 impl Context {
@@ -168,6 +171,7 @@ impl ClientContext for Context {
 
     fn stats_raw(&self, statistics: &[u8]) {
         let Ok(report) = serde_json::from_slice::<Statistics>(statistics) else { return };
+        self.is_member.store(report.cgrp.is_member(), Ordering::Relaxed);
         let registry = self.registry();
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         ends.clear();

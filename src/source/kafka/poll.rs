@@ -1,7 +1,7 @@
 //! The polling thread.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -118,6 +118,7 @@ impl Consumer {
             ends: Mutex::default(),
             assigned: Mutex::default(),
             positions: Mutex::default(),
+            is_member: AtomicBool::new(false),
         };
         let consumer: BaseConsumer<Context> = config.create_with_context(context)?;
         consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
@@ -303,6 +304,7 @@ impl Loop {
                 true
             }
             other => {
+                self.context.is_member.store(false, Ordering::Relaxed);
                 let _ = self.context.notifications.try_send(Notification::Trouble(other.to_string()));
                 true
             }
@@ -352,6 +354,11 @@ impl Loop {
     }
 
     fn commit(&self, positions: &[(SourceId, NextOffset)]) {
+        // librdkafka keeps a commit until the coordinator is back. If the session has ended meanwhile it is sent without a
+        // member id, which for a static member looks as if another had taken its place: a fatal error, for a courtesy.
+        if !self.context.is_member.load(Ordering::Relaxed) {
+            return;
+        }
         let mut list = TopicPartitionList::new();
         let registry = self.context.registry();
         let assigned = self.context.assigned();
