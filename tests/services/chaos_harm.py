@@ -69,6 +69,7 @@ class Harm:
             return f"{agent.name}, for {pause:.1f} s"
         agent.kill()
         agent.start(ready=False)
+        self.done["kill agent"] = self.done.get("kill agent", 0) + 1
         return f"{agent.name}, for {pause:.1f} s, then killed"
 
     def end_agent(self):

@@ -1,5 +1,5 @@
-"""What agents said, kept beyond their death: result lines from every surface, and messages. It judges nothing but whether
-two sayings of one thing are the same."""
+"""What agents said, kept beyond their death: result lines and messages. It judges nothing but whether two sayings of one
+thing are the same."""
 
 import http.server
 import json
@@ -28,16 +28,14 @@ class Witness:
         """`ignore` names keys of window lines that depend on when they are said."""
         self.lines, self.contradictions, self.ignore = {}, [], ignore
         self.lock = threading.Lock()
-        self.by = {}
 
-    def hear(self, text, surface):
+    def hear(self, text):
         line = json.loads(text)
         if line["type"] not in ("window", "measurement"):
             return
         text = self.normal(text)
         with self.lock:
             known = self.lines.setdefault(key(line), text)
-            self.by.setdefault(surface, set()).add(key(line))
             if known != text:
                 self.contradictions.append((known, text))
 
@@ -56,7 +54,7 @@ class Witness:
             return
         if status == 200:
             for line in text.splitlines():
-                self.hear(line, "api")
+                self.hear(line)
 
 
 class Receiver:
@@ -71,7 +69,7 @@ class Receiver:
                         for scope in resource.scope_logs:
                             for record in scope.log_records:
                                 for line in record.body.string_value.splitlines():
-                                    witness.hear(line, "otlp")
+                                    witness.hear(line)
                 self.send_response(200)
                 self.send_header("content-length", "0")
                 self.end_headers()
