@@ -5,7 +5,7 @@ import signal
 import time
 
 # Rest between two harms, in seconds: from within a start to well into the work.
-REST = (0.4, 3.5)
+REST = (0.3, 2.5)
 
 
 class Harm:
@@ -31,8 +31,8 @@ class Harm:
             "stop broker": (6, self.stop_broker),
             "add partitions": (5, self.add_partitions),
         }
-        # Whatever the dice say, each of them happens.
-        planned = list(harms)
+        # Whatever the dice say, each of them happens, and brokers die twice.
+        planned = [*harms, "kill broker"]
         self.rng.shuffle(planned)
         while time.monotonic() < end or self.kills < kills:
             assert time.monotonic() < end + 4 * seconds, f"only {self.kills} kills in {5 * seconds} s"

@@ -69,6 +69,7 @@ def test_a_killed_agent_loses_nothing_and_counts_nothing_twice(agent, broker):
     before = agent.wait_for(lambda: sizes(agent) if len(sizes(agent)) == 2 else None, "weeks 21 and 22 are closed")
     agent.kill()
     agent.start()
+    assert sizes(agent) == before, "what was said is still known"
     broker.produce(agent.predictions, records[CUT:])
     check_windows(agent, before)
 
