@@ -81,3 +81,47 @@ impl Said {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::WindowRef;
+    use crate::telemetry;
+
+    fn summary(model: &str, start: i64) -> WindowSummary {
+        WindowSummary {
+            model: model.into(),
+            window: WindowRef { name: "1h".into(), start: Timestamp(start), end: Timestamp(start + 3_600_000) },
+            n: 7,
+            late: 0,
+            complete: true,
+            partitions: (1, 1),
+            gaps: Vec::new(),
+            labels_matched: 0,
+            has_labels: false,
+            revision: 0,
+        }
+    }
+
+    #[test]
+    fn windows_are_known_to_the_next_process() {
+        let path = std::env::temp_dir().join(format!("driftline-said-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        let mut plan = Plan::empty();
+        plan.by_name.insert("loan".into(), 0);
+        let (plan, telemetry) = (Arc::new(plan), Telemetry::start(&telemetry::Settings::default()).unwrap());
+        let mut said = Said::open(&path, &plan, &ViewHandle::new(), &telemetry, || Timestamp(1)).unwrap();
+        for (model, start) in [("loan", 0), ("gone", 0), ("loan", 3_600_000), ("loan", 0)] {
+            said.note(&summary(model, start), &[]);
+        }
+        drop(said);
+        let view = ViewHandle::new();
+        Said::open(&path, &plan, &view, &telemetry, || Timestamp(2)).unwrap();
+        let shown = view.read();
+        let shown: Vec<_> =
+            shown.windows().map(|(model, _, ring)| (model, ring.iter().map(|closed| closed.summary.window.start.0).collect())).collect();
+        assert_eq!(shown, [("loan", vec![0, 3_600_000])]);
+        std::fs::remove_dir_all(path).unwrap();
+    }
+}
