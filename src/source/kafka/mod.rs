@@ -7,6 +7,7 @@
 
 mod context;
 mod poll;
+mod rejoin;
 mod settings;
 mod statistics;
 

@@ -17,6 +17,7 @@ use crate::source::batch::Batch;
 use crate::source::registry::{Registry, SourceInfo};
 
 use super::context::Context;
+use super::rejoin::Rejoin;
 use super::settings::Settings;
 
 /// Records in a batch at most: enough that channel operations cost nothing per record.
@@ -169,6 +170,7 @@ struct Loop {
     reported: Instant,
     /// A position lies outside the log and could not be mended yet.
     is_broken: bool,
+    rejoin: Rejoin,
 }
 
 impl Loop {
@@ -177,6 +179,7 @@ impl Loop {
         let workers = routing.workers.len();
         let context = Arc::clone(consumer.context());
         Loop {
+            rejoin: Rejoin::new(&context),
             consumer,
             context,
             routing,
@@ -227,6 +230,9 @@ impl Loop {
                     self.mend();
                 }
                 self.report();
+                if let Err(error) = self.rejoin.look(&self.consumer, &self.context) {
+                    tracing::debug!(target: "driftline::kafka", %error, "the partitions of the topics are not known yet");
+                }
             }
         }
         for worker in 0..self.filling.len() {
