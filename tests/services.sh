@@ -4,6 +4,8 @@
 #   tests/services.sh [all]            fetch, then run
 #   tests/services.sh fetch            have everything ready under .cache/services
 #   tests/services.sh run [ARGS...]    run the scenarios; ARGS go to pytest (-k chart, -x ...)
+#   tests/services.sh chaos [--minutes N] [--seed S] [ARGS...]
+#                                      run the chaos test alone, with N minutes of harm for each of its clusters
 #
 # The binary is $DRIFTLINE_BIN, else target/debug/driftline as `cargo test` leaves it.
 # A component that cannot be had fails the run; nothing is skipped.
@@ -116,12 +118,27 @@ run() {
   return "$status"
 }
 
+chaos() {
+  while [[ $# -gt 0 ]]; do
+    case $1 in
+      --minutes | --seed)
+        [[ ${2-} =~ ^[0-9]+(\.[0-9]+)?$ ]] || die "$1 wants a number"
+        if [[ $1 == --minutes ]]; then export CHAOS_MINUTES=$2; else export CHAOS_SEED=$2; fi
+        shift 2
+        ;;
+      *) break ;;
+    esac
+  done
+  run -s -k test_chaos "$@"
+}
+
 command=${1:-all}
 [[ $# -eq 0 ]] || shift
 case $command in
   fetch) fetch ;;
   fetch_debian | fetch_python | fetch_kafka | fetch_collector) "$command" ;;
   run) run "$@" ;;
+  chaos) fetch; chaos "$@" ;;
   all) fetch; run "$@" ;;
-  *) die "unknown command '$command'; it is one of fetch, run, all" ;;
+  *) die "unknown command '$command'; it is one of fetch, run, chaos, all" ;;
 esac

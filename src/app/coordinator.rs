@@ -448,6 +448,8 @@ impl Loop {
             }
         }
         let checkpoint = Checkpoint::assemble(&self.of.plan, &self.of.sources, snapshots, self.of.evaluator.clone(), outbox);
+        // No window is known as closed that could be forgotten.
+        self.of.publisher.said.sync();
         match self.of.store.write(&checkpoint) {
             Ok(bytes) => {
                 self.of.publisher.outbox.release(mark);

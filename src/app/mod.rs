@@ -17,6 +17,7 @@ pub mod memory;
 pub mod publish;
 pub mod replay;
 pub mod run;
+pub mod said;
 pub mod shape;
 pub mod watch;
 pub mod worker;

@@ -20,6 +20,7 @@ use crate::telemetry::event_log::AlertEvent;
 use crate::telemetry::score;
 
 use super::event::{AppEvent, Listener};
+use super::said::Said;
 use super::shape;
 
 /// The way out for results.
@@ -30,6 +31,8 @@ pub struct Publisher {
     pub telemetry: Arc<Telemetry>,
     /// Deliveries.
     pub outbox: OutboxHandle,
+    /// Windows beyond the end of the process.
+    pub said: Said,
     /// Whoever watches.
     pub listener: Option<Listener>,
     /// Prediction latencies in microseconds by model, since they were last handed on.
@@ -58,6 +61,7 @@ impl Publisher {
         for emission in emissions {
             match emission {
                 Emission::Window(closed) => {
+                    self.said.note(&closed.summary, &closed.measurements);
                     self.telemetry.update_scores(&closed.measurements);
                     self.telemetry.emit_window(&closed.summary, &closed.measurements);
                     let (model, window) = (&closed.summary.model, &closed.summary.window.name);

@@ -31,6 +31,7 @@ use super::cluster;
 use super::coordinator::{Control, Coordinator};
 use super::event::{AppEvent, Listener};
 use super::publish::Publisher;
+use super::said::Said;
 use super::worker;
 
 /// How long the last deliveries may take at the end.
@@ -143,6 +144,7 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
     let view = ViewHandle::new();
     view.set_models(model_views(&plan, &rules));
     view.set_checks(vec![Check::new("kafka", false, "no partitions assigned yet")]);
+    let said = Said::open(&config.state.path, &plan, &view, &telemetry, clock::now)?;
     let (control, control_in) = crossbeam_channel::bounded(16);
     let (fatal, fatal_in) = crossbeam_channel::bounded(16);
     let heartbeat = Arc::new(AtomicI64::new(clock::now().0));
@@ -167,6 +169,7 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
         view: view.clone(),
         telemetry: Arc::clone(&telemetry),
         outbox: dispatcher.outbox(),
+        said,
         listener: settings.listener.clone(),
         latencies: BTreeMap::new(),
         score_age: plan

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import yaml
+from confluent_kafka.admin import NewPartitions
 
 import carloan
 import conftest
@@ -69,8 +70,22 @@ def test_a_killed_agent_loses_nothing_and_counts_nothing_twice(agent, broker):
     before = agent.wait_for(lambda: sizes(agent) if len(sizes(agent)) == 2 else None, "weeks 21 and 22 are closed")
     agent.kill()
     agent.start()
+    assert sizes(agent) == before, "what was said is still known"
     broker.produce(agent.predictions, records[CUT:])
     check_windows(agent, before)
+
+
+def test_partitions_that_were_added_while_an_agent_was_away_are_read(agent, broker):
+    def assigned():
+        return sorted(part["partition"] for part in agent.status()["partitions"] if part["topic"] == agent.predictions)
+
+    agent.start()
+    agent.wait_for(lambda: assigned() == [0, 1], "both partitions are assigned")
+    agent.kill()
+    for future in broker.admin.create_partitions([NewPartitions(agent.predictions, 3)]).values():
+        future.result(30)
+    agent.start()
+    agent.wait_for(lambda: assigned() == [0, 1, 2], "the third is, too", timeout=20)
 
 
 def test_check_names_a_broker_that_cannot_be_reached(folder, broker, baseline, driftline):

@@ -412,6 +412,8 @@ impl Member {
                 let _ = worker.orders.send(Order::Publish(acknowledged.clone()));
             }
         }
+        // No window is known as closed that could be forgotten.
+        self.of.publisher.said.sync();
         let exchange = &self.of.exchange;
         self.court.store(now, false, |record| exchange.publish(vec![record]).map_err(|refused| refused.to_string()));
         if now - self.shown >= STATUS_EVERY {

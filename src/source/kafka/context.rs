@@ -61,6 +61,9 @@ pub(super) struct Context {
     /// Changes of hands that the workers have not been told of, and whether there are such.
     pub turns: Mutex<Vec<Turn>>,
     pub has_turns: AtomicBool,
+    /// Whether the group's coordinator was there and had taken us in when the last statistics were made, and nothing has
+    /// been heard since that speaks against it.
+    pub is_member: AtomicBool,
 }
 
 impl Context {
@@ -89,6 +92,7 @@ impl Context {
             counts: Mutex::new(counts),
             told: Mutex::default(),
             last_trouble: Mutex::default(),
+            is_member: AtomicBool::new(false),
             turns: Mutex::default(),
             has_turns: AtomicBool::new(false),
         }
@@ -307,6 +311,7 @@ impl ClientContext for Context {
     fn stats_raw(&self, statistics: &[u8]) {
         let Ok(report) = serde_json::from_slice::<Statistics>(statistics) else { return };
         let now = Instant::now();
+        self.is_member.store(report.cgrp.is_member(), Ordering::Relaxed);
         let registry = self.registry();
         let mut ends = lock(&self.ends);
         ends.clear();

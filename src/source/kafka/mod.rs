@@ -11,6 +11,7 @@ mod identity;
 mod mend;
 mod poll;
 mod progress;
+mod rejoin;
 mod settings;
 mod start;
 mod statistics;

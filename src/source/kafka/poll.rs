@@ -19,6 +19,7 @@ use crate::source::registry::{Registry, SourceInfo};
 use super::context::Context;
 use super::gap::GapCause;
 use super::progress::Moved;
+use super::rejoin::Rejoin;
 use super::settings::Settings;
 use super::turn::hand_turns;
 
@@ -174,6 +175,7 @@ pub(super) struct Loop {
     pub(super) suspected: BTreeSet<String>,
     /// When the broker was last asked where to begin in partitions that wait for it.
     pub(super) asked: Instant,
+    rejoin: Rejoin,
 }
 
 impl Loop {
@@ -182,6 +184,7 @@ impl Loop {
         let workers = routing.workers.len();
         let context = Arc::clone(consumer.context());
         Loop {
+            rejoin: Rejoin::new(&context),
             consumer,
             context,
             routing,
@@ -250,6 +253,9 @@ impl Loop {
                 self.begin_waiting();
                 self.tell_remade();
                 self.report();
+                if let Err(error) = self.rejoin.look(&self.consumer, &self.context) {
+                    tracing::debug!(target: "driftline::kafka", %error, "the partitions of the topics are not known yet");
+                }
             }
         }
         for worker in 0..self.filling.len() {
@@ -330,12 +336,19 @@ impl Loop {
             KafkaError::MessageConsumption(_) => true,
             other => {
                 self.context.tell_trouble(other.to_string());
+                self.context.is_member.store(false, Ordering::Relaxed);
+                let _ = self.context.notifications.try_send(Notification::Trouble(other.to_string()));
                 true
             }
         }
     }
 
     fn commit(&self, positions: &[(SourceId, NextOffset)]) {
+        // librdkafka keeps a commit until the coordinator is back. If the session has ended meanwhile it is sent without a
+        // member id, which for a static member looks as if another had taken its place: a fatal error, for a courtesy.
+        if !self.context.is_member.load(Ordering::Relaxed) {
+            return;
+        }
         let mut list = TopicPartitionList::new();
         let registry = self.context.registry();
         let assigned = self.context.assigned();

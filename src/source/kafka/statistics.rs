@@ -1,4 +1,4 @@
-//! The few fields of librdkafka's statistics that tell lag and idleness.
+//! The few fields of librdkafka's statistics that tell lag, idleness and membership.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -21,6 +21,27 @@ pub(super) struct Statistics {
     pub brokers: HashMap<String, BrokerStatistics>,
     #[serde(default)]
     pub topics: HashMap<String, TopicStatistics>,
+    /// The consumer group; not there before the first join.
+    #[serde(default)]
+    pub cgrp: GroupStatistics,
+}
+
+/// The consumer group as this member sees it.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct GroupStatistics {
+    /// State of the way to the coordinator.
+    #[serde(default)]
+    pub state: String,
+    /// State of the membership.
+    #[serde(default)]
+    pub join_state: String,
+}
+
+impl GroupStatistics {
+    /// Whether there is a coordinator and it has taken us in.
+    pub fn is_member(&self) -> bool {
+        self.state == "up" && self.join_state == "steady"
+    }
 }
 
 /// One connection.
