@@ -44,7 +44,7 @@ pub fn summary(assembly: &Assembly) -> String {
     let _ = write!(
         text,
         "{} rules, {} receivers, {} actions",
-        assembly.rules.rules().len(),
+        assembly.rules.written(),
         assembly.notify.receivers.len(),
         assembly.notify.actions.len()
     );
@@ -145,7 +145,7 @@ pub fn events(assembly: &Assembly, path: &Path) -> std::io::Result<Found> {
 /// Tries everything the configuration names.
 #[must_use]
 pub fn connect(assembly: &Assembly) -> Vec<CheckResult> {
-    let mut results = vec![kafka(assembly)];
+    let mut results = kafka(assembly);
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return results };
     results.extend(runtime.block_on(async {
         let mut results = Vec::new();
@@ -166,22 +166,29 @@ pub fn connect(assembly: &Assembly) -> Vec<CheckResult> {
     results
 }
 
-fn kafka(assembly: &Assembly) -> CheckResult {
+fn kafka(assembly: &Assembly) -> Vec<CheckResult> {
     let settings = super::run::kafka_settings(&assembly.config, &assembly.plan);
     let target = format!("kafka {}", settings.bootstrap_servers);
     let mut client = settings.client_config();
     // A look at the metadata must not join the group.
     client.remove("group.instance.id");
-    let result = client
+    let metadata = client
         .create::<BaseConsumer>()
         .and_then(|consumer: BaseConsumer| consumer.fetch_metadata(None, PATIENCE))
-        .map_err(|error| crate::source::kafka::describe(&error))
-        .and_then(|metadata| {
-            let known: Vec<&str> = metadata.topics().iter().map(rdkafka::metadata::MetadataTopic::name).collect();
-            let missing: Vec<&str> =
-                settings.topics.iter().map(|topic| topic.name.as_str()).filter(|topic| !known.contains(topic)).collect();
-            if missing.is_empty() { Ok(()) } else { Err(format!("no such topic: {}", missing.join(", "))) }
-        });
-
-    CheckResult { target, error: result.err() }
+        .map_err(|error| crate::source::kafka::describe(&error));
+    let metadata = match metadata {
+        Ok(metadata) => metadata,
+        Err(error) => return vec![CheckResult { target, error: Some(error) }],
+    };
+    let known: Vec<&str> = metadata.topics().iter().map(rdkafka::metadata::MetadataTopic::name).collect();
+    let missing = |wanted: &mut dyn Iterator<Item = &str>| {
+        let missing: Vec<&str> = wanted.filter(|topic| !known.contains(topic)).collect();
+        (!missing.is_empty()).then(|| format!("no such topic: {}", missing.join(", ")))
+    };
+    let mut results = vec![CheckResult { target, error: missing(&mut settings.topics.iter().map(|topic| topic.name.as_str())) }];
+    if let Some(letters) = &assembly.config.kafka.dead_letters {
+        let topic = letters.topic.as_str();
+        results.push(CheckResult { target: format!("dead letters {topic}"), error: missing(&mut std::iter::once(topic)) });
+    }
+    results
 }

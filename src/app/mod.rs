@@ -11,6 +11,8 @@ pub mod coordinator;
 pub mod demo;
 pub mod event;
 pub mod inspect;
+pub mod intake;
+pub mod letter;
 pub mod memory;
 pub mod publish;
 pub mod replay;

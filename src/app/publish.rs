@@ -9,16 +9,18 @@ use hdrhistogram::Histogram;
 use crate::engine::result::happening_json;
 use crate::engine::{Emission, Evaluator, Plan};
 use crate::event::{Outcome, SourceId, Span, Timestamp, TopicRole};
-use crate::http::{PartitionView, StatusView, TextTime, TopicView, ViewHandle};
+use crate::http::{DeadLettersView, PartitionView, StatusView, TextTime, TopicView, ViewHandle};
 use crate::notify::{Order, OutboxHandle};
 use crate::rule::{Happening, RuleSet, RuleStatus, State};
 use crate::source::SourceInfo;
+use crate::source::kafka::LetterCount;
 use crate::telemetry::Telemetry;
 use crate::telemetry::agent::{PartitionLag, RecordCount};
 use crate::telemetry::event_log::AlertEvent;
 use crate::telemetry::score;
 
 use super::event::{AppEvent, Listener};
+use super::letter::DeadLetters;
 use super::shape;
 
 /// The way out for results.
@@ -31,6 +33,8 @@ pub struct Publisher {
     pub outbox: OutboxHandle,
     /// Whoever watches.
     pub listener: Option<Listener>,
+    /// Rejected records that are sent on.
+    pub letters: Option<Arc<DeadLetters>>,
     /// Prediction latencies in microseconds by model, since they were last handed on.
     pub latencies: BTreeMap<u16, Histogram<u64>>,
     /// Scores of windows that ended longer than this before the event clock are no longer exported.
@@ -230,6 +234,11 @@ impl Publisher {
         }
         self.telemetry.set_records(merge_records(records));
         self.telemetry.set_lags(lag_rows);
+        if let Some(letters) = &self.letters {
+            let counts = letters.counts();
+            self.telemetry.set_dead_letters(counts.iter().map(|row| (row.outcome, row.reason.as_str(), row.count)).collect());
+            status.dead_letters = Some(letters_view(letters, &counts));
+        }
         let depth = self.outbox.depth() as u64;
         self.telemetry.set_outbox_depth(depth);
         let items =
@@ -268,6 +277,25 @@ impl Publisher {
             let microseconds = (milliseconds * 1e3).clamp(1.0, 3.6e9) as u64;
             let _ = histogram.record(microseconds);
         }
+    }
+}
+
+fn letters_view(letters: &DeadLetters, counts: &[LetterCount]) -> DeadLettersView {
+    let (topic, on_failure) = letters.settings();
+    let now = letters.status();
+    let of = |outcome| {
+        let rows = counts.iter().filter(|row| row.outcome == outcome);
+        rows.map(|row| (row.reason.as_str().to_owned(), row.count)).collect()
+    };
+    DeadLettersView {
+        topic: topic.to_owned(),
+        on_failure: on_failure.as_str().to_owned(),
+        sent: of("sent"),
+        suppressed: of("suppressed"),
+        failed: of("failed"),
+        waiting: now.open as u64,
+        blocked: now.is_blocked,
+        error: now.error,
     }
 }
 

@@ -9,8 +9,10 @@ use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
 use crate::engine::shard::PartitionState;
 use crate::engine::{Plan, Record, Shard, ShardOutput};
 use crate::event::decode::RecordMeta;
-use crate::event::{NextOffset, SourceId, TopicRole};
+use crate::event::{NextOffset, Outcome, SourceId, TopicRole};
 use crate::source::{Batch, Topics};
+
+use super::letter::{Clerk, DeadLetters, Rejected};
 
 /// Batches a worker may be behind. Small: what waits here is not in the checkpoint and has to be read again.
 pub const QUEUE: usize = 4;
@@ -32,6 +34,8 @@ pub enum Order {
 pub struct Saying {
     /// What the shard has to say.
     pub output: ShardOutput,
+    /// What is to be said of rejected records beside their counts.
+    pub rejected: BTreeMap<SourceId, Rejected>,
     /// Partitions whose open panes were handed on by order.
     pub flushed: Vec<SourceId>,
     /// The state of the partitions and where reading goes on; the answer to [`Order::Snapshot`], and the last word.
@@ -47,6 +51,8 @@ pub struct Snapshot {
     pub partitions: BTreeMap<SourceId, PartitionState>,
     /// Where reading goes on.
     pub positions: BTreeMap<SourceId, NextOffset>,
+    /// Letters of records before these positions are not accounted for and must not be lost: this must not be stored.
+    pub owes_letters: bool,
 }
 
 /// A running worker.
@@ -71,15 +77,18 @@ pub fn spawn(
     restored: Snapshot,
     batches: Receiver<Batch>,
     empties: Sender<Batch>,
+    letters: Option<Arc<DeadLetters>>,
 ) -> std::io::Result<Worker> {
     let (orders, inbox) = crossbeam_channel::bounded(16);
     let (mouth, sayings) = crossbeam_channel::bounded(QUEUE);
     let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+        let wants_headers = plan.mapping.headers().next().is_some();
+        let clerk = Clerk::new(number, letters);
         let mut shard = Shard::new(plan);
         for (source, state) in restored.partitions {
             shard.restore(source, state);
         }
-        let mut body = Body { shard, topics, known: Vec::new(), positions: Vec::new(), unsaid: 0, mouth, empties };
+        let mut body = Body { shard, topics, known: Vec::new(), wants_headers, clerk, positions: Vec::new(), unsaid: 0, mouth, empties };
         restored.positions.into_iter().for_each(|(source, next)| reach(&mut body.positions, source, next));
         body.run(&batches, &inbox);
     })?;
@@ -90,6 +99,9 @@ struct Body {
     shard: Shard,
     topics: Topics,
     known: Vec<(Arc<str>, TopicRole)>,
+    /// Whether the event mapping asks for headers.
+    wants_headers: bool,
+    clerk: Clerk,
     /// By number of the source.
     positions: Vec<Option<NextOffset>>,
     /// Records counted since it last spoke.
@@ -138,15 +150,18 @@ impl Body {
     }
 
     fn count(&mut self, mut batch: Batch) {
+        let mut headers: Vec<(&str, &[u8])> = Vec::new();
         for (head, key, value) in batch.records() {
             let (topic, role) = topic_of(&mut self.known, &self.topics, head.source);
-            let headers: Vec<(&str, &[u8])> = match &head.headers {
-                None => Vec::new(),
-                Some(headers) => headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect(),
-            };
+            if self.wants_headers {
+                headers.clear();
+                headers.extend(batch.headers(head).map(|(name, value)| (name, value.unwrap_or_default())));
+            }
             let meta = RecordMeta { topic, key: Some(key), timestamp: head.timestamp, headers: &headers };
             let record = Record { source: head.source, role, offset: head.offset, meta, value, oversize: head.oversize.is_some() };
-            let _ = self.shard.ingest(&record);
+            if let Outcome::Rejected(reason) = self.shard.ingest(&record) {
+                self.clerk.reject(reason, topic, &batch, head, key, value);
+            }
             reach(&mut self.positions, head.source, NextOffset(head.offset + 1));
         }
         self.unsaid += batch.len();
@@ -164,14 +179,17 @@ impl Body {
     }
 
     fn say_all(&mut self, is_last: bool) {
+        // Letters come before positions: what is stored as read is either accounted for or read again.
+        let owes_letters = !self.clerk.settle();
         let output = self.shard.take_output();
         let positions = (0..).map(SourceId).zip(&self.positions).filter_map(|(source, next)| Some((source, (*next)?)));
-        let snapshot = Snapshot { partitions: self.shard.snapshot(), positions: positions.collect() };
-        self.say(Saying { output, flushed: Vec::new(), snapshot: Some(snapshot), is_last });
+        let snapshot = Snapshot { partitions: self.shard.snapshot(), positions: positions.collect(), owes_letters };
+        self.say(Saying { output, snapshot: Some(snapshot), is_last, ..Saying::default() });
     }
 
-    fn say(&mut self, saying: Saying) {
+    fn say(&mut self, mut saying: Saying) {
         self.unsaid = 0;
+        saying.rejected = self.clerk.take();
         // The listener is only gone when the process is going down without wanting to know.
         let _ = self.mouth.send(saying);
     }
@@ -206,7 +224,7 @@ mod tests {
     fn an_order_waits_for_no_batch_that_comes_after_it() {
         let (sender, batches) = crossbeam_channel::bounded(QUEUE);
         let (empties, _emptied) = crossbeam_channel::bounded(1);
-        let worker = spawn(0, Arc::new(Plan::empty()), Topics::default(), Snapshot::default(), batches, empties).unwrap();
+        let worker = spawn(0, Arc::new(Plan::empty()), Topics::default(), Snapshot::default(), batches, empties, None).unwrap();
         let over = Arc::new(AtomicBool::new(false));
         let feeder = std::thread::spawn({
             let over = Arc::clone(&over);

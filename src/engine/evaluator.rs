@@ -4,14 +4,14 @@
 //! capped by the caller. Labels are applied up to the least watermark of the label partitions, and never beyond the
 //! first clock, so that a label is only looked for when its prediction must have been read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Outcome, SourceId, Timestamp, TopicRole, WindowRef};
 use crate::join::Prediction;
-use crate::rule::{Alerts, Happening, IngestSilence, InputKind, RuleSet, WindowInput};
+use crate::rule::{Alerts, Happening, IngestSilence, InputKind, RuleSet, TopicGap, TopicRejects, WindowInput};
 use crate::window::SeriesId;
 
 use super::labels::Look;
@@ -131,9 +131,7 @@ impl Evaluator {
         let at = self.event_clock().unwrap_or_default();
         let happenings = self.alerts.retire(&rules, at);
         self.rules = rules;
-        let emission =
-            |happening| Emission::Happening { model: Arc::from(""), window: None, version: Arc::from(""), happening: Box::new(happening) };
-        happenings.into_iter().map(emission).collect()
+        of_no_model(happenings)
     }
 
     /// Alert instances as they stand.
@@ -274,6 +272,22 @@ impl Evaluator {
             }));
         }
         emissions
+    }
+
+    /// Judges the rules of schema by the last minute of wall time of each topic.
+    pub fn judge_rejects(&mut self, topics: &[TopicRejects<'_>], now: Timestamp) -> Vec<Emission> {
+        of_no_model(self.alerts.judge_rejects(&self.rules, topics, now))
+    }
+
+    /// Judges the rules of gaps by records that can never be read; by none of them to let time pass.
+    pub fn judge_gaps(&mut self, gaps: &[TopicGap<'_>], now: Timestamp) -> Vec<Emission> {
+        of_no_model(self.alerts.judge_gaps(&self.rules, gaps, now))
+    }
+
+    /// The topics for which an alert of schema is firing.
+    #[must_use]
+    pub fn flooded(&self) -> BTreeSet<String> {
+        self.alerts.flooded(&self.rules)
     }
 
     fn step(&mut self, cap: Option<Timestamp>, end: Option<Timestamp>) -> Vec<Emission> {
@@ -423,6 +437,12 @@ impl Evaluator {
             }
         }
     }
+}
+
+fn of_no_model(happenings: Vec<Happening>) -> Vec<Emission> {
+    let emission =
+        |happening| Emission::Happening { model: Arc::from(""), window: None, version: Arc::from(""), happening: Box::new(happening) };
+    happenings.into_iter().map(emission).collect()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -3,12 +3,15 @@
 //! * Positions are ours: nothing is committed or stored by librdkafka itself, and every assignment starts where the
 //!   checkpoint says. The broker's committed offsets are written for lag tools only.
 //! * When a worker is full, its partitions are paused and polling goes on.
+//! * Rejected records can be sent on to a topic of dead letters; each letter is accounted for.
 //! * Rebalance callbacks run on the polling thread and only look positions up.
 
 mod context;
+mod letter;
 mod poll;
 mod settings;
 mod statistics;
 
+pub use letter::{Letter, LetterCount, LetterStatus, Letters, OnFailure};
 pub use poll::{Command, Consumer, Notification, Routing};
 pub use settings::{Settings, StartAt, Topic, check_property, describe};

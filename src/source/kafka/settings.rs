@@ -1,6 +1,7 @@
 //! What the consumer needs to know, and the librdkafka configuration made of it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
@@ -8,6 +9,46 @@ use rdkafka::types::RDKafkaConfRes;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::event::{Span, Timestamp, TopicRole};
+
+/// Properties that only a consumer has, by the beginning of their names: a producer would complain of each.
+const OF_CONSUMERS: [&str; 17] = [
+    "allow.auto.create.topics",
+    "auto.",
+    "check.crcs",
+    "client.rack",
+    "consume.",
+    "coordinator.",
+    "enable.auto.",
+    "fetch.",
+    "group.",
+    "heartbeat.",
+    "isolation.",
+    "max.partition.fetch.bytes",
+    "max.poll.",
+    "offset.",
+    "partition.assignment.strategy",
+    "queued.",
+    "session.",
+];
+/// Properties on which it rests that a letter arrives once and is accounted for in time, under all of their names.
+const OF_LETTERS: [&str; 12] = [
+    "acks",
+    "delivery.timeout.ms",
+    "enable.gapless.guarantee",
+    "enable.idempotence",
+    "max.in.flight",
+    "max.in.flight.requests.per.connection",
+    "message.send.max.retries",
+    "message.timeout.ms",
+    "queuing.strategy",
+    "request.required.acks",
+    "retries",
+    "transactional.id",
+];
+/// What a letter may have beside the value, in bytes: the key and the headers.
+const BESIDE_THE_VALUE: usize = 256 * 1024;
+/// The largest record that librdkafka can be told to send, in bytes.
+const LARGEST_RECORD: usize = 1_000_000_000;
 
 /// Whether librdkafka takes a property, and why not. The value is not told: it may be a secret.
 ///
@@ -100,6 +141,29 @@ impl Settings {
         config
     }
 
+    /// The configuration of the producer of dead letters: it connects as the consumer does. A letter that is not
+    /// acknowledged after `patience` is given back; without one it is tried for as long as it takes.
+    #[must_use]
+    pub fn producer_config(&self, patience: Option<Duration>) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("client.id", "driftline-letters")
+            .set("message.max.bytes", self.max_bytes.saturating_add(BESIDE_THE_VALUE).min(LARGEST_RECORD).to_string())
+            .set("socket.keepalive.enable", "true");
+        for (key, value) in &self.librdkafka {
+            if !OF_CONSUMERS.iter().any(|prefix| key.starts_with(prefix)) && !OF_LETTERS.contains(&key.as_str()) {
+                config.set(key, value.expose_secret());
+            }
+        }
+        config
+            .set("bootstrap.servers", &self.bootstrap_servers)
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("message.timeout.ms", patience.map_or(0, |patience| patience.as_millis()).to_string());
+        config.set_log_level(RDKafkaLogLevel::Warning);
+        config
+    }
+
     /// What a topic carries.
     #[must_use]
     pub fn role(&self, topic: &str) -> TopicRole {
@@ -110,6 +174,46 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn letters_connect_as_the_consumer_does_and_are_sent_by_rules_of_their_own() {
+        let own = [
+            ("security.protocol", "SASL_SSL"),
+            ("sasl.mechanism", "PLAIN"),
+            ("sasl.password", "hunter2"),
+            ("session.timeout.ms", "6000"),
+            ("group.instance.id", "a"),
+            ("queued.max.messages.kbytes", "1024"),
+            ("acks", "0"),
+            ("delivery.timeout.ms", "1"),
+            ("max.in.flight", "1000"),
+            ("retries", "0"),
+            ("linger.ms", "20"),
+        ];
+        let settings = Settings {
+            bootstrap_servers: "a:9092".into(),
+            group_id: "g".into(),
+            topics: Vec::new(),
+            start: StartAt::Earliest,
+            look_back: Span(0),
+            max_bytes: 2_000_000,
+            headers: false,
+            idle_after: Span(0),
+            queue_kib: 4096,
+            librdkafka: own.into_iter().map(|(key, value)| (key.to_owned(), SecretString::from(value))).collect(),
+        };
+        let config = settings.producer_config(Some(Duration::from_secs(5)));
+        let of = |key: &str| config.get(key);
+        assert_eq!((of("security.protocol"), of("sasl.password"), of("linger.ms")), (Some("SASL_SSL"), Some("hunter2"), Some("20")));
+        assert_eq!((of("acks"), of("enable.idempotence"), of("message.timeout.ms")), (Some("all"), Some("true"), Some("5000")));
+        for key in ["session.timeout.ms", "group.instance.id", "group.id", "queued.max.messages.kbytes", "delivery.timeout.ms", "retries"] {
+            assert_eq!(of(key), None, "{key}");
+        }
+        assert_eq!(of("max.in.flight"), None);
+        assert!(of("message.max.bytes").unwrap().parse::<usize>().unwrap() > 2_000_000);
+        config.create_native_config().unwrap();
+        assert_eq!(settings.producer_config(None).get("message.timeout.ms"), Some("0"));
+    }
 
     #[test]
     fn properties_are_checked_without_showing_their_value() {
