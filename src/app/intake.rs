@@ -114,10 +114,8 @@ impl Intake {
     /// Judges the gaps that have been noted since the last time.
     pub fn judge_gaps(&mut self, evaluator: &mut Evaluator, now: Timestamp) -> Vec<Emission> {
         let holes = std::mem::take(&mut self.holes);
-        let gaps: Vec<TopicGap<'_>> = holes
-            .iter()
-            .map(|hole| TopicGap { topic: &hole.topic, partition: hole.partition, from: hole.from, to: hole.to })
-            .collect();
+        let gaps: Vec<TopicGap<'_>> =
+            holes.iter().map(|hole| TopicGap { topic: &hole.topic, partition: hole.partition, from: hole.from, to: hole.to }).collect();
         evaluator.judge_gaps(&gaps, now)
     }
 

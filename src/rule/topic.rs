@@ -84,9 +84,7 @@ fn of_rejects(rule: &Rule, rejects: &TopicRejects<'_>) -> Verdict {
     bindings.set("reasons", Datum::List(reasons.collect()));
     let example = match &rejects.example {
         None => Datum::text("none is known"),
-        Some(example) => {
-            Datum::text(format!("partition {}, offset {} ({})", example.partition, example.offset, example.reason.as_str()))
-        }
+        Some(example) => Datum::text(format!("partition {}, offset {} ({})", example.partition, example.offset, example.reason.as_str())),
     };
     bindings.set("example", example);
     let over = rule.resolve.as_ref().is_none_or(|condition| condition.holds(share, &bindings).unwrap_or(false));
@@ -175,7 +173,11 @@ mod tests {
     fn a_flood_is_one_alert_for_its_topic_and_over_at_half_of_the_share() {
         let (set, mut alerts) = (built_in(), Alerts::new());
         let mut judge = |second: i64, received, reasons: &[(Reject, u64)]| {
-            told(&alerts.judge_rejects(&set, &[rejects("t", received, reasons), rejects("quiet", 1000, &[])], Timestamp(NOW + 1000 * second)))
+            told(&alerts.judge_rejects(
+                &set,
+                &[rejects("t", received, reasons), rejects("quiet", 1000, &[])],
+                Timestamp(NOW + 1000 * second),
+            ))
         };
         assert_eq!(judge(0, 100, &[(Reject::NotJson, 5)]), [""; 0]);
         let firing = judge(1, 200, &[(Reject::NotJson, 8), (Reject::BadTime, 24)]);

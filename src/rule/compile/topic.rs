@@ -83,7 +83,10 @@ pub(super) fn compile(at: &mut FaultsOfFile<'_>, place: &Place<'_>, spec: &RuleS
         _ => ("schema", "a share of the records of a topic: write above and a number"),
     };
     if group.model.is_some() {
-        at.error(&format!("{path}/kind"), format!("a rule of {name} is about topics and not about a model: put it into a group without one"));
+        at.error(
+            &format!("{path}/kind"),
+            format!("a rule of {name} is about topics and not about a model: put it into a group without one"),
+        );
     }
     refuse(at, path, spec, kind, name);
 
@@ -273,9 +276,10 @@ mod tests {
         let [schema, gap] = set.rules() else { panic!("{:?}", set.rules()) };
         assert_eq!((schema.kind, gap.kind), (Kind::Schema, Kind::Gap));
         for (rule, above) in [(schema, 0.05), (gap, 0.0)] {
-            assert_eq!(rule.tiers.iter().map(|tier| (tier.severity, tier.condition.threshold())).collect::<Vec<_>>(), [
-                (Severity::Warning, Some(above))
-            ]);
+            assert_eq!(
+                rule.tiers.iter().map(|tier| (tier.severity, tier.condition.threshold())).collect::<Vec<_>>(),
+                [(Severity::Warning, Some(above))]
+            );
             assert_eq!(rule.annotations.len(), 1);
         }
         assert_eq!(schema.resolve.as_ref().and_then(Condition::threshold), Some(0.025));
@@ -292,7 +296,9 @@ mod tests {
 
     #[test]
     fn settings_are_those_of_the_rule() {
-        let set = rules(&file("kind: schema, min_samples: 7, fire: { warning: { above: 0.2 }, critical: { above: 0.5, for: 5m } }, cooldown: 1h"));
+        let set = rules(&file(
+            "kind: schema, min_samples: 7, fire: { warning: { above: 0.2 }, critical: { above: 0.5, for: 5m } }, cooldown: 1h",
+        ));
         let rule = &set.rules()[0];
         assert_eq!((rule.min_current, rule.cooldown, &*rule.model), (7, Span::HOUR, ""));
         assert_eq!(rule.resolve.as_ref().and_then(Condition::threshold), Some(0.1));
@@ -337,7 +343,8 @@ mod tests {
         let rule = "kind: gap, fire: { warning: { above: 0 } }, annotations: { a: '{{ labels.model }} {{ reasons }}' }";
         let found = warnings(&file(rule)).join("\n");
         assert!(found.contains("'reasons', which is not known") && found.contains("the label 'model'"), "{found}");
-        let routed = "route: { receiver: r, routes: [ { matchers: ['alertname=\"SchemaDrift\"', 'topic=\"t\"'] } ] }\nreceivers: [ { name: r } ]";
+        let routed =
+            "route: { receiver: r, routes: [ { matchers: ['alertname=\"SchemaDrift\"', 'topic=\"t\"'] } ] }\nreceivers: [ { name: r } ]";
         assert!(warnings(routed).is_empty(), "{:?}", warnings(routed));
     }
 }

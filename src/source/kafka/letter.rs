@@ -406,10 +406,8 @@ impl Desk {
     }
 
     fn undelivered(&self, parcel: &Arc<Parcel>, error: &KafkaError) {
-        let too_large = matches!(
-            error,
-            KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge)
-        );
+        let too_large =
+            matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge));
         if too_large && let Some(value) = &parcel.letter.value {
             let mut letter = Letter { value: None, ..parcel.letter.clone() };
             letter.headers.push((TRUNCATED.to_owned(), Some(value.len().to_string().into_bytes())));
