@@ -379,7 +379,8 @@ fn a_topic_that_takes_no_letters_holds_reading_up_where_nothing_may_be_lost() {
     values.sort();
     assert_eq!(values, ["rubbish 0", "rubbish 1", "rubbish 2"]);
     let status = agent.wait_received(cluster.total());
-    assert_eq!((&status["rejected"]["not_json"], &status["dead_letters"]["blocked"]), (&3.into(), &false.into()), "{status}");
+    assert_eq!(status["rejected"]["not_json"], 3, "{status}");
+    agent.wait_for("reading goes on", || (letters(&agent)["blocked"] == false).then_some(()));
     agent.wait_for("checkpoints are written", || agent.seen(|seen| seen.checkpoints > 0).then_some(()));
     agent.stop();
 }

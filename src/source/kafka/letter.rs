@@ -20,7 +20,7 @@ use crate::event::{Reject, Timestamp};
 use super::settings::Settings;
 
 /// The header that tells how long the value was, in bytes, where the letter has to do without it.
-pub(crate) const TRUNCATED: &str = "__drift.errors.truncated";
+const TRUNCATED: &str = "__drift.errors.truncated";
 /// Letters that may be on their way together: many more than the rate lets through in the time of a round trip.
 const MOST_LETTERS: usize = 2_048;
 /// Bytes of letters that may be on their way together; librdkafka holds them once more.
@@ -406,30 +406,54 @@ impl Desk {
     }
 
     fn undelivered(&self, parcel: &Arc<Parcel>, error: &KafkaError) {
-        let too_large =
-            matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge));
-        if too_large && let Some(value) = &parcel.letter.value {
-            let mut letter = Letter { value: None, ..parcel.letter.clone() };
-            letter.headers.push((TRUNCATED.to_owned(), Some(value.len().to_string().into_bytes())));
-            let parcel = Arc::new(Parcel { sender: parcel.sender, letter, bytes: parcel.bytes });
+        let refusal = Refusal::of(&parcel.letter, error);
+        if let Refusal::OfAPart(letter) = refusal {
+            let parcel = Arc::new(Parcel { sender: parcel.sender, letter: *letter, bytes: parcel.bytes });
             locked(&self.returned).push_back((now(), parcel));
             return;
         }
         *locked(&self.error) = Some(error.to_string());
-        match self.on_failure {
-            // Nothing more can be left out of it: waiting would not help.
-            OnFailure::Block if too_large => {
-                tracing::error!(%error, reason = parcel.letter.reason.as_str(), "a dead letter is too large for its topic even without its value");
+        match (refusal, self.on_failure) {
+            (Refusal::ForGood | Refusal::OfAPart(_), _) => {
+                tracing::error!(%error, reason = parcel.letter.reason.as_str(), "a dead letter that its topic does not take is given up");
                 self.close(parcel, Fate::Failed);
             }
-            OnFailure::Block => locked(&self.returned).push_back((now() + RETRY_EVERY, Arc::clone(parcel))),
-            OnFailure::Drop => {
+            (Refusal::ForNow, OnFailure::Block) => locked(&self.returned).push_back((now() + RETRY_EVERY, Arc::clone(parcel))),
+            (Refusal::ForNow, OnFailure::Drop) => {
                 *locked(&self.down_until) = Some(now() + DOWN_FOR);
                 if !self.is_down.swap(true, Ordering::Relaxed) {
                     tracing::warn!(%error, "dead letters cannot be delivered: they are dropped and counted until they can");
                 }
                 self.close(parcel, Fate::Failed);
             }
+        }
+    }
+}
+
+/// What a failed delivery means.
+enum Refusal {
+    /// Another try may succeed.
+    ForNow,
+    /// It may without a part of the letter: this is the rest.
+    OfAPart(Box<Letter>),
+    /// The topic will never take it: waiting would not help.
+    ForGood,
+}
+
+impl Refusal {
+    fn of(letter: &Letter, error: &KafkaError) -> Refusal {
+        use RDKafkaErrorCode::{InvalidRecord, InvalidTimestamp, MessageBatchTooLarge, MessageSizeTooLarge};
+        let KafkaError::MessageProduction(code) = error else { return Refusal::ForNow };
+        match (code, &letter.value, letter.timestamp) {
+            (MessageSizeTooLarge | MessageBatchTooLarge, Some(value), _) => {
+                let mut rest = Letter { value: None, ..letter.clone() };
+                rest.headers.push((TRUNCATED.to_owned(), Some(value.len().to_string().into_bytes())));
+                Refusal::OfAPart(Box::new(rest))
+            }
+            // The time of the record is in the headers, too.
+            (InvalidTimestamp, _, Some(_)) => Refusal::OfAPart(Box::new(Letter { timestamp: None, ..letter.clone() })),
+            (MessageSizeTooLarge | MessageBatchTooLarge | InvalidTimestamp | InvalidRecord, ..) => Refusal::ForGood,
+            _ => Refusal::ForNow,
         }
     }
 }
@@ -537,6 +561,23 @@ mod tests {
             assert_eq!((desk.open_of(1), count(&desk, Fate::Failed)), (0, 1));
             assert_eq!(locked(&desk.open).bytes, 0);
         }
+    }
+
+    #[test]
+    fn what_a_topic_never_takes_is_not_waited_for() {
+        let failed = |code| {
+            let desk = Desk::new(OnFailure::Block);
+            let mut letter = parcel(b"value").letter.clone();
+            letter.timestamp = Some(Timestamp(5));
+            let parcel = Arc::new(Parcel { sender: 1, bytes: letter.bytes(), letter });
+            desk.opened(1, parcel.bytes);
+            desk.undelivered(&parcel, &KafkaError::MessageProduction(code));
+            let returned = locked(&desk.returned).pop_front().map(|(_, parcel)| parcel.letter.timestamp);
+            (count(&desk, Fate::Failed), returned)
+        };
+        assert_eq!(failed(RDKafkaErrorCode::InvalidRecord), (1, None));
+        assert_eq!(failed(RDKafkaErrorCode::InvalidTimestamp), (0, Some(None)), "tried again with a time of the broker's");
+        assert_eq!(failed(RDKafkaErrorCode::TopicAuthorizationFailed), (0, Some(Some(Timestamp(5)))));
     }
 
     #[test]
