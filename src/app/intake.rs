@@ -12,8 +12,9 @@ use super::worker::Saying;
 
 /// Slots of a second each. A share over a minute does not jump about, and is old news soon.
 const SLOTS: usize = 60;
-/// Milliseconds of a slot.
+/// Milliseconds of a slot, and of all slots.
 const SLOT: i64 = 1000;
+const MINUTE: i64 = 60 * SLOT;
 /// Rejections by reason, in the order of [`Reject::ALL`].
 type ByReason = [u64; Reject::ALL.len()];
 
@@ -34,7 +35,7 @@ impl Default for Minute {
 impl Minute {
     fn add(&mut self, now: Timestamp, received: u64, rejected: &ByReason) {
         let second = now.0.div_euclid(SLOT);
-        let place = usize::try_from(second.rem_euclid(SLOTS as i64)).unwrap_or(0);
+        let place = usize::try_from(second).unwrap_or(0) % SLOTS;
         let Some(slot) = self.slots.get_mut(place) else { return };
         if slot.0 != second {
             *slot = (second, 0, ByReason::default());
@@ -47,7 +48,7 @@ impl Minute {
         let second = now.0.div_euclid(SLOT);
         let mut sums = (0, ByReason::default());
         // A clock that was set back leaves slots of the future behind: they are not of the last minute either.
-        for slot in self.slots.iter().filter(|slot| slot.0 <= second && slot.0 > second - SLOTS as i64) {
+        for slot in self.slots.iter().filter(|slot| slot.0 <= second && slot.0 > second - MINUTE / SLOT) {
             sums.0 += slot.1;
             sums.1.iter_mut().zip(&slot.2).for_each(|(sum, more)| *sum += more);
         }
@@ -121,18 +122,19 @@ impl Intake {
 
     /// Judges the last minute of every topic.
     pub fn judge_rejects(&self, evaluator: &mut Evaluator, now: Timestamp) -> Vec<Emission> {
-        let minutes: Vec<(&str, u64, Vec<(Reject, u64)>, Option<RejectExample>)> = self
+        let sums: Vec<(u64, Vec<(Reject, u64)>)> = self
             .topics
-            .iter()
-            .map(|(topic, minute)| {
+            .values()
+            .map(|minute| {
                 let (received, rejected) = minute.sums(now);
-                let reasons = Reject::ALL.into_iter().zip(rejected).filter(|(_, count)| *count > 0).collect();
-                (topic.as_str(), received, reasons, minute.example)
+                (received, Reject::ALL.into_iter().zip(rejected).filter(|(_, count)| *count > 0).collect())
             })
             .collect();
-        let rejects: Vec<TopicRejects<'_>> = minutes
+        let rejects: Vec<TopicRejects<'_>> = self
+            .topics
             .iter()
-            .map(|(topic, received, reasons, example)| TopicRejects { topic, received: *received, reasons, example: *example })
+            .zip(&sums)
+            .map(|((topic, minute), (received, reasons))| TopicRejects { topic, received: *received, reasons, example: minute.example })
             .collect();
         evaluator.judge_rejects(&rejects, now)
     }

@@ -302,7 +302,11 @@ impl Alerts {
             changed = Some(change);
         }
         let given = matches!(step, Step::Same | Step::Changed(_));
-        if given && has_news && instance.machine.state != State::Inactive && (changed.is_some() || instance.machine.state != State::Resolved) {
+        if given
+            && has_news
+            && instance.machine.state != State::Inactive
+            && (changed.is_some() || instance.machine.state != State::Resolved)
+        {
             let seen = context(&verdict.bindings, &instance, &key, rule);
             for (name, template) in &rule.annotations {
                 let rendered = template.render(&seen);

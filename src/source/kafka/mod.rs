@@ -9,9 +9,11 @@
 mod context;
 mod letter;
 mod poll;
+mod postman;
 mod settings;
 mod statistics;
 
-pub use letter::{Letter, LetterCount, LetterStatus, Letters, OnFailure};
+pub use letter::{Letter, LetterCount, LetterStatus, OnFailure};
 pub use poll::{Command, Consumer, Notification, Routing};
+pub use postman::Letters;
 pub use settings::{Settings, StartAt, Topic, check_property, describe};
