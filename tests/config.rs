@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use driftline::config::checked::{Admitted, Cluster, FeatureType, Labels, Start, Task, Workers};
+use driftline::config::checked::{Admitted, Cluster, DeadLetters, FeatureType, Labels, Start, Task, Workers};
 use driftline::config::fault::Fault;
 use driftline::config::load::{Loading, parse};
 use driftline::config::{Config, Environment, Purpose, SchemaKind, schema};
@@ -100,6 +100,7 @@ fn every_key_reaches_the_settings() {
     assert_eq!(config.kafka.bootstrap_servers, ["a:9092", "SSL://b:9093", "[::1]:9092"]);
     assert_eq!(config.kafka.features, ["f1", "f2"]);
     assert_eq!(config.kafka.start, Start::At(Timestamp::parse_rfc3339("2026-11-21T23:00:00Z").unwrap()));
+    assert_eq!(config.kafka.dead_letters, Some(DeadLetters { topic: "dead.letters".into(), rate: 3, block: true }));
     let librdkafka: Vec<(&str, &str)> =
         config.kafka.librdkafka.iter().map(|(name, value)| (name.as_str(), value.expose_secret())).collect();
     let expected = [

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use driftline::kafka::Connection;
 use driftline::event::{Span, Timestamp};
 use driftline::exchange::topic::{TopicError, input_partitions, prepare};
 use driftline::exchange::{Follower, Heard, Outgoing, Owners, Publisher, Range, Read, Refused, Reread, Settings, Ticket, Which};
@@ -34,8 +35,13 @@ impl Cluster {
     fn settings(&self) -> Settings {
         let librdkafka = [("session.timeout.ms", "6000"), ("retry.backoff.ms", "50"), ("reconnect.backoff.max.ms", "200")];
         Settings {
-            bootstrap_servers: self.0.bootstrap_servers(),
-            librdkafka: librdkafka.map(|(key, value)| (key.to_owned(), SecretString::from(value))).into(),
+            connection: Connection::new(
+                self.0.bootstrap_servers(),
+                &librdkafka.map(|(key, value)| (key.to_owned(), SecretString::from(value))).into(),
+                || Timestamp(0),
+            )
+            .unwrap(),
+            instance_id: None,
             group_id: "risk".into(),
             panes: Settings::default_panes("risk"),
             owners: Settings::default_owners("risk"),

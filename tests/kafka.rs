@@ -148,7 +148,9 @@ fn records_that_are_gone_leave_a_gap_and_reading_goes_on() {
     assert_eq!(windows[&(START + 6 * HOUR)].n, 120, "both partitions are read");
     let status = agent.status().unwrap();
     assert!(status["received"].as_u64().unwrap() < cluster.total(), "{status}");
-    agent.stop();
+    let alerts: Vec<String> = result_lines(&agent.stop().emissions).into_iter().filter(|line| line.contains("IngestGap")).collect();
+    assert_eq!(alerts.len(), 1, "one alert says so, without any rule in a file: {alerts:?}");
+    assert!(alerts[0].contains("\"state\":\"firing\"") && alerts[0].contains(&format!("\"topic\":\"{PREDICTIONS}\"")), "{alerts:?}");
 }
 
 #[test]

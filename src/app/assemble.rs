@@ -86,7 +86,8 @@ pub fn assemble(path: &Path, rules: &[String], environment: &Environment, purpos
         .collect();
     let mut rule_set = None;
     let found = match rule::compile(&specs, &scope(&config, &plan)) {
-        Ok((set, warnings)) => {
+        Ok((mut set, warnings)) => {
+            rule::add_built_in(&mut set);
             rule_set = Some(set);
             warnings
         }

@@ -23,6 +23,7 @@ use crate::store::Directory;
 
 use super::checkpoint::Checkpoint;
 use super::event::AppEvent;
+use super::intake::Intake;
 use super::publish::{Publisher, Standing};
 use super::worker::{Order, Saying, Snapshot, Worker};
 
@@ -115,6 +116,8 @@ struct Loop {
     last_record: BTreeMap<u16, Timestamp>,
     /// Ids of topics that were told since the last checkpoint began: positions that come with it may be older.
     topic_ids: BTreeMap<String, Arc<str>>,
+    /// What came in by topic lately, and gaps to be judged.
+    intake: Intake,
     /// Answers to the order for a snapshot; `None` while no checkpoint is under way.
     aligning: Option<Vec<Option<Snapshot>>>,
     /// The last words of workers that have ended.
@@ -145,6 +148,7 @@ impl Coordinator {
             first_assigned: None,
             last_record: BTreeMap::new(),
             topic_ids: BTreeMap::new(),
+            intake: Intake::default(),
             aligning: None,
             ended: (0..workers).map(|_| None).collect(),
             urgent: false,
@@ -233,6 +237,7 @@ impl Loop {
         for model in &saying.output.seen {
             self.last_record.insert(*model, now);
         }
+        self.intake.note(&saying, &self.of.sources, now);
         self.of.publisher.record_latencies(&saying.output.latencies);
         self.of.evaluator.absorb(number, saying.output);
         for source in saying.flushed {
@@ -302,6 +307,7 @@ impl Loop {
                 let topic = self.of.sources.get(source.0 as usize).map_or("", |source| source.topic.as_str());
                 let reason = cause.describe(topic, from, to);
                 tracing::error!("{reason}; the windows they belong to are marked");
+                self.intake.gap(source, &self.of.sources, from, to);
                 self.of.evaluator.add_gap(source, reason.into());
             }
             Notification::TopicId { topic, id } => drop(self.topic_ids.insert(topic, id)),
@@ -342,6 +348,11 @@ impl Loop {
                 self.of.evaluator.revoke(source);
             }
         }
+        // The alert and the position after the gap are of one checkpoint: it can be written after this.
+        if self.intake.has_gaps() {
+            let emissions = self.intake.judge_gaps(&mut self.of.evaluator, now);
+            self.publish(&emissions);
+        }
         // A cut must be through one moment: while it is made, nothing is closed or judged.
         if self.aligning.is_none() {
             let began = super::clock::monotonic();
@@ -371,7 +382,12 @@ impl Loop {
             let number = self.of.plan.by_name.get(name)?;
             self.last_record.get(number).copied()
         };
-        let emissions = self.of.evaluator.tick(&last, now);
+        let mut emissions = self.of.evaluator.tick(&last, now);
+        emissions.extend(self.intake.judge_rejects(&mut self.of.evaluator, now));
+        emissions.extend(self.of.evaluator.judge_gaps(&[], now));
+        if let Some(letters) = &self.of.publisher.letters {
+            letters.close(self.of.evaluator.flooded());
+        }
         self.publish(&emissions);
     }
 
@@ -433,6 +449,10 @@ impl Loop {
     /// Writes one atom and lets go what it holds.
     fn write(&mut self, snapshots: Vec<Snapshot>) -> Option<Checkpoint> {
         self.checkpointed = (self.of.now)();
+        if snapshots.iter().any(|snapshot| snapshot.owes_letters) {
+            tracing::error!("dead letters could not be delivered: the last checkpoint stands, and what came after it is read again");
+            return None;
+        }
         let (outbox, mark) = match self.of.publisher.outbox.snapshot() {
             Ok(snapshot) => snapshot,
             Err(error) => {
@@ -473,6 +493,9 @@ impl Loop {
             return;
         }
         self.draining = true;
+        if let Some(letters) = &self.of.publisher.letters {
+            letters.end();
+        }
         // What answers have come belong to a cut that will not be finished; the last words are a better one.
         if let Some(answers) = self.aligning.take() {
             drop(answers);

@@ -42,7 +42,7 @@ pub fn summary(assembly: &Assembly) -> String {
     let _ = write!(
         text,
         "{} rules, {} receivers, {} actions",
-        assembly.rules.rules().len(),
+        assembly.rules.written(),
         assembly.notify.receivers.len(),
         assembly.notify.actions.len()
     );
@@ -143,7 +143,7 @@ pub fn events(assembly: &Assembly, path: &Path) -> std::io::Result<Found> {
 /// Tries everything the configuration names.
 #[must_use]
 pub fn connect(assembly: &Assembly) -> Vec<CheckResult> {
-    let mut results = vec![kafka(assembly)];
+    let mut results = kafka(assembly);
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return results };
     results.extend(runtime.block_on(async {
         let mut results = Vec::new();
@@ -181,16 +181,25 @@ pub fn topics(assembly: &Assembly) -> Option<(CheckResult, Vec<String>)> {
     })
 }
 
-fn kafka(assembly: &Assembly) -> CheckResult {
+fn kafka(assembly: &Assembly) -> Vec<CheckResult> {
     let config = &assembly.config.kafka;
     let target = format!("kafka {}", config.bootstrap_servers.join(","));
     let known = super::run::kafka_connection(&assembly.config)
         .map_err(|error| error.to_string())
         .and_then(|connection| crate::kafka::topics(&connection, PATIENCE));
-    let result = known.and_then(|known| {
-        let wanted = config.predictions.iter().chain(&config.features).chain(&config.labels);
+    let known = match known {
+        Ok(known) => known,
+        Err(error) => return vec![CheckResult { target, error: Some(error) }],
+    };
+    let missing = |wanted: &mut dyn Iterator<Item = &String>| {
         let missing: Vec<&str> = wanted.filter(|topic| !known.contains(topic)).map(String::as_str).collect();
-        if missing.is_empty() { Ok(()) } else { Err(format!("no such topic, or not for this user to see: {}", missing.join(", "))) }
-    });
-    CheckResult { target, error: result.err() }
+        (!missing.is_empty()).then(|| format!("no such topic, or not for this user to see: {}", missing.join(", ")))
+    };
+    let mut wanted = config.predictions.iter().chain(&config.features).chain(&config.labels);
+    let mut results = vec![CheckResult { target, error: missing(&mut wanted) }];
+    if let Some(letters) = &config.dead_letters {
+        let target = format!("dead letters {}", letters.topic);
+        results.push(CheckResult { target, error: missing(&mut std::iter::once(&letters.topic)) });
+    }
+    results
 }

@@ -13,6 +13,8 @@ pub mod demo;
 pub mod event;
 pub mod exchange;
 pub mod inspect;
+pub mod intake;
+pub mod letter;
 pub mod memory;
 pub mod publish;
 pub mod replay;

@@ -9,11 +9,12 @@ use hdrhistogram::Histogram;
 use crate::engine::result::happening_json;
 use crate::engine::{Emission, Plan, SourceState};
 use crate::event::{Outcome, SourceId, Span, Timestamp, TopicRole};
-use crate::http::{PartitionView, StatusView, TextTime, TopicView, ViewHandle};
+use crate::http::{DeadLettersView, PartitionView, StatusView, TextTime, TopicView, ViewHandle};
 use crate::notify::{Order, OutboxHandle};
 use crate::rule::message::AlertView;
 use crate::rule::{Happening, RuleSet, RuleStatus, State};
 use crate::source::SourceInfo;
+use crate::source::kafka::LetterCount;
 use crate::telemetry::Telemetry;
 use crate::telemetry::agent::{PartitionLag, RecordCount};
 use crate::telemetry::event_log::AlertEvent;
@@ -21,6 +22,7 @@ use crate::telemetry::score;
 
 use super::event::{AppEvent, Listener};
 use super::said::Said;
+use super::letter::DeadLetters;
 use super::shape;
 
 /// The way out for results.
@@ -35,6 +37,8 @@ pub struct Publisher {
     pub said: Said,
     /// Whoever watches.
     pub listener: Option<Listener>,
+    /// Rejected records that are sent on.
+    pub letters: Option<Arc<DeadLetters>>,
     /// Prediction latencies in microseconds by model, since they were last handed on.
     pub latencies: BTreeMap<u16, Histogram<u64>>,
     /// Scores of windows that ended longer than this before the event clock are no longer exported.
@@ -243,6 +247,11 @@ impl Publisher {
         }
         self.telemetry.set_records(merge_records(records));
         self.telemetry.set_lags(lag_rows);
+        if let Some(letters) = &self.letters {
+            let counts = letters.counts();
+            self.telemetry.set_dead_letters(counts.iter().map(|row| (row.outcome, row.reason.as_str(), row.count)).collect());
+            status.dead_letters = Some(letters_view(letters, &counts));
+        }
         let depth = self.outbox.depth() as u64;
         self.telemetry.set_outbox_depth(depth);
         let items =
@@ -281,6 +290,25 @@ impl Publisher {
             let microseconds = (milliseconds * 1e3).clamp(1.0, 3.6e9) as u64;
             let _ = histogram.record(microseconds);
         }
+    }
+}
+
+fn letters_view(letters: &DeadLetters, counts: &[LetterCount]) -> DeadLettersView {
+    let (topic, on_failure) = letters.settings();
+    let now = letters.status();
+    let of = |outcome| {
+        let rows = counts.iter().filter(|row| row.outcome == outcome);
+        rows.map(|row| (row.reason.as_str().to_owned(), row.count)).collect()
+    };
+    DeadLettersView {
+        topic: topic.to_owned(),
+        on_failure: on_failure.as_str().to_owned(),
+        sent: of("sent"),
+        suppressed: of("suppressed"),
+        failed: of("failed"),
+        waiting: now.open as u64,
+        blocked: now.is_blocked,
+        error: now.error,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::http::{self, BaselineView, Check, FeatureView, Hooks, ModelView, Relo
 use crate::kafka::{Connection, describe};
 use crate::notify::{Dispatcher, Options, Outbox, Transports};
 use crate::rule::RuleSet;
-use crate::source::kafka::{self, Consumer, Routing, StartAt, Topic};
+use crate::source::kafka::{self, Consumer, Letters, OnFailure, Routing, StartAt, Topic};
 use crate::store::{Directory, StoreError};
 use crate::telemetry::{self, Telemetry};
 
@@ -30,6 +30,7 @@ use super::clock;
 use super::cluster;
 use super::coordinator::{Control, Coordinator};
 use super::event::{AppEvent, Listener};
+use super::letter::DeadLetters;
 use super::publish::Publisher;
 use super::said::Said;
 use super::worker;
@@ -164,6 +165,7 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
     tracing::info!(address = %server.address, "console");
     tell(settings.listener.as_ref(), &AppEvent::Listening(server.address));
 
+    let letters = dead_letters(&config, &plan)?;
     let now = clock::now();
     let publisher = Publisher {
         view: view.clone(),
@@ -171,6 +173,7 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
         outbox: dispatcher.outbox(),
         said,
         listener: settings.listener.clone(),
+        letters,
         latencies: BTreeMap::new(),
         score_age: plan
             .models
@@ -274,7 +277,7 @@ fn coordinator(
     for (number, snapshot) in snapshots.into_iter().enumerate() {
         let (sender, receiver) = crossbeam_channel::bounded(worker::QUEUE);
         batch_senders.push(sender);
-        running.push(worker::spawn(number, Arc::clone(plan), registry.topics(), snapshot, receiver, empties.clone(), None)?);
+        running.push(worker::spawn(number, Arc::clone(plan), registry.topics(), snapshot, receiver, empties.clone(), None, publisher.letters.clone())?);
     }
     drop(empties);
     let routing = Routing { workers: batch_senders, empties: empties_out };
@@ -398,12 +401,21 @@ pub fn kafka_settings(config: &Config, plan: &Plan) -> Result<kafka::Settings, R
         },
         look_back: longest,
         max_bytes: plan.max_bytes,
-        headers: wants_headers(&plan.mapping),
+        // A letter has all headers of its record.
+        headers: wants_headers(&plan.mapping) || config.kafka.dead_letters.is_some(),
         idle_after: config.kafka.idle_timeout,
         queue_kib: usize::try_from((config.limits.memory / 8 / 1024).max(LEAST_QUEUE_KIB)).unwrap_or(65_536).min(1 << 20),
         is_joining: config.state.cluster.is_some() && plan.models.iter().any(|model| model.horizon.is_some()),
         resume: None,
     })
+}
+
+fn dead_letters(config: &Config, plan: &Plan) -> Result<Option<Arc<DeadLetters>>, RunError> {
+    let Some(settings) = &config.kafka.dead_letters else { return Ok(None) };
+    let on_failure = if settings.block { OnFailure::Block } else { OnFailure::Drop };
+    let letters = Letters::start(&kafka_settings(config, plan)?, settings.topic.clone(), on_failure)
+        .map_err(|error| RunError::Kafka(describe(&error)))?;
+    Ok(Some(Arc::new(DeadLetters::new(letters, config.kafka.group_id.clone(), settings.rate))))
 }
 
 fn wants_headers(mapping: &Mapping) -> bool {
@@ -521,7 +533,7 @@ impl Reloader {
         let transports =
             Transports::build(assembly.notify).map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
         let rules: Arc<RuleSet> = assembly.rules;
-        let count = rules.rules().len();
+        let count = rules.written();
         self.outbox.replace(transports);
         self.control.send(Control::Rules(rules)).map_err(|_| "the agent is shutting down".to_owned())?;
         Ok(format!("{count} rules applied"))

@@ -12,8 +12,10 @@ use crate::engine::cluster::{Addresses, Post, changed_panes};
 use crate::engine::shard::PartitionState;
 use crate::engine::{Plan, Record, Shard, ShardOutput};
 use crate::event::decode::RecordMeta;
-use crate::event::{NextOffset, SourceId, TopicRole};
+use crate::event::{NextOffset, Outcome, SourceId, TopicRole};
 use crate::source::{Batch, Topics, Turn};
+
+use super::letter::{Clerk, DeadLetters, Rejected};
 
 /// Batches a worker may be behind. Small: what waits here is not in the checkpoint and has to be read again.
 pub const QUEUE: usize = 4;
@@ -38,6 +40,8 @@ pub enum Order {
 pub struct Saying {
     /// What the shard has to say.
     pub output: ShardOutput,
+    /// What is to be said of rejected records beside their counts.
+    pub rejected: BTreeMap<SourceId, Rejected>,
     /// Partitions whose open panes were handed on by order.
     pub flushed: Vec<SourceId>,
     /// The state of the partitions and where reading goes on; the answer to [`Order::Snapshot`], and the last word.
@@ -66,6 +70,8 @@ pub struct Snapshot {
     pub partitions: BTreeMap<SourceId, PartitionState>,
     /// Where reading goes on.
     pub positions: BTreeMap<SourceId, NextOffset>,
+    /// Letters of records before these positions are not accounted for and must not be lost: this must not be stored.
+    pub owes_letters: bool,
 }
 
 /// A running worker.
@@ -91,16 +97,32 @@ pub fn spawn(
     batches: Receiver<Batch>,
     empties: Sender<Batch>,
     addresses: Option<Arc<Addresses>>,
+    letters: Option<Arc<DeadLetters>>,
 ) -> std::io::Result<Worker> {
     let (orders, inbox) = crossbeam_channel::bounded(16);
     let (mouth, sayings) = crossbeam_channel::bounded(QUEUE);
     let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+        let wants_headers = plan.mapping.headers().next().is_some();
+        let clerk = Clerk::new(number, letters);
         let mut shard = if addresses.is_some() { Shard::cumulative(plan) } else { Shard::new(plan) };
         for (source, state) in restored.partitions {
             shard.restore(source, state);
         }
-        let (known, positions, names) = (Vec::new(), Vec::new(), BTreeMap::new());
-        let mut body = Body { shard, topics, known, positions, unsaid: 0, mouth, empties, addresses, names, acknowledged: BTreeMap::new(), lives: FxHashMap::default() };
+        let mut body = Body {
+            shard,
+            topics,
+            known: Vec::new(),
+            wants_headers,
+            clerk,
+            positions: Vec::new(),
+            unsaid: 0,
+            mouth,
+            empties,
+            addresses,
+            names: BTreeMap::new(),
+            acknowledged: BTreeMap::new(),
+            lives: FxHashMap::default(),
+        };
         restored.positions.into_iter().for_each(|(source, next)| reach(&mut body.positions, source, next));
         body.run(&batches, &inbox);
     })?;
@@ -111,6 +133,9 @@ struct Body {
     shard: Shard,
     topics: Topics,
     known: Vec<(Arc<str>, TopicRole)>,
+    /// Whether the event mapping asks for headers.
+    wants_headers: bool,
+    clerk: Clerk,
     /// By number of the source.
     positions: Vec<Option<NextOffset>>,
     /// Records counted since it last spoke.
@@ -178,6 +203,12 @@ impl Body {
     fn publish(&mut self, acknowledged: &BTreeMap<SourceId, i64>, is_last: bool) {
         let Some(addresses) = self.addresses.clone() else { return };
         let mut published = Published::default();
+        // Letters come before positions: what is said as read is either accounted for or read again.
+        if !self.clerk.settle() {
+            let output = self.shard.take_output();
+            self.say(Saying { output, published: Some(published), is_last, ..Saying::default() });
+            return;
+        }
         for (source, name) in &self.names {
             let end = self.positions.get(source.0 as usize).copied().flatten().map_or(-1, |next| next.0);
             let since = acknowledged.get(source).copied().unwrap_or(0);
@@ -227,6 +258,7 @@ impl Body {
         if !batch.turns.is_empty() {
             self.turn(std::mem::take(&mut batch.turns));
         }
+        let mut headers: Vec<(&str, &[u8])> = Vec::new();
         for (head, key, value) in batch.records() {
             let life = self.lives.get(&head.source).copied().unwrap_or(0);
             if head.is_move {
@@ -240,13 +272,15 @@ impl Body {
                 continue;
             }
             let (topic, role) = topic_of(&mut self.known, &self.topics, head.source);
-            let headers: Vec<(&str, &[u8])> = match &head.headers {
-                None => Vec::new(),
-                Some(headers) => headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect(),
-            };
+            if self.wants_headers {
+                headers.clear();
+                headers.extend(batch.headers(head).map(|(name, value)| (name, value.unwrap_or_default())));
+            }
             let meta = RecordMeta { topic, key: Some(key), timestamp: head.timestamp, headers: &headers };
             let record = Record { source: head.source, role, offset: life + head.offset, meta, value, oversize: head.oversize.is_some() };
-            let _ = self.shard.ingest(&record);
+            if let Outcome::Rejected(reason) = self.shard.ingest(&record) {
+                self.clerk.reject(reason, topic, &batch, head, key, value);
+            }
             reach(&mut self.positions, head.source, NextOffset(life + head.offset + 1));
         }
         self.unsaid += batch.len();
@@ -264,14 +298,17 @@ impl Body {
     }
 
     fn say_all(&mut self, is_last: bool) {
+        // Letters come before positions: what is stored as read is either accounted for or read again.
+        let owes_letters = !self.clerk.settle();
         let output = self.shard.take_output();
         let positions = (0..).map(SourceId).zip(&self.positions).filter_map(|(source, next)| Some((source, (*next)?)));
-        let snapshot = Snapshot { partitions: self.shard.snapshot(), positions: positions.collect() };
+        let snapshot = Snapshot { partitions: self.shard.snapshot(), positions: positions.collect(), owes_letters };
         self.say(Saying { output, snapshot: Some(snapshot), is_last, ..Saying::default() });
     }
 
-    fn say(&mut self, saying: Saying) {
+    fn say(&mut self, mut saying: Saying) {
         self.unsaid = 0;
+        saying.rejected = self.clerk.take();
         // The listener is only gone when the process is going down without wanting to know.
         let _ = self.mouth.send(saying);
     }
@@ -306,7 +343,7 @@ mod tests {
     fn an_order_waits_for_no_batch_that_comes_after_it() {
         let (sender, batches) = crossbeam_channel::bounded(QUEUE);
         let (empties, _emptied) = crossbeam_channel::bounded(1);
-        let worker = spawn(0, Arc::new(Plan::empty()), Topics::default(), Snapshot::default(), batches, empties, None).unwrap();
+        let worker = spawn(0, Arc::new(Plan::empty()), Topics::default(), Snapshot::default(), batches, empties, None, None).unwrap();
         let over = Arc::new(AtomicBool::new(false));
         let feeder = std::thread::spawn({
             let over = Arc::clone(&over);

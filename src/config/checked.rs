@@ -67,8 +67,21 @@ pub struct Kafka {
     pub start: Start,
     /// How long a partition at its end holds windows open without a new record.
     pub idle_timeout: Span,
+    /// Where rejected records go, if anywhere.
+    pub dead_letters: Option<DeadLetters>,
     /// Settings of librdkafka; any of them may be a secret.
     pub librdkafka: BTreeMap<String, SecretString>,
+}
+
+/// Where rejected records go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetters {
+    /// The topic, none of those that are read.
+    pub topic: String,
+    /// Most letters a second for each reason, at least 1.
+    pub rate: u32,
+    /// Whether reading waits for letters that cannot be delivered; they are given up otherwise.
+    pub block: bool,
 }
 
 /// Where reading begins without checkpoint and commit.

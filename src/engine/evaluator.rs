@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Outcome, SourceId, Timestamp, TopicRole, WindowRef};
 use crate::join::Prediction;
-use crate::rule::{Alerts, Happening, IngestSilence, InputKind, RuleSet, WindowInput};
+use crate::rule::{Alerts, Happening, IngestSilence, InputKind, RuleSet, TopicGap, TopicRejects, WindowInput};
 use crate::window::SeriesId;
 
 use super::labels::Look;
@@ -136,9 +136,7 @@ impl Evaluator {
         let at = self.event_clock().unwrap_or_default();
         let happenings = self.alerts.retire(&rules, at);
         self.rules = rules;
-        let emission =
-            |happening| Emission::Happening { model: Arc::from(""), window: None, version: Arc::from(""), happening: Box::new(happening) };
-        happenings.into_iter().map(emission).collect()
+        of_no_model(happenings)
     }
 
     /// Alert instances as they stand.
@@ -279,6 +277,22 @@ impl Evaluator {
             }));
         }
         emissions
+    }
+
+    /// Judges the rules of schema by the last minute of wall time of each topic.
+    pub fn judge_rejects(&mut self, topics: &[TopicRejects<'_>], now: Timestamp) -> Vec<Emission> {
+        of_no_model(self.alerts.judge_rejects(&self.rules, topics, now))
+    }
+
+    /// Judges the rules of gaps by records that can never be read; by none of them to let time pass.
+    pub fn judge_gaps(&mut self, gaps: &[TopicGap<'_>], now: Timestamp) -> Vec<Emission> {
+        of_no_model(self.alerts.judge_gaps(&self.rules, gaps, now))
+    }
+
+    /// The topics for which an alert of schema is firing.
+    #[must_use]
+    pub fn flooded(&self) -> BTreeSet<String> {
+        self.alerts.flooded(&self.rules)
     }
 
     fn step(&mut self, cap: Option<Timestamp>, end: Option<Timestamp>) -> Vec<Emission> {
@@ -430,6 +444,12 @@ impl Evaluator {
             }
         }
     }
+}
+
+fn of_no_model(happenings: Vec<Happening>) -> Vec<Emission> {
+    let emission =
+        |happening| Emission::Happening { model: Arc::from(""), window: None, version: Arc::from(""), happening: Box::new(happening) };
+    happenings.into_iter().map(emission).collect()
 }
 
 /// What the partitions that are waited for have come to.

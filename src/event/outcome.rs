@@ -83,6 +83,47 @@ impl Reject {
             Reject::BadLabel => "bad_label",
         }
     }
+
+    /// The reason as a sentence for people.
+    #[must_use]
+    pub fn message(self) -> &'static str {
+        match self {
+            Reject::Empty => "the value has no bytes",
+            Reject::Oversize => "the value is larger than event.max_bytes",
+            Reject::NotJson => "the value is not JSON, or is cut off",
+            Reject::NotAnObject => "the value is JSON, but not an object",
+            Reject::UnknownKind => "neither the event nor its topic says what kind of event it is, or the kind is not known",
+            Reject::MissingModel => "the event names no model",
+            Reject::UnknownModel => "the event names a model that the configuration does not",
+            Reject::MissingId => "the event has no id and needs one",
+            Reject::MissingTime => "neither the event nor its record has a time",
+            Reject::BadTime => "the time of the event cannot be read",
+            Reject::Future => "the event lies too far after the time of its record",
+            Reject::BadFeatures => "features is not an object",
+            Reject::MissingPrediction => "there is no prediction, score or probabilities",
+            Reject::BadPrediction => "the prediction, score or probabilities are of a wrong type or out of range",
+            Reject::MissingLabel => "the label event has no label",
+            Reject::BadLabel => "the label is of a wrong type, or of a class that the baseline does not know",
+        }
+    }
+
+    /// How far the record had come: to `read` it, to `decode` its bytes, to `map` its fields, to `check` their values.
+    #[must_use]
+    pub fn stage(self) -> &'static str {
+        match self {
+            Reject::Oversize => "read",
+            Reject::Empty | Reject::NotJson | Reject::NotAnObject => "decode",
+            Reject::UnknownKind
+            | Reject::MissingModel
+            | Reject::MissingId
+            | Reject::MissingTime
+            | Reject::BadTime
+            | Reject::BadFeatures
+            | Reject::MissingPrediction
+            | Reject::MissingLabel => "map",
+            Reject::UnknownModel | Reject::Future | Reject::BadPrediction | Reject::BadLabel => "check",
+        }
+    }
 }
 
 /// What became of one event.

@@ -210,8 +210,8 @@ mod tests {
 
     fn settings() -> Settings {
         Settings {
-            bootstrap_servers: "kafka:9092".into(),
-            librdkafka: BTreeMap::new(),
+            connection: crate::kafka::Connection::new("kafka:9092".into(), &BTreeMap::new(), || crate::event::Timestamp(0)).unwrap(),
+            instance_id: None,
             group_id: "risk".into(),
             panes: "risk.panes".into(),
             owners: "risk.owners".into(),

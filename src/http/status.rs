@@ -57,10 +57,33 @@ pub struct StatusView {
     pub timestamp_fallback: u64,
     /// Events with the bare tokens NaN or Infinity.
     pub nonstandard_json: u64,
+    /// Rejected records that are sent on, where they are.
+    pub dead_letters: Option<DeadLettersView>,
     /// Resident memory in bytes, where the system tells.
     pub memory_bytes: Option<u64>,
     /// The last reload.
     pub last_reload: Option<ReloadView>,
+}
+
+/// Rejected records that are sent on to a topic, since the start of the process.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct DeadLettersView {
+    /// The topic.
+    pub topic: String,
+    /// `drop` or `block`.
+    pub on_failure: String,
+    /// Letters that were acknowledged, by reason.
+    pub sent: BTreeMap<String, u64>,
+    /// Letters that were above the rate or part of a flood, by reason.
+    pub suppressed: BTreeMap<String, u64>,
+    /// Letters that could not be delivered, by reason.
+    pub failed: BTreeMap<String, u64>,
+    /// Letters on their way.
+    pub waiting: u64,
+    /// Whether reading waits for them.
+    pub blocked: bool,
+    /// Why the last letter that was not delivered was not; none once one is delivered again.
+    pub error: Option<String>,
 }
 
 /// What came in by one topic.

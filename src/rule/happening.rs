@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::{Measurement, Metric, Segment, Timestamp, WindowRef};
+use crate::event::{Measurement, Metric, Reject, Segment, Timestamp, WindowRef};
 
 use super::machine::State;
 use super::message::{ActionCall, AlertView, Notice, NoticeKind};
@@ -53,6 +53,51 @@ pub struct IngestSilence<'a> {
     pub last_record: Option<Timestamp>,
     /// Now.
     pub now: Timestamp,
+}
+
+/// What became of the records of a topic within the last minute of wall time.
+#[derive(Clone, Copy, Debug)]
+pub struct TopicRejects<'a> {
+    /// Name of the topic.
+    pub topic: &'a str,
+    /// Records that came. Tombstones and events of models that are not watched are not among them.
+    pub received: u64,
+    /// Those of them that were rejected, by reason.
+    pub reasons: &'a [(Reject, u64)],
+    /// One of them, of whatever time.
+    pub example: Option<RejectExample>,
+}
+
+/// Where a rejected record is to be found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RejectExample {
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset there.
+    pub offset: i64,
+    /// Why it was rejected.
+    pub reason: Reject,
+}
+
+/// Records of a topic that can never be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicGap<'a> {
+    /// Name of the topic.
+    pub topic: &'a str,
+    /// The partition.
+    pub partition: i32,
+    /// The offset that was to be read next.
+    pub from: i64,
+    /// The offset from which on it can be read. Below `from` where the topic was truncated or made anew.
+    pub to: i64,
+}
+
+impl TopicGap<'_> {
+    /// How many records are gone, at most; `None` where nobody knows.
+    #[must_use]
+    pub fn lost(&self) -> Option<u64> {
+        u64::try_from(self.to.saturating_sub(self.from)).ok().filter(|lost| *lost > 0)
+    }
 }
 
 /// Something that happened: what results, logs and the outbox are made of.

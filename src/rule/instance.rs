@@ -18,7 +18,7 @@ pub const HISTORY: usize = 24;
 /// Which instance it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct InstanceKey {
-    /// The model.
+    /// The model; "" where the rule is about topics.
     pub model: Arc<str>,
     /// The rule group.
     pub group: Arc<str>,
@@ -26,7 +26,7 @@ pub struct InstanceKey {
     pub alert: Arc<str>,
     /// The version of the model; "" where events name none.
     pub version: Arc<str>,
-    /// The segment.
+    /// The segment, or the topic.
     pub segment: Segment,
     /// The feature, for rules of each feature.
     pub feature: Option<Arc<str>>,
@@ -38,7 +38,9 @@ impl InstanceKey {
     pub fn labels(&self) -> BTreeMap<String, String> {
         let mut labels: BTreeMap<String, String> = self.segment.0.iter().map(|(key, value)| (label_name(key), value.to_string())).collect();
         labels.insert("alertname".into(), self.alert.to_string());
-        labels.insert("model".into(), self.model.to_string());
+        if !self.model.is_empty() {
+            labels.insert("model".into(), self.model.to_string());
+        }
         if !self.version.is_empty() {
             labels.insert("version".into(), self.version.to_string());
         }

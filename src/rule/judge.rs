@@ -64,7 +64,7 @@ pub struct Alerts {
 }
 
 /// An instance after its step.
-struct Stepped {
+pub(super) struct Stepped {
     key: InstanceKey,
     transition: Option<Happening>,
     turn: Turn,
@@ -254,7 +254,7 @@ impl Alerts {
 
     /// Steps one instance. `onset` is the time that an episode's id is made from if it begins here.
     #[allow(clippy::too_many_arguments)]
-    fn step(
+    pub(super) fn step(
         &mut self,
         rule: &Rule,
         key: InstanceKey,
@@ -273,7 +273,11 @@ impl Alerts {
         let mut trouble = |message: String| {
             out.push(Happening::Trouble { alert: key.alert.to_string(), labels: key.labels(), message });
         };
-        instance.note(verdict.value, verdict.n, window);
+        // Between gaps there is no value: what is shown is the last one, with its texts.
+        let has_news = rule.kind != Kind::Gap || verdict.value.is_some();
+        if has_news {
+            instance.note(verdict.value, verdict.n, window);
+        }
         instance.trouble = verdict.failed.then(|| verdict.trouble.clone());
         if verdict.failed {
             trouble(verdict.trouble.clone());
@@ -303,7 +307,11 @@ impl Alerts {
             changed = Some(change);
         }
         let given = matches!(step, Step::Same | Step::Changed(_));
-        if given && instance.machine.state != State::Inactive && (changed.is_some() || instance.machine.state != State::Resolved) {
+        if given
+            && has_news
+            && instance.machine.state != State::Inactive
+            && (changed.is_some() || instance.machine.state != State::Resolved)
+        {
             let seen = context(&verdict.bindings, &instance, &key, rule);
             for (name, template) in &rule.annotations {
                 let rendered = template.render(&seen);
@@ -317,7 +325,7 @@ impl Alerts {
     }
 
     /// Says what is to be told of the stepped instances, and of the rule's aggregate alert.
-    fn tell(&mut self, rules: &RuleSet, rule: &Rule, at: Timestamp, stepped: Vec<Stepped>, out: &mut Vec<Happening>) {
+    pub(super) fn tell(&mut self, rules: &RuleSet, rule: &Rule, at: Timestamp, stepped: Vec<Stepped>, out: &mut Vec<Happening>) {
         let aggregate = self.aggregate(rule, at);
         let limited = aggregate.as_ref().is_some_and(|(_, turn)| *turn != Turn::Ended);
         for Stepped { key, transition, turn, given, bindings } in stepped {

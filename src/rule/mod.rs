@@ -4,7 +4,7 @@
 //! It knows nothing of files, clocks, mail or HTTP.
 //!
 //! In reading order: `spec` is the file as written; `compile` checks it against a `scope` and makes a `set`, or `fault`s;
-//! `judge` takes one closed window, `verdict` says what a rule makes of it, `machine` steps the alert, `instance` keeps
+//! `judge` takes one closed window, `topic` what is wrong with the input by topic, `verdict` says what a rule makes of it, `machine` steps the alert, `instance` keeps
 //! what else is remembered of it, `episode` names its incidents, `announce` says who is told, `aggregate` speaks for many,
 //! and `happening` and `message` are what comes out.
 
@@ -31,11 +31,12 @@ pub mod set;
 pub mod spec;
 pub mod status;
 pub mod template;
+mod topic;
 pub mod verdict;
 
-pub use compile::compile;
+pub use compile::{add_built_in, compile};
 pub use fault::{Fault, FileFault};
-pub use happening::{Happening, IngestSilence, InputKind, WindowInput};
+pub use happening::{Happening, IngestSilence, InputKind, RejectExample, TopicGap, TopicRejects, WindowInput};
 pub use judge::Alerts;
 pub use machine::{Severity, State};
 pub use message::{ActionCall, AlertView, Notice, NoticeKind};

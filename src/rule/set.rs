@@ -30,7 +30,14 @@ pub enum Kind {
     },
     /// Never: it looks at the time since the last record.
     Absence,
+    /// Never: it looks at the share of a topic's records that are rejected.
+    Schema,
+    /// Never: it looks at records that can never be read.
+    Gap,
 }
+
+/// The file of rules that no file has.
+pub const BUILT_IN: &str = "built in";
 
 /// A condition on the value.
 #[derive(Debug)]
@@ -133,7 +140,7 @@ pub struct Needs {
 pub struct Rule {
     /// The file it is from.
     pub file: Arc<str>,
-    /// The model.
+    /// The model; "" for rules of schema and gaps, which are about topics.
     pub model: Arc<str>,
     /// Name of the group.
     pub group: Arc<str>,
@@ -145,13 +152,13 @@ pub struct Rule {
     pub each_feature: bool,
     /// One instance for each segment, besides the one for all events.
     pub each_segment: bool,
-    /// Name of the window; `None` for absence.
+    /// Name of the window; `None` for rules of wall time.
     pub window: Option<Arc<str>>,
     /// The metric whose status and evidence count.
     pub metric: Option<Metric>,
     /// What the metric is about; `None` for each feature, or where there is no metric.
     pub subject: Option<Subject>,
-    /// The value; `None` for absence.
+    /// The value; `None` for rules of wall time.
     pub value: Option<Expr>,
     /// The evidence.
     pub when: Option<Expr>,
@@ -165,7 +172,7 @@ pub struct Rule {
     pub needs: Needs,
     /// What `when` needs beyond that.
     pub needs_when: Needs,
-    /// Least events in the window.
+    /// Least events in the window, or in the minute of a rule of schema.
     pub min_current: u64,
     /// Least events in the baseline.
     pub min_reference: u64,
@@ -186,6 +193,12 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// Whether it is there without being in a file.
+    #[must_use]
+    pub fn is_built_in(&self) -> bool {
+        &*self.file == BUILT_IN
+    }
+
     /// What its value is counted in.
     #[must_use]
     pub fn unit(&self) -> Unit {
@@ -206,6 +219,8 @@ pub struct RuleSet {
     pub(crate) route: Option<Route>,
     pub(crate) receivers: BTreeMap<String, ReceiverSpec>,
     pub(crate) actions: BTreeMap<String, Action>,
+    /// Kinds of rules on topics that the files speak of, disabled ones included.
+    pub(crate) on_topics: Vec<Kind>,
 }
 
 impl RuleSet {
@@ -213,6 +228,12 @@ impl RuleSet {
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// How many of the rules are from files.
+    #[must_use]
+    pub fn written(&self) -> usize {
+        self.rules.iter().filter(|rule| !rule.is_built_in()).count()
     }
 
     /// The receivers by name, for those who deliver.
@@ -236,7 +257,7 @@ impl RuleSet {
             .filter(|rule| &*rule.model == model && rule.window.as_deref() == Some(window))
             .filter_map(|rule| match rule.kind {
                 Kind::Labels { coverage } => Some(coverage),
-                Kind::Closed | Kind::Absence => None,
+                _ => None,
             })
             .collect();
         coverages.sort_by(f64::total_cmp);

@@ -10,7 +10,7 @@ use super::instance::{Instance, InstanceKey};
 use super::judge::{Alerts, is_of};
 use super::machine::State;
 use super::message::AlertView;
-use super::set::{Rule, RuleSet};
+use super::set::{Kind, Rule, RuleSet};
 use super::template::Template;
 
 /// How long a resolved instance is still shown, in milliseconds between the ends of judged windows. Prometheus keeps
@@ -30,7 +30,7 @@ pub struct RuleStatus {
     pub model: String,
     /// `inactive`, `pending` or `firing`: the worst of its instances; recovering counts as firing.
     pub state: String,
-    /// The value expression; `absence` where there is none.
+    /// The value expression; the kind of the rule where there is none.
     pub query: String,
     /// Labels, as written.
     pub labels: BTreeMap<String, String>,
@@ -62,10 +62,11 @@ impl Alerts {
             .collect()
     }
 
-    /// Every rule with its state, in the order of the files.
+    /// Every rule with its state, in the order of the files. A built-in rule is shown while it has something to say.
     #[must_use]
     pub fn statuses(&self, rules: &RuleSet) -> Vec<RuleStatus> {
-        rules.rules().iter().map(|rule| self.status(rule)).collect()
+        let all = rules.rules().iter().map(|rule| (rule, self.status(rule)));
+        all.filter(|(rule, status)| !rule.is_built_in() || !status.alerts.is_empty()).map(|(_, status)| status).collect()
     }
 
     fn status(&self, rule: &Rule) -> RuleStatus {
@@ -96,7 +97,12 @@ impl Alerts {
             alert: rule.alert.to_string(),
             model: rule.model.to_string(),
             state: worst.as_str().to_owned(),
-            query: rule.value.as_ref().map_or("absence", |value| value.source()).to_owned(),
+            query: match (&rule.value, rule.kind) {
+                (Some(value), _) => value.source().to_owned(),
+                (None, Kind::Schema) => "schema".to_owned(),
+                (None, Kind::Gap) => "gap".to_owned(),
+                (None, _) => "absence".to_owned(),
+            },
             labels: written(&rule.labels),
             annotations: written(&rule.annotations),
             health: health.to_owned(),

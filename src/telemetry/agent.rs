@@ -41,6 +41,8 @@ pub struct PartitionLag {
 pub struct AgentTable {
     pub(crate) records: Vec<RecordCount>,
     pub(crate) lags: Vec<PartitionLag>,
+    /// Outcome, reason and number of dead letters.
+    pub(crate) dead_letters: Vec<(&'static str, &'static str, u64)>,
     pub(crate) outbox_depth: u64,
     pub(crate) reload_failed: bool,
     windows: BTreeMap<(String, String), u64>,

@@ -75,6 +75,17 @@ fn counters(meter: &Meter, tables: &Arc<Tables>) {
         };
         table.records.iter().map(row).collect()
     });
+    counter(
+        "driftline.dead_letters",
+        "{record}",
+        "Rejected records on their way to the dead-letter topic, by outcome and reason",
+        |table| {
+            let row = |(outcome, reason, count): &(&'static str, &'static str, u64)| {
+                (*count, vec![KeyValue::new("outcome", *outcome), KeyValue::new("reason", *reason)])
+            };
+            table.dead_letters.iter().map(row).collect()
+        },
+    );
     counter("driftline.window.closed", "{window}", "Windows closed, by model and window name", |table| {
         pairs(table.windows(), "model", "window")
     });

@@ -252,6 +252,11 @@ impl Telemetry {
         locked(&self.tables.agent).lags = lags;
     }
 
+    /// Sets what became of dead letters, by outcome and reason, as totals since the start.
+    pub fn set_dead_letters(&self, letters: Vec<(&'static str, &'static str, u64)>) {
+        locked(&self.tables.agent).dead_letters = letters;
+    }
+
     /// Sets how many items wait in the outbox.
     pub fn set_outbox_depth(&self, depth: u64) {
         locked(&self.tables.agent).outbox_depth = depth;

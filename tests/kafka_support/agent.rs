@@ -40,6 +40,8 @@ pub struct Setup {
     pub memory: &'static str,
     /// Further keys of the section `kafka`.
     pub kafka: &'static str,
+    /// The section `kafka.dead_letters`; none where it is empty.
+    pub dead_letters: &'static str,
     /// Address of the mail server.
     pub smtp: Option<SocketAddr>,
     pub rules: String,
@@ -57,6 +59,7 @@ impl Default for Setup {
             checkpoint_interval: "500ms",
             memory: "256MiB",
             kafka: "",
+            dead_letters: "",
             smtp: None,
             rules: String::new(),
         }
@@ -72,6 +75,7 @@ impl Setup {
         scratch.write(&format!("{group}.rules.yaml"), &self.rules);
         let labels = if self.labels { "labels: { horizon: 3h }" } else { "" };
         let label_topic = if self.labels { format!(", labels: [{LABELS}]") } else { String::new() };
+        let dead_letters = if self.dead_letters.is_empty() { String::new() } else { format!("\n  dead_letters: {}", self.dead_letters) };
         let notify = match self.smtp {
             Some(address) => {
                 format!(
@@ -86,7 +90,7 @@ kafka:
   bootstrap_servers: [\"{address}\"]
   group_id: {group}
   topics: {{ predictions: [{PREDICTIONS}]{label_topic} }}
-  idle_timeout: {idle_timeout}
+  idle_timeout: {idle_timeout}{dead_letters}
   librdkafka: {{ session.timeout.ms: 6000, heartbeat.interval.ms: 500, reconnect.backoff.max.ms: 500, topic.metadata.refresh.interval.ms: 1000 }}
   {kafka}
 models:

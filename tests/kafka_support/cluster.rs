@@ -9,7 +9,7 @@ use driftline::event::TopicRole;
 use rdkafka::client::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ProducerContext, ThreadedProducer};
 use serde_json::json;
@@ -95,23 +95,54 @@ impl Cluster {
     pub fn send(&self, topic: &'static str, partition: i32, timestamp: i64, value: Vec<u8>) {
         let mut next = self.next.lock().unwrap();
         let offset = next.entry((topic, partition)).or_default();
-        self.put(topic, partition, timestamp, Some(&value), *offset);
+        self.put(topic, partition, timestamp, None, Some(&value), &[], *offset);
         self.sent.lock().unwrap().push(Sent { topic, partition, offset: *offset, timestamp, value });
         *offset += 1;
     }
 
     /// Sends a record without a value; it is not among those that can be replayed.
     pub fn send_tombstone(&self, topic: &'static str, partition: i32, timestamp: i64) {
-        let mut next = self.next.lock().unwrap();
-        let offset = next.entry((topic, partition)).or_default();
-        self.put(topic, partition, timestamp, None, *offset);
-        *offset += 1;
+        self.send_whole(topic, partition, timestamp, None, None, &[]);
     }
 
-    fn put(&self, topic: &str, partition: i32, timestamp: i64, value: Option<&[u8]>, offset: i64) {
+    /// Sends a record with all of its parts; it is not among those that can be replayed. Returns its offset.
+    pub fn send_whole(
+        &self,
+        topic: &'static str,
+        partition: i32,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(String, Option<Vec<u8>>)],
+    ) -> i64 {
+        let mut next = self.next.lock().unwrap();
+        let offset = next.entry((topic, partition)).or_default();
+        self.put(topic, partition, timestamp, key, value, headers, *offset);
+        *offset += 1;
+        *offset - 1
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn put(
+        &self,
+        topic: &str,
+        partition: i32,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(String, Option<Vec<u8>>)],
+        offset: i64,
+    ) {
         let mut record: BaseRecord<'_, [u8], [u8], Box<i64>> =
             BaseRecord::with_opaque_to(topic, Box::new(offset)).partition(partition).timestamp(timestamp);
         record.payload = value;
+        record.key = key;
+        if !headers.is_empty() {
+            let add = |all: OwnedHeaders, (name, value): &(String, Option<Vec<u8>>)| {
+                all.insert(Header { key: name.as_str(), value: value.as_deref() })
+            };
+            record.headers = Some(headers.iter().fold(OwnedHeaders::new(), add));
+        }
         loop {
             match self.producer.send(record) {
                 Ok(()) => return,

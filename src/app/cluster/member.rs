@@ -99,6 +99,8 @@ pub struct Member {
     ended: Vec<bool>,
     /// The last words of workers that have ended.
     last: Vec<Published>,
+    /// Windows have been said since the last look.
+    has_said: bool,
     is_draining: bool,
     is_broken: bool,
     shown: Timestamp,
@@ -125,6 +127,7 @@ impl Member {
             lags: BTreeMap::new(),
             idle: BTreeSet::new(),
             last: Vec::new(),
+            has_said: false,
             is_draining: false,
             is_broken: false,
             shown: Timestamp(0),
@@ -413,7 +416,9 @@ impl Member {
             }
         }
         // No window is known as closed that could be forgotten.
-        self.of.publisher.said.sync();
+        if std::mem::take(&mut self.has_said) {
+            self.of.publisher.said.sync();
+        }
         let exchange = &self.of.exchange;
         self.court.store(now, false, |record| exchange.publish(vec![record]).map_err(|refused| refused.to_string()));
         if now - self.shown >= STATUS_EVERY {
@@ -444,6 +449,7 @@ impl Member {
             }
         }
         if !judgements.is_empty() {
+            self.has_said = true;
             self.show_alerts();
         }
     }

@@ -7,10 +7,10 @@ use secrecy::SecretString;
 use crate::event::{Span, Timestamp};
 use crate::source::kafka::{CLASSIC_ONLY, GroupProtocol};
 
-use super::super::checked::{Kafka, Purpose, Start};
+use super::super::checked::{DeadLetters, Kafka, Purpose, Start};
 use super::super::fault::suggestion;
 use super::super::file::OneOrMany;
-use super::super::file::kafka::KafkaSection;
+use super::super::file::kafka::{DeadLettersSection, KafkaSection, OnFailureName};
 use super::super::position::join;
 use super::{Checker, Commas, canonical};
 
@@ -18,6 +18,10 @@ use super::{Checker, Commas, canonical};
 const GROUP_ID: &str = "driftline";
 /// How long a partition at its end holds windows open where nothing is said: longer than a producer pauses between batches.
 const IDLE_TIMEOUT: Span = Span(30_000);
+/// Letters a second for each reason where nothing is said: enough to see what is wrong, too few to need a topic to match.
+const LETTER_RATE: u64 = 10;
+/// Most letters a second: what rejects more is no longer a matter of letters.
+const MAX_LETTER_RATE: u64 = 100_000;
 /// Longest name of a topic, as brokers have it.
 const MAX_TOPIC_LENGTH: usize = 249;
 
@@ -61,6 +65,7 @@ pub(super) fn check(section: Option<&KafkaSection>, checker: &mut Checker<'_>) -
         features: Vec::new(),
         labels: Vec::new(),
         start: section.start.as_deref().map_or(Start::Earliest, |text| start(text, checker)),
+        dead_letters: None,
         idle_timeout: checker.span("/kafka/idle_timeout", section.idle_timeout.as_ref(), IDLE_TIMEOUT),
         librdkafka: librdkafka(section.librdkafka.as_ref(), protocol, checker),
     };
@@ -91,6 +96,7 @@ pub(super) fn check(section: Option<&KafkaSection>, checker: &mut Checker<'_>) -
             }
         }
     }
+    kafka.dead_letters = section.dead_letters.as_ref().map(|letters| dead_letters(letters, &kafka, checker));
     if there && run && kafka.predictions.is_empty() && kafka.features.is_empty() {
         match section.topics {
             Some(_) => checker.missing("/kafka/topics", "predictions", "a topic of predictions or of features"),
@@ -121,6 +127,28 @@ fn servers(texts: Option<&OneOrMany>, checker: &mut Checker<'_>) -> Vec<String> 
         }
     }
     servers.into_iter().map(|(_, server)| server).collect()
+}
+
+fn dead_letters(section: &DeadLettersSection, kafka: &Kafka, checker: &mut Checker<'_>) -> DeadLetters {
+    let pointer = "/kafka/dead_letters/topic";
+    check_topic(pointer, &section.topic, checker);
+    let inputs = [("predictions", &kafka.predictions), ("features", &kafka.features), ("labels", &kafka.labels)];
+    for (role, _) in inputs.into_iter().filter(|(_, topics)| topics.contains(&section.topic)) {
+        checker.error_with(
+            pointer,
+            format!("the topic '{}' is also one of {role}", section.topic),
+            "letters that are read again are rejected again; give them a topic of their own",
+        );
+    }
+    let rate = section.rate.unwrap_or(LETTER_RATE);
+    if !(1..=MAX_LETTER_RATE).contains(&rate) {
+        checker.error("/kafka/dead_letters/rate", format!("{rate} is not a number of letters a second from 1 to {MAX_LETTER_RATE}"));
+    }
+    DeadLetters {
+        topic: section.topic.clone(),
+        rate: u32::try_from(rate.clamp(1, MAX_LETTER_RATE)).unwrap_or(1),
+        block: matches!(section.on_failure, Some(OnFailureName::Block)),
+    }
 }
 
 pub(super) fn check_topic(pointer: &str, topic: &str, checker: &mut Checker<'_>) {

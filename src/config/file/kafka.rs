@@ -32,6 +32,8 @@ pub struct KafkaSection {
     /// How long a partition that has been read to its end holds windows open without a new record. Default: 30s.
     #[schemars(extend("default" = "30s"))]
     pub idle_timeout: Option<DurationText>,
+    /// A topic for records that cannot be read as events. Default: none, they are counted.
+    pub dead_letters: Option<DeadLettersSection>,
     /// Any setting of librdkafka by its own name, as `security.protocol` or `sasl.password`. Those that driftline sets
     /// itself are refused.
     pub librdkafka: Option<BTreeMap<String, Plain>>,
@@ -47,4 +49,29 @@ pub struct TopicsSection {
     pub features: Option<OneOrMany>,
     /// Topics of label events.
     pub labels: Option<OneOrMany>,
+}
+
+/// Rejected records go, as they are and with headers that say what is wrong, to a topic.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeadLettersSection {
+    /// The topic; none of those that are read.
+    pub topic: String,
+    /// Most letters a second for each reason; ten times as many may come at once. Default: 10.
+    #[schemars(range(min = 1, max = 100_000), extend("default" = 10))]
+    pub rate: Option<u64>,
+    /// What happens where letters cannot be delivered. Default: drop.
+    #[schemars(extend("default" = "drop"))]
+    pub on_failure: Option<OnFailureName>,
+}
+
+/// What happens where letters cannot be delivered.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum OnFailureName {
+    /// They are given up after some seconds, and counted.
+    Drop,
+    /// Reading waits, and with it everything else.
+    Block,
 }

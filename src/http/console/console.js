@@ -296,7 +296,7 @@ function showAlerts(alerts) {
     chip(node.querySelector(".chip"), level, alert.severity && alert.phase !== "resolved" ? `${alert.phase}, ${alert.severity}` : alert.phase);
     put(node.children[1], alert.annotations.summary ?? alert.reason);
     const since = alert.startsAt ?? alert.activeAt;
-    put(node.children[2], [alert.labels.model, since ? `since ${instant(since)}` : "", alert.endsAt ? `until ${instant(alert.endsAt)}` : "", alert.annotations.summary ? alert.reason : ""].filter(Boolean).join(" · "));
+    put(node.children[2], [alert.labels.model ?? alert.labels.topic, since ? `since ${instant(since)}` : "", alert.endsAt ? `until ${instant(alert.endsAt)}` : "", alert.annotations.summary ? alert.reason : ""].filter(Boolean).join(" · "));
   });
 }
 

@@ -15,9 +15,11 @@ use super::expression::{self, Wanted};
 pub(super) struct Checks<'a> {
     /// Sample values, `value` among them.
     pub(super) sample: &'a Bindings,
-    /// The rule's window; `None` for absence or where it is not known.
+    /// The rule's window; `None` for rules of wall time or where it is not known.
     pub(super) window: Option<&'a WindowScope>,
     pub(super) unit: Unit,
+    /// What a rule of wall time is about, and what it looks at: `absence`, `a time: write above and a duration`.
+    pub(super) of_wall_time: Option<(&'static str, &'static str)>,
 }
 
 struct Written<'a> {
@@ -117,8 +119,8 @@ fn condition(at: &mut FaultsOfFile<'_>, path: &str, written: &Written<'_>, check
         return self::threshold(at, &format!("{path}/below"), threshold, checks.unit).map(Condition::Below);
     }
     let path = format!("{path}/expr");
-    if checks.unit == Unit::Seconds {
-        at.error(&path, "a rule of absence looks at a time: write above and a duration");
+    if let Some((kind, instead)) = checks.of_wall_time {
+        at.error(&path, format!("a rule of {kind} looks at {instead}"));
         return None;
     }
     expression::compile(at, &path, written.expr.unwrap_or_default(), Wanted::Truth, checks.sample).map(Condition::Expr)
@@ -155,11 +157,11 @@ fn hold(at: &mut FaultsOfFile<'_>, path: &str, written: Option<&str>, checks: &C
         }
         Some(Ok(hold)) => hold,
     };
+    if let (Hold::Windows { .. }, Some((kind, _))) = (hold, checks.of_wall_time) {
+        at.error(&path, format!("a rule of {kind} has no windows: write a duration"));
+        return None;
+    }
     match (hold, checks.window) {
-        (Hold::Windows { .. }, _) if checks.unit == Unit::Seconds => {
-            at.error(&path, "a rule of absence has no windows: write a duration");
-            return None;
-        }
         (Hold::Windows { need, of }, _) if in_a_row && need != of => {
             at.error(&path, "the end of an alert counts windows in a row: write a number of windows or a duration");
             return None;

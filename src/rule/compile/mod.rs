@@ -6,6 +6,7 @@ mod expression;
 mod label;
 mod route;
 mod rule;
+mod topic;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use super::set::RuleSet;
 use super::spec::RuleFile;
 
 pub(in crate::rule) use expression::evidence_of;
+pub use topic::add_built_in;
 
 /// Compiles the files against the models of the configuration.
 ///
@@ -72,13 +74,18 @@ pub fn compile(files: &[(String, RuleFile)], scope: &Scope) -> Result<(RuleSet, 
                 at.error_with(&format!("{path}/model"), format!("there is no model '{name}'"), did_you_mean(name, known));
             }
             rule::check_names(&mut at, &path, group);
+            let (on_topics, on_models): (Vec<_>, Vec<_>) =
+                group.rules.iter().enumerate().partition(|(_, rule)| topic::kind(rule.kind).is_some());
             for model in models {
-                for (number, rule) in group.rules.iter().enumerate() {
+                for (number, rule) in &on_models {
                     let place = rule::Place { file: &Arc::from(file.as_str()), path: &format!("{path}/rules/{number}"), group, model };
-                    if let Some(compiled) = rule::compile(&mut at, &place, rule, &action_names) {
-                        set.rules.push(compiled);
-                    }
+                    set.rules.extend(rule::compile(&mut at, &place, rule, &action_names).filter(|_| rule.enabled));
                 }
+            }
+            for (number, rule) in on_topics {
+                let place = topic::Place { file: &Arc::from(file.as_str()), path: &format!("{path}/rules/{number}"), group };
+                set.on_topics.extend(topic::kind(rule.kind));
+                set.rules.extend(topic::compile(&mut at, &place, rule, &action_names).filter(|_| rule.enabled));
             }
         }
     }

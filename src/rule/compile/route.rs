@@ -41,9 +41,14 @@ pub(super) fn compile_root(
     let groups = || files.iter().flat_map(|(_, file)| &file.groups);
     let mut labels: BTreeSet<String> = OWN_LABELS.iter().map(|name| (*name).to_owned()).collect();
     labels.extend(groups().flat_map(|group| group.labels.keys().chain(group.rules.iter().flat_map(|rule| rule.labels.keys()))).cloned());
+    labels.insert(super::topic::LABEL.to_owned());
     labels.extend(scope.models.iter().flat_map(|model| model.segment_keys.iter()).map(|key| crate::rule::instance::label_name(key)));
     let known = Known {
-        alerts: groups().flat_map(|group| &group.rules).map(|rule| rule.alert.clone()).collect(),
+        alerts: groups()
+            .flat_map(|group| &group.rules)
+            .map(|rule| rule.alert.clone())
+            .chain(super::topic::BUILT_IN_ALERTS.map(str::to_owned))
+            .collect(),
         models: scope.models.iter().map(|model| model.name.clone()).collect(),
         features: scope
             .models

@@ -68,7 +68,8 @@ pub(super) fn compile(at: &mut FaultsOfFile<'_>, place: &Place<'_>, spec: &RuleS
         Some(source) => expression::compile(at, &format!("{path}/when"), source, Wanted::Truth, &sample).map(Some),
     };
 
-    let checks = Checks { sample: &sample, window, unit: if absence { Unit::Seconds } else { Unit::Plain } };
+    let of_wall_time = absence.then_some(("absence", "a time: write above and a duration"));
+    let checks = Checks { sample: &sample, window, unit: if absence { Unit::Seconds } else { Unit::Plain }, of_wall_time };
     let tiers = condition::tiers(at, &format!("{path}/fire"), &spec.fire, &checks);
     let resolve = condition::resolve(at, &format!("{path}/resolve"), spec.resolve.as_ref(), &tiers, &checks);
 
@@ -152,7 +153,7 @@ fn value(at: &mut FaultsOfFile<'_>, path: &str, spec: &RuleSpec, metric: Option<
     expression::compile(at, &format!("{path}/value"), source, Wanted::Number, sample)
 }
 
-fn policies(spec: &RuleSpec, group: &GroupSpec) -> Policies {
+pub(super) fn policies(spec: &RuleSpec, group: &GroupSpec) -> Policies {
     let policy = |own: Option<_>, group: Option<_>| own.or(group).unwrap_or_default();
     Policies {
         insufficient: policy(spec.insufficient, group.defaults.insufficient),
@@ -329,7 +330,7 @@ fn label_names(spec: &RuleSpec, group: &GroupSpec, model: &ModelScope, each_feat
 }
 
 /// What templates see beside what expressions see.
-fn template_names(sample: &Bindings) -> Vec<String> {
+pub(super) fn template_names(sample: &Bindings) -> Vec<String> {
     let own = [
         "value",
         "severity",
@@ -349,7 +350,7 @@ fn template_names(sample: &Bindings) -> Vec<String> {
     sample.0.keys().cloned().chain(own.map(str::to_owned)).collect()
 }
 
-fn on_firing(
+pub(super) fn on_firing(
     at: &mut FaultsOfFile<'_>,
     path: &str,
     spec: &RuleSpec,

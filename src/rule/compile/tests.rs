@@ -114,9 +114,10 @@ fn the_shipped_files_work() {
     let files = [
         ("rules/drift.yaml".to_owned(), file(include_str!("../../../rules/drift.yaml"))),
         ("rules/quality.yaml".to_owned(), file(include_str!("../../../rules/quality.yaml"))),
+        ("rules/input.yaml".to_owned(), file(include_str!("../../../rules/input.yaml"))),
     ];
     let (set, warnings) = compile(&files, &scope()).unwrap();
-    assert_eq!(set.rules().len(), 7);
+    assert_eq!(set.rules().len(), 9);
     // Overlap is explained in the file's windows; nothing else is to be said.
     for warning in &warnings {
         assert!(warning.fault.message.starts_with("windows overlap"), "{warning}");

@@ -50,9 +50,12 @@ pub struct DefaultsSpec {
 pub struct RuleSpec {
     /// Name of the alert, unique in its group: the label `alertname`.
     pub alert: String,
-    /// What the rule looks at: closed windows, or the silence of the input.
+    /// What the rule looks at: closed windows, or the input itself.
     #[serde(default)]
     pub kind: KindSpec,
+    /// Whether the rule is judged. One that is not is still checked, and stands in for the built-in rule of its kind.
+    #[serde(default = "enabled")]
+    pub enabled: bool,
     /// One alert instance for each of these. Every version of a model has instances of its own in any case.
     #[serde(default)]
     pub each: Vec<Dimension>,
@@ -106,6 +109,10 @@ pub struct RuleSpec {
     pub insufficient: Option<PolicySpec>,
 }
 
+fn enabled() -> bool {
+    true
+}
+
 /// What a rule looks at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -115,6 +122,15 @@ pub enum KindSpec {
     Window,
     /// The wall time since the last record of the model: `above` is a duration.
     Absence,
+    /// The share of the records of a topic that were rejected within the last minute of wall time: `above` is a share from
+    /// 0 to 1, `min_samples` the records that must have come, 100 where nothing is said. One alert for each topic, over at
+    /// half of the lower threshold where nothing is said. While it fires no dead letters are sent for the topic. In a group
+    /// without a model; without any such rule there is one, `SchemaDrift`, a warning above 0.05.
+    Schema,
+    /// Records that can never be read, because they were deleted before: `above` is their number, 0 for any. One alert for
+    /// each topic, over when there was no further gap for `resolve.for`, 1h of wall time where nothing is said. In a group
+    /// without a model; without any such rule there is one, `IngestGap`, a warning.
+    Gap,
 }
 
 /// What there is one instance for.
@@ -176,7 +192,7 @@ pub struct TierSpec {
     pub hold: Option<String>,
 }
 
-/// The end of an alert: exactly one of `above`, `below` and `expr`.
+/// The end of an alert: exactly one of `above`, `below` and `expr`; none of them for gaps, which are over after a time.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResolveSpec {

@@ -447,11 +447,15 @@ fn take(
         if oversize.is_some() { &[] } else { value },
     );
     head.oversize = oversize;
+    head.partition = partition;
+    head.lacks_key = message.key().is_none();
+    head.lacks_value = message.payload().is_none();
     if context.settings.headers
         && let Some(headers) = message.headers()
     {
-        let copied = headers.iter().map(|header| (header.key.to_owned(), header.value.unwrap_or(&[]).to_vec())).collect();
-        head.headers = Some(Box::new(copied));
+        for header in headers.iter() {
+            batch.push_header(header.key, header.value);
+        }
     }
     worker
 }

@@ -1,6 +1,7 @@
 //! What the consumer needs to know, and the librdkafka configuration made of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use secrecy::ExposeSecret as _;
@@ -14,6 +15,45 @@ use crate::kafka::Connection;
 const STATIC_SESSION_MS: &str = "60000";
 /// Properties of the classic protocol that the newer one leaves to the broker; librdkafka refuses to be given both.
 pub const CLASSIC_ONLY: [&str; 4] = ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy", "group.protocol.type"];
+/// Properties that only a consumer has, by the beginning of their names: a producer would complain of each.
+const OF_CONSUMERS: [&str; 17] = [
+    "allow.auto.create.topics",
+    "auto.",
+    "check.crcs",
+    "client.rack",
+    "consume.",
+    "coordinator.",
+    "enable.auto.",
+    "fetch.",
+    "group.",
+    "heartbeat.",
+    "isolation.",
+    "max.partition.fetch.bytes",
+    "max.poll.",
+    "offset.",
+    "partition.assignment.strategy",
+    "queued.",
+    "session.",
+];
+/// Properties on which it rests that a letter arrives once and is accounted for in time, under all of their names.
+const OF_LETTERS: [&str; 12] = [
+    "acks",
+    "delivery.timeout.ms",
+    "enable.gapless.guarantee",
+    "enable.idempotence",
+    "max.in.flight",
+    "max.in.flight.requests.per.connection",
+    "message.send.max.retries",
+    "message.timeout.ms",
+    "queuing.strategy",
+    "request.required.acks",
+    "retries",
+    "transactional.id",
+];
+/// What a letter may have beside the value, in bytes: the key and the headers.
+const BESIDE_THE_VALUE: usize = 256 * 1024;
+/// The largest record that librdkafka can be told to send, in bytes.
+const LARGEST_RECORD: usize = 1_000_000_000;
 
 /// A topic and what it carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,6 +175,26 @@ impl Settings {
         config
     }
 
+    /// The configuration of the producer of dead letters: it connects as the consumer does. A letter that is not
+    /// acknowledged after `patience` is given back; without one it is tried for as long as it takes.
+    #[must_use]
+    pub fn producer_config(&self, patience: Option<Duration>) -> ClientConfig {
+        let mut config = self.connection.configure(&[]);
+        let of_others = |key: &str| OF_CONSUMERS.iter().any(|prefix| key.starts_with(prefix)) || OF_LETTERS.contains(&key);
+        let keys: Vec<String> = config.config_map().keys().filter(|key| of_others(key)).map(|key| (*key).to_owned()).collect();
+        for key in keys {
+            config.remove(&key);
+        }
+        config
+            .set("client.id", "driftline-letters")
+            .set("message.max.bytes", self.max_bytes.saturating_add(BESIDE_THE_VALUE).min(LARGEST_RECORD).to_string())
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("message.timeout.ms", patience.map_or(0, |patience| patience.as_millis()).to_string());
+        config.set_log_level(RDKafkaLogLevel::Warning);
+        config
+    }
+
     /// What a topic carries.
     #[must_use]
     pub fn role(&self, topic: &str) -> TopicRole {
@@ -189,5 +249,49 @@ mod tests {
         let consumer = config(GroupProtocol::Consumer, Some("pod-0"), &settings);
         assert_eq!(consumer.get("group.protocol"), Some("consumer"));
         assert!(CLASSIC_ONLY.iter().all(|key| consumer.get(key).is_none()), "{consumer:?}");
+    }
+
+    #[test]
+    fn letters_connect_as_the_consumer_does_and_are_sent_by_rules_of_their_own() {
+        let own = [
+            ("security.protocol", "SASL_SSL"),
+            ("sasl.mechanism", "PLAIN"),
+            ("sasl.password", "hunter2"),
+            ("session.timeout.ms", "6000"),
+            ("group.instance.id", "a"),
+            ("queued.max.messages.kbytes", "1024"),
+            ("acks", "0"),
+            ("delivery.timeout.ms", "1"),
+            ("max.in.flight", "1000"),
+            ("retries", "0"),
+            ("linger.ms", "20"),
+        ];
+        let properties = own.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect::<BTreeMap<_, _>>();
+        let settings = Settings {
+            connection: Connection::new("a:9092".into(), &properties, || Timestamp(0)).unwrap(),
+            group_id: "g".into(),
+            instance_id: None,
+            protocol: GroupProtocol::Classic,
+            topics: Vec::new(),
+            start: StartAt::Earliest,
+            look_back: Span(0),
+            max_bytes: 2_000_000,
+            headers: false,
+            idle_after: Span(0),
+            queue_kib: 4096,
+            is_joining: false,
+            resume: None,
+        };
+        let config = settings.producer_config(Some(Duration::from_secs(5)));
+        let of = |key: &str| config.get(key);
+        assert_eq!((of("security.protocol"), of("sasl.password"), of("linger.ms")), (Some("SASL_SSL"), Some("hunter2"), Some("20")));
+        assert_eq!((of("acks"), of("enable.idempotence"), of("message.timeout.ms")), (Some("all"), Some("true"), Some("5000")));
+        for key in ["session.timeout.ms", "group.instance.id", "group.id", "queued.max.messages.kbytes", "delivery.timeout.ms", "retries"] {
+            assert_eq!(of(key), None, "{key}");
+        }
+        assert_eq!(of("max.in.flight"), None);
+        assert!(of("message.max.bytes").unwrap().parse::<usize>().unwrap() > 2_000_000);
+        config.create_native_config().unwrap();
+        assert_eq!(settings.producer_config(None).get("message.timeout.ms"), Some("0"));
     }
 }
