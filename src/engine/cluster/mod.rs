@@ -16,6 +16,7 @@ pub mod decision;
 pub mod joined;
 pub mod number;
 pub mod owner;
+pub mod stretch;
 pub mod wire;
 
 pub use owner::Owner;
