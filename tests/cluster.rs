@@ -29,8 +29,6 @@ use serde_json::{Value, json};
 const START: i64 = 1_700_000_003_000;
 const LATENESS: i64 = 15_000;
 const HORIZON: i64 = 120_000;
-/// Length of the stream.
-const LENGTH: i64 = 900_000;
 /// The wall clock of the tests; it stands still unless a test moves it.
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 /// Partitions of each topic.
@@ -123,11 +121,11 @@ fn names() -> Vec<(SourceName, TopicRole)> {
 /// order, late, poison, labels before their predictions, again, corrected, of nothing, beyond the horizon.
 type Stream = Vec<Vec<(i64, Vec<u8>)>>;
 
-fn stream(seed: u64, records: i64) -> Stream {
+fn stream(seed: u64, records: i64, length: i64) -> Stream {
     let mut dice = Dice(seed);
     let mut sources: Vec<Vec<(i64, Vec<u8>)>> = vec![Vec::new(); 2 * usize::try_from(PARTITIONS).unwrap()];
     for number in 0..records {
-        let arrival = START + number * LENGTH / records;
+        let arrival = START + number * length / records;
         let ts = arrival - if dice.roll(20) == 0 { dice.time(60_000) } else { dice.time(LATENESS / 2) };
         let (id, partition) = (format!("p{number}"), usize::try_from(dice.roll(3)).unwrap());
         let drift = i64::from(number > records / 2) * 15;
@@ -252,7 +250,6 @@ struct Post {
 struct Half {
     came: Timestamp,
     ts: Timestamp,
-    offset: i64,
     version: Arc<str>,
     segments: Vec<u16>,
     predicted: Predicted,
@@ -357,8 +354,8 @@ impl Replicas {
                 match half {
                     JoinHalf::Prediction { id, ts, series, segments, predicted, .. } => {
                         let version = Arc::clone(&reader.series[series.0 as usize].version);
-                        let (segments, offset) = (segments.to_vec(), reader.end);
-                        joins.predictions.entry(id).or_insert(Half { came, ts, offset, version, segments, predicted });
+                        let segments = segments.to_vec();
+                        joins.predictions.entry(id).or_insert(Half { came, ts, version, segments, predicted });
                     }
                     JoinHalf::Label { label, .. } => {
                         joins.labels.entry(label.id).or_default().push((came, reader.end, label.ts, label.truth));
@@ -550,7 +547,7 @@ const IN_TURN: [(usize, usize); 6] = [(0, 7), (3, 7), (1, 7), (4, 7), (2, 7), (5
 #[test]
 fn an_owner_says_what_one_process_says() {
     for seed in 0..2 {
-        let stream = stream(seed, 900);
+        let stream = stream(seed, 900, 900_000);
         let wanted = alone(&stream, &IN_TURN.to_vec());
         for wanted_line in ["\"type\":\"alert\"", "\"version\":\"2\"", "\"revision\":1", "\"metric\":\"accuracy\"", "\"type\":\"action\""] {
             assert!(wanted.contains(wanted_line), "the stream never makes {wanted_line}");
@@ -562,16 +559,21 @@ fn an_owner_says_what_one_process_says() {
     }
 }
 
+/// A short stream, and what one process says of it, which is the same in whatever turns it reads.
+static SHORT: LazyLock<(Stream, String)> = LazyLock::new(|| {
+    let stream = stream(3, 240, 360_000);
+    let wanted = alone(&stream, &IN_TURN.to_vec());
+    (stream, wanted)
+});
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Records come again, and old ones from those who no longer own a partition, at any later place.
     #[test]
     fn repeated_and_stale_records_change_nothing(script in script(), again in vec((any::<prop::sample::Index>(), 0usize..400), 0..120)) {
-        let stream = stream(3, 300);
-        let wanted = alone(&stream, &script);
-        let told = told(&stream, &script);
-        prop_assert_eq!(&wanted, &owned(&told));
+        let (stream, wanted) = &*SHORT;
+        let told = told(stream, &script);
         let all: Vec<(usize, Post)> = told.iter().enumerate().flat_map(|(turn, posts)| posts.iter().map(move |post| (turn, post.clone()))).collect();
         let mut more = told.clone();
         for (index, later) in again {
@@ -579,7 +581,7 @@ proptest! {
             let turn = (turn + later).min(more.len() - 1);
             more[turn].push(post);
         }
-        prop_assert_eq!(&wanted, &owned(&more));
+        prop_assert_eq!(wanted, &owned(&more));
     }
 }
 
@@ -599,9 +601,8 @@ proptest! {
         script in script(),
         deaths in vec((1usize..40, 0usize..30, any::<prop::sample::Index>()), 0..6),
     ) {
-        let stream = stream(4, 300);
-        let wanted = alone(&stream, &script);
-        let told = told(&stream, &script);
+        let (stream, wanted) = &*SHORT;
+        let told = told(stream, &script);
         let topic: Vec<Post> = told.iter().flatten().cloned().collect();
         let mut said = Said::default();
         let mut stored: Option<Vec<u8>> = None;
@@ -651,6 +652,319 @@ proptest! {
                 break;
             }
         }
-        prop_assert_eq!(wanted, said.text());
+        prop_assert_eq!(wanted, &said.text());
     }
+}
+
+/// An owner that is told things one by one, and what it says.
+struct Listener {
+    owner: Owner,
+    offset: usize,
+    said: Said,
+}
+
+impl Listener {
+    fn new(decision: Option<&[u8]>) -> Listener {
+        let mut owner = owner(decision);
+        owner.catch_up_done();
+        Listener { owner, offset: 0, said: Said::default() }
+    }
+
+    fn hear(&mut self, posts: &[Post]) {
+        for post in posts {
+            hear(&mut self.owner, self.offset, post);
+            self.offset += 1;
+        }
+    }
+
+    /// The lines that the owner says now.
+    fn advance(&mut self, now: Timestamp) -> Vec<Value> {
+        let before = self.said.lines.len();
+        self.said.take(&self.owner.advance(None, now));
+        self.said.lines[before..].iter().map(|line| serde_json::from_str(&line.json).unwrap()).collect()
+    }
+}
+
+/// The last word on everything that was measured, whatever its revision.
+fn last_words(text: &str) -> BTreeMap<String, Value> {
+    let mut last: BTreeMap<String, (u64, Value)> = BTreeMap::new();
+    for line in text.lines() {
+        let mut value: Value = serde_json::from_str(line).unwrap();
+        if value["type"] != "window" && value["type"] != "measurement" {
+            continue;
+        }
+        let key = ["type", "version", "segment", "window", "subject", "metric"].map(|part| value[part].to_string()).join(" ");
+        let revision = value.as_object_mut().unwrap().remove("revision").unwrap().as_u64().unwrap();
+        if last.get(&key).is_none_or(|(before, _)| *before <= revision) {
+            last.insert(key, (revision, value));
+        }
+    }
+    last.into_iter().map(|(key, (_, value))| (key, value)).collect()
+}
+
+#[track_caller]
+fn assert_same_words(wanted: &str, got: &str) {
+    let (wanted, got) = (last_words(wanted), last_words(got));
+    let other: Vec<_> =
+        wanted.iter().filter(|(key, line)| got.get(*key) != Some(line)).map(|(key, line)| (line, got.get(key))).take(3).collect();
+    assert!(other.is_empty(), "{other:#?}");
+    assert_eq!(wanted.len(), got.len());
+}
+
+fn windows(lines: &[Value]) -> Vec<&Value> {
+    lines.iter().filter(|line| line["type"] == "window").collect()
+}
+
+/// The sources of a number, predictions and labels: one replica reads both.
+const OF_THE_DEAD: [usize; 2] = [2, 5];
+
+#[test]
+fn a_dead_replica_is_waited_for_and_then_done_without() {
+    let (stream, wanted) = &*SHORT;
+    let mut replicas = Replicas::new(&PLANS.one);
+    let mut listener = Listener::new(None);
+    let turns = turns(stream, &IN_TURN.to_vec());
+    let (first, second) = turns.split_at(turns.len() / 3);
+    for (source, range) in first {
+        listener.hear(&replicas.turn(stream, *source, range.clone(), false));
+        listener.advance(NOW);
+    }
+    let (dead, alive): (Vec<_>, Vec<_>) = second.iter().cloned().partition(|(source, _)| OF_THE_DEAD.contains(source));
+    let mut held = 0;
+    for (source, range) in alive {
+        listener.hear(&replicas.turn(stream, source, range, false));
+        held += windows(&listener.advance(NOW + Span(4 * 60_000))).len();
+    }
+    let dead_at = replicas.readers[5].watermark.unwrap().0;
+    replicas.at = NOW + Span(6 * 60_000);
+    for source in [0, 1, 3, 4] {
+        listener.hear(&replicas.turn(stream, source, 0..0, false));
+    }
+    assert_eq!(listener.owner.completeness(), (3, 3));
+    let lines = listener.advance(replicas.at);
+    let closed: Vec<&Value> = windows(&lines).into_iter().filter(|line| line["revision"] == 0).collect();
+    assert!(closed.len() > 5 && held < closed.len(), "{held} windows closed while it was waited for, {} then", closed.len());
+    assert_eq!(listener.owner.completeness(), (2, 3));
+    for line in &closed {
+        assert_eq!(line["partitions"], "2/3", "{line}");
+        assert_eq!(line["complete"], false, "{line}");
+        assert!(line["gaps"].as_array().unwrap().contains(&json!("nothing was heard of predictions/2 for 5m")), "{line}");
+        let end = Timestamp::parse_rfc3339(line["window"]["end"].as_str().unwrap()).unwrap().0;
+        assert!(end + LATENESS > dead_at, "{line}");
+    }
+    let labels: Vec<&Value> = windows(&lines).into_iter().filter(|line| line["revision"] == 1).collect();
+    let missing = json!("labels of the partitions 2 have not been joined for 5m");
+    assert!(labels.iter().any(|line| line["gaps"].as_array().unwrap().contains(&missing)), "{labels:?}");
+    // The next owner does not wait for it again.
+    let stored = listener.owner.state();
+
+    for (source, range) in dead {
+        listener.hear(&replicas.turn(stream, source, range, false));
+        listener.advance(replicas.at);
+    }
+    assert_eq!(listener.owner.completeness(), (3, 3));
+    for source in 0..stream.len() {
+        listener.hear(&replicas.turn(stream, source, 0..0, true));
+    }
+    listener.advance(replicas.at);
+    // A window that was looked at for the last time without those labels, and that none of them belongs to, stays marked.
+    let marked: Vec<String> = listener.said.lines.iter().map(|line| line.json.clone()).collect();
+    let is_marked = |line: &&String| line.contains("labels of the partitions 2");
+    let unmark = |line: &String| {
+        let mut value: Value = serde_json::from_str(line).unwrap();
+        if value["type"] == "window" {
+            value["gaps"].as_array_mut().unwrap().retain(|gap| *gap != missing);
+            value["partitions"] = json!("3/3");
+            value["complete"] = json!(value["gaps"].as_array().unwrap().is_empty());
+        }
+        value.to_string() + "\n"
+    };
+    assert!(marked.iter().any(|line| is_marked(&line)));
+    let text: String = marked.iter().map(unmark).collect();
+    let wanted: String = wanted.lines().map(|line| unmark(&line.to_owned())).collect();
+    assert_same_words(&wanted, &text);
+
+    let (mut next, notes) = Owner::new(Arc::clone(&PLANS.one.plan), Arc::clone(&PLANS.one.rules), Some(&stored)).unwrap();
+    assert!(notes.is_empty(), "{notes:?}");
+    next.expect(&names());
+    next.catch_up_done();
+    next.advance(None, NOW + Span(7 * 60_000));
+    assert_eq!(next.completeness(), (2, 3));
+}
+
+#[test]
+fn an_idle_partition_that_comes_back_is_restated_and_counted_once() {
+    let (stream, wanted) = &*SHORT;
+    let mut replicas = Replicas::new(&PLANS.one);
+    let mut listener = Listener::new(None);
+    let turns = turns(stream, &IN_TURN.to_vec());
+    let (first, second) = turns.split_at(turns.len() / 3);
+    for (source, range) in first {
+        listener.hear(&replicas.turn(stream, *source, range.clone(), false));
+        listener.advance(NOW);
+    }
+    let (idle, busy): (Vec<_>, Vec<_>) = second.iter().cloned().partition(|(source, _)| OF_THE_DEAD.contains(source));
+    for source in OF_THE_DEAD {
+        listener.hear(&replicas.turn(stream, source, 0..0, true));
+    }
+    for (source, range) in busy {
+        listener.hear(&replicas.turn(stream, source, range, false));
+        listener.advance(NOW);
+    }
+    assert_eq!(listener.owner.completeness(), (3, 3));
+    // It comes back under another owner, who has to tell what was handed on before from what is new.
+    let stored = listener.owner.state();
+    let mut next = owner(Some(&stored));
+    let mut replayed = Replicas::new(&PLANS.one);
+    let mut offset = 0;
+    let mut again = |posts: Vec<Post>, next: &mut Owner| {
+        for post in posts {
+            hear(next, offset, &post);
+            offset += 1;
+        }
+    };
+    for (source, range) in first {
+        again(replayed.turn(stream, *source, range.clone(), false), &mut next);
+    }
+    for source in OF_THE_DEAD {
+        again(replayed.turn(stream, source, 0..0, true), &mut next);
+    }
+    for (source, range) in second.iter().filter(|(source, _)| !OF_THE_DEAD.contains(source)) {
+        again(replayed.turn(stream, *source, range.clone(), false), &mut next);
+    }
+    assert_eq!(offset, listener.offset);
+    next.catch_up_done();
+    assert!(next.advance(None, NOW).is_empty(), "what was said is said again");
+    listener.owner = next;
+    let mut restated = 0;
+    for (source, range) in idle {
+        listener.hear(&replicas.turn(stream, source, range, false));
+        restated += windows(&listener.advance(NOW)).iter().filter(|line| line["revision"] != 0).count();
+    }
+    assert!(restated > 0);
+    for source in 0..stream.len() {
+        listener.hear(&replicas.turn(stream, source, 0..0, true));
+    }
+    listener.advance(NOW);
+    assert_same_words(wanted, &listener.said.text());
+}
+
+#[test]
+fn windows_that_were_counted_over_something_else_say_so() {
+    let (stream, _) = &*SHORT;
+    let half: Vec<usize> = stream.iter().map(|records| records.len() / 2).collect();
+    // All of the first half is counted under the other configuration, by a replica that has not been restarted yet.
+    let mut before = Replicas::new(&PLANS.other);
+    let mut topic = Vec::new();
+    for (source, half) in half.iter().enumerate() {
+        topic.extend(before.turn(stream, source, 0..*half, false));
+    }
+    let mut other = Owner::new(Arc::clone(&PLANS.other.plan), Arc::clone(&PLANS.other.rules), None).unwrap().0;
+    other.expect(&names());
+    for (offset, post) in topic.iter().enumerate() {
+        hear(&mut other, offset, post);
+    }
+    other.catch_up_done();
+    assert!(!other.advance(None, NOW).is_empty());
+
+    let (mut owner, notes) = Owner::new(Arc::clone(&PLANS.one.plan), Arc::clone(&PLANS.one.rules), Some(&other.state())).unwrap();
+    assert!(notes.len() == 1 && notes[0].contains("configuration has changed"), "{notes:?}");
+    let mut alerts = other.alerts().clone();
+    alerts.begin_anew();
+    assert_eq!(owner.alerts(), &alerts, "alerts go on, and what actions have cost");
+    owner.expect(&names());
+    let mut listener = Listener { owner, offset: 0, said: Said::default() };
+    listener.hear(&topic);
+    listener.owner.catch_up_done();
+    assert!(listener.advance(NOW).is_empty());
+    assert!(listener.owner.ignored().foreign > 0);
+    let changed_at =
+        before.readers.iter().filter(|reader| reader.role == TopicRole::Predictions).filter_map(|reader| reader.watermark).max();
+    let mut after = Replicas::new(&PLANS.one);
+    for (reader, old) in after.readers.iter_mut().zip(before.readers) {
+        (reader.watermark, reader.earliest, reader.end) = (old.watermark, old.earliest, old.end);
+    }
+    for (source, half) in half.iter().enumerate() {
+        listener.hear(&after.turn(stream, source, *half..stream[source].len(), false));
+    }
+    let lines = listener.advance(NOW);
+    let closed = windows(&lines);
+    let is_marked = |line: &&&Value| line["gaps"].as_array().unwrap().contains(&json!("baseline_changed"));
+    let start = |line: &Value| Timestamp::parse_rfc3339(line["window"]["start"].as_str().unwrap()).unwrap();
+    let first = changed_at.unwrap();
+    for line in &closed {
+        if start(line) <= first {
+            assert!(is_marked(&line) && line["complete"] == false, "{line}");
+        }
+    }
+    assert!(closed.iter().any(|line| !is_marked(&line)) && closed.iter().filter(is_marked).count() > 3, "{closed:?}");
+}
+
+#[test]
+fn while_labels_are_read_again_it_is_said_why_there_are_none() {
+    let (stream, _) = &*SHORT;
+    let reasons = |is_rebuilding: bool| {
+        let mut replicas = Replicas::new(&PLANS.one);
+        let mut listener = Listener::new(None);
+        for (source, records) in stream.iter().enumerate().skip(3) {
+            listener.hear(&replicas.turn(stream, source, 0..records.len(), false));
+        }
+        replicas.at = replicas.at + Span(1);
+        listener.hear(&[replicas.joined_to(1, false, is_rebuilding)]);
+        let lines = listener.advance(NOW);
+        let accuracy = lines.iter().filter(|line| line["metric"] == "accuracy" && line["status"] == "no_data");
+        accuracy.map(|line| line["reason"].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(reasons(false), BTreeSet::from(["awaiting_labels".to_owned()]));
+    assert_eq!(reasons(true), BTreeSet::from(["labels are being read again".to_owned()]));
+}
+
+#[test]
+fn silence_is_measured_from_the_last_record_that_anybody_read() {
+    let (stream, _) = &*SHORT;
+    let mut replicas = Replicas::new(&PLANS.one);
+    let mut listener = Listener::new(None);
+    listener.hear(&replicas.turn(stream, 3, 0..20, false));
+    let read_at = replicas.at;
+    // That somebody still says how far it is, is no record.
+    replicas.at = read_at + Span(20 * 60_000);
+    listener.hear(&replicas.turn(stream, 3, 0..0, false));
+    let firing = |emissions: &[Emission]| emissions.iter().any(|emission| matches!(emission, Emission::Happening { .. }));
+    assert!(!firing(&listener.owner.tick(read_at + Span(14 * 60_000))));
+    let mut next = owner(Some(&listener.owner.state()));
+    assert!(next.tick(read_at + Span(16 * 60_000)).is_empty(), "not before it has heard everything");
+    next.catch_up_done();
+    assert!(firing(&next.tick(read_at + Span(16 * 60_000))));
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_and_changes_nothing() {
+    let (stream, wanted) = &*SHORT;
+    let mut replicas = Replicas::new(&PLANS.one);
+    let mut listener = Listener::new(None);
+    for (source, range) in turns(stream, &IN_TURN.to_vec()) {
+        let posts = replicas.turn(stream, source, range, false);
+        for post in &posts {
+            let mut cut = post.value.clone();
+            cut.truncate(cut.len() / 2);
+            assert!(listener.owner.hear(0, &post.key, Some(&cut)).is_err(), "{:?}", post.key);
+            let wrong = match &post.key {
+                Key::Events { .. } => {
+                    to_bytes(&Events { end: 1 << 40, sealed_at: Timestamp(0), pane: Pane { cells: vec![1], ..Pane::default() } })
+                }
+                Key::Joined { .. } => to_bytes(&Joined { tick: Timestamp(1 << 50), pane: JoinedPane::default() }),
+                _ => vec![9],
+            };
+            assert!(listener.owner.hear(0, &post.key, Some(&wrong)).is_err(), "{:?}", post.key);
+            assert!(listener.owner.hear(0, &post.key, None).is_ok(), "a tombstone");
+        }
+        listener.hear(&posts);
+        listener.advance(NOW);
+    }
+    for source in 0..stream.len() {
+        listener.hear(&replicas.turn(stream, source, 0..0, true));
+    }
+    listener.advance(NOW);
+    assert_eq!(wanted, &listener.said.text());
+    assert!(Owner::new(Arc::clone(&PLANS.one.plan), Arc::clone(&PLANS.one.rules), Some(b"rubbish")).is_err());
 }

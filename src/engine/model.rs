@@ -228,11 +228,7 @@ impl ModelState {
             return Vec::new();
         }
         let before = std::mem::replace(&mut self.labelled, clock);
-        if let Some(parts) = &mut self.parts
-            && parts.apply(before, clock, &mut self.history)
-        {
-            self.waiting.iter_mut().for_each(|waiting| waiting.has_news = true);
-        }
+        self.apply_parts(plan, before, clock);
         let Some(ledger) = &mut self.ledger else { return Vec::new() };
         let facts = ledger.advance(clock);
         if !facts.is_empty() {
