@@ -567,11 +567,11 @@ static SHORT: LazyLock<(Stream, String)> = LazyLock::new(|| {
 });
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Records come again, and old ones from those who no longer own a partition, at any later place.
     #[test]
-    fn repeated_and_stale_records_change_nothing(script in script(), again in vec((any::<prop::sample::Index>(), 0usize..400), 0..120)) {
+    fn repeated_and_stale_records_change_nothing(script in script(), again in vec((any::<prop::sample::Index>(), 0usize..30), 0..200)) {
         let (stream, wanted) = &*SHORT;
         let told = told(stream, &script);
         let all: Vec<(usize, Post)> = told.iter().enumerate().flat_map(|(turn, posts)| posts.iter().map(move |post| (turn, post.clone()))).collect();
@@ -593,7 +593,7 @@ fn compacted(topic: &[Post], cut: usize) -> Vec<Option<Post>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// An owner ends anywhere; another goes on from what it stored last and what compaction left of the topic.
     #[test]
