@@ -414,7 +414,7 @@ fn together(input: &Input, seed: u64, trouble: bool) -> BTreeSet<String> {
     // Posts of processes that were stopped in the middle of saying something, and are continued later.
     let mut zombies: Vec<Vec<Post>> = Vec::new();
     let mut now = START;
-    let mut left = 100_000;
+    let mut left = 20_000;
     loop {
         left -= 1;
         assert!(left > 0, "it never ends");
@@ -515,9 +515,9 @@ fn assert_same(alone: &BTreeSet<String>, together: &BTreeSet<String>, what: &str
 
 #[test]
 fn three_replicas_say_what_one_process_says() {
-    let input = input(1, 3_000);
+    let input = input(1, 1_200);
     let alone = alone(&input);
-    assert!(alone.len() > 1_000, "{} lines", alone.len());
+    assert!(alone.len() > 500, "{} lines", alone.len());
     assert!(alone.iter().any(|line| line.contains("\"metric\":\"accuracy\",\"value\":0.")), "labels are joined");
     assert!(alone.iter().any(|line| line.contains("\"state\":\"firing\"")), "alerts fire");
     assert_same(&alone, &together(&input, 1, false), "in peace");
@@ -525,8 +525,8 @@ fn three_replicas_say_what_one_process_says() {
 
 #[test]
 fn whoever_dies_hangs_or_comes_back_the_answer_is_the_same() {
-    for seed in 0..12 {
-        let input = input(seed + 10, 1_500);
+    for seed in 0..6 {
+        let input = input(seed + 10, 500);
         assert_same(&alone(&input), &together(&input, seed, true), &format!("seed {seed}"));
     }
 }

@@ -11,13 +11,16 @@ use crate::window::{LateKey, Pane, Schedule};
 
 use super::cluster::joined::Parts;
 use super::history::{History, Place, Versions};
-use super::labels::{DEFAULT_COVERAGE, Look, Settings, Track, Waiting};
+use super::labels::{Look, Track, Waiting};
 use super::measure;
 use super::pair::observe;
 use super::plan::ModelPlan;
 
+mod clocks;
 mod decided;
 
+pub use clocks::Clocks;
+use clocks::{settings, share, watched};
 pub use decided::Decisions;
 
 /// How long a label waits for a prediction that has not been read yet, besides the lateness: producers' clocks differ.
@@ -226,11 +229,7 @@ impl ModelState {
             return Vec::new();
         }
         let before = std::mem::replace(&mut self.labelled, clock);
-        if let Some(parts) = &mut self.parts
-            && parts.apply(before, clock, &mut self.history)
-        {
-            self.waiting.iter_mut().for_each(|waiting| waiting.has_news = true);
-        }
+        self.apply_parts(plan, before, clock);
         let Some(ledger) = &mut self.ledger else { return Vec::new() };
         let facts = ledger.advance(clock);
         if !facts.is_empty() {
@@ -470,38 +469,4 @@ impl ModelState {
         self.dirty.retain(|(_, start)| *start >= events);
         self.revisions.retain(|(_, start), _| *start >= pairs);
     }
-}
-
-/// What a model's progress depends on besides its own state.
-pub struct Clocks<'a> {
-    /// The clock that closes windows, less nothing: lateness is the model's.
-    pub events: Option<Timestamp>,
-    /// The clock up to which labels are applied.
-    pub labels: Option<Timestamp>,
-    /// The last event time, when the input is over.
-    pub end: Option<Timestamp>,
-    /// What the input covers.
-    pub coverage: Coverage,
-    /// Source partitions that have contributed, and all of them.
-    pub partitions: (u32, u32),
-    /// Recorded gaps that touch a window.
-    pub gaps: &'a dyn Fn(&WindowRef) -> Vec<Arc<str>>,
-    /// The label coverages that rules on a window wait for.
-    pub coverages: &'a dyn Fn(&str) -> Vec<f64>,
-}
-
-fn settings<'a>(plan: &ModelPlan, coverages: &'a [f64]) -> Settings<'a> {
-    Settings { horizon: plan.horizon.unwrap_or_default(), lateness: plan.lateness, coverages }
-}
-
-/// The coverages rules wait for, or the default one.
-fn watched(coverages: &dyn Fn(&str) -> Vec<f64>, window: &str) -> Vec<f64> {
-    let watched = coverages(window);
-    if watched.is_empty() { vec![DEFAULT_COVERAGE] } else { watched }
-}
-
-#[allow(clippy::cast_precision_loss)]
-fn share(matched: u64, n: u64) -> f64 {
-    // A window without predictions has all the labels it will ever have.
-    if n == 0 { 1.0 } else { matched as f64 / n as f64 }
 }

@@ -3,7 +3,7 @@
 //! A version waits until the owner's label clock reaches its tick, and then takes the place of the one before. So the owner
 //! sees at a tick what had come by that tick, however far ahead of it others are. It joins nothing itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::engine::history::{History, Place};
@@ -65,9 +65,10 @@ impl Parts {
         self.pending.first_key_value().map(|((tick, _), _)| *tick)
     }
 
-    /// Applies the versions up to a tick of the label clock, which stood at `before`. Gives whether there were any.
-    pub(in crate::engine) fn apply(&mut self, before: Timestamp, tick: Timestamp, history: &mut History) -> bool {
-        let mut has_news = false;
+    /// Applies the versions up to a tick of the label clock, which stood at `before`. Gives whether there were any, and the
+    /// slices of those that should have been applied earlier.
+    pub(in crate::engine) fn apply(&mut self, before: Timestamp, tick: Timestamp, history: &mut History) -> (bool, BTreeSet<Timestamp>) {
+        let (mut has_news, mut belated) = (false, BTreeSet::new());
         while let Some(first) = self.pending.first_entry() {
             let (own, part) = *first.key();
             if own > tick {
@@ -78,10 +79,13 @@ impl Parts {
                 continue;
             }
             let at = if own > before { own } else { tick };
+            if own <= before {
+                belated.insert(part.slice);
+            }
             self.put(part, Version { tick: own, value }, at, history);
             has_news = true;
         }
-        has_news
+        (has_news, belated)
     }
 
     /// Puts a version into the history as of an instant of the label clock.

@@ -20,6 +20,7 @@ pub mod joiner;
 pub mod number;
 pub mod owner;
 pub mod replica;
+pub mod stretch;
 pub mod wire;
 
 pub use address::{Address, Addresses, Post};

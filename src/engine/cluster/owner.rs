@@ -4,27 +4,30 @@
 //! that results are those of one process that had read everything. What it has decided is one record; whoever holds that
 //! record and reads the panes topic from its start goes on where it ended. It knows no topic, no group and no clock.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::engine::evaluator::{Emission, Evaluator, Gap, Least, SourceState};
+use crate::engine::evaluator::{Emission, Evaluator};
 use crate::engine::model::ModelState;
-use crate::engine::plan::{ModelPlan, Plan};
-use crate::event::{SourceId, Span, Timestamp, TopicRole};
+use crate::engine::plan::Plan;
+use crate::event::{Span, Timestamp, TopicRole};
 use crate::rule::{Alerts, RuleSet};
 
-use super::book::{self, Book, Change, Portion, SeriesNumber};
+use super::book::{Book, Portion, SeriesNumber};
 use super::decision::Decision;
 use super::joined::{Part, Parts};
 use super::number::Number;
+use super::stretch::Stretches;
 use super::wire::{self, Events, Joined, Key, Labels, Progress, SeriesName, SourceName, WireError};
 
 /// How long a silent replica is waited for: longer than any hand-over, shorter than anybody is willing to go without alerts.
 pub const MAX_WAIT: Span = Span(5 * 60_000);
-/// The reason on windows of which a part was counted over another baseline or other windows.
-const BASELINE_CHANGED: &str = "baseline_changed";
+mod clock;
+mod status;
+
+pub use status::{Ignored, SourceStatus};
 
 /// Settings of an owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,30 +42,6 @@ impl Default for Settings {
     }
 }
 
-/// Records that changed nothing, by why.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ignored {
-    /// Snapshots that were known already, or that end before what is known.
-    pub repeated: u64,
-    /// Progress that ends before what is known: said by somebody who reads no longer.
-    pub stale: u64,
-    /// Panes that were counted under another configuration.
-    pub foreign: u64,
-}
-
-/// A source partition, for display.
-#[derive(Clone, Copy, Debug)]
-pub struct SourceStatus<'a> {
-    /// Its name.
-    pub name: &'a SourceName,
-    /// What its topic carries; `None` where the input topics have no such partition any more.
-    pub role: Option<TopicRole>,
-    /// What was said of it last.
-    pub progress: Option<&'a Progress>,
-    /// Whether it has been silent for so long that it is not waited for.
-    pub is_dead: bool,
-}
-
 /// Everything the owner of a model knows.
 #[derive(Clone, Debug)]
 pub struct Owner {
@@ -74,8 +53,8 @@ pub struct Owner {
     numbers: BTreeMap<i32, Number>,
     /// All source partitions there are.
     expected: BTreeMap<SourceName, (TopicRole, Option<Timestamp>)>,
-    /// Slices of which something was counted under another configuration: first instant, and end.
-    foreign: BTreeMap<Timestamp, Timestamp>,
+    /// Time of which something was counted under another configuration.
+    foreign: Stretches,
     /// Versions and segments by their number here.
     series: Vec<(Arc<str>, u16)>,
     series_numbers: FxHashMap<(Arc<str>, u16), SeriesNumber>,
@@ -130,7 +109,7 @@ impl Owner {
             books: sources.into_iter().map(|(source, known)| (source, Book::known(known))).collect(),
             numbers: ticks.into_iter().map(|(number, tick)| (number, Number::known(tick))).collect(),
             expected: BTreeMap::new(),
-            foreign: BTreeMap::new(),
+            foreign: Stretches::default(),
             series: Vec::new(),
             series_numbers: FxHashMap::default(),
             heard: 0,
@@ -204,8 +183,8 @@ impl Owner {
         let events: Events = wire::from_bytes(value)?;
         if series.layout != self.layout {
             self.ignored.foreign += 1;
-            let end = self.foreign.entry(slice).or_insert(events.sealed_at);
-            *end = events.sealed_at.max(*end);
+            self.foreign.add(slice, events.sealed_at);
+            self.has_news = true;
             return Ok(());
         }
         let Some((plan, model)) = self.evaluator.model() else { return Ok(()) };
@@ -340,108 +319,11 @@ impl Owner {
         self.evaluator.tick(&|_| last, now)
     }
 
-    /// Finds out who has been silent for too long, and who has come back.
-    fn bury(&mut self, now: Timestamp) {
-        let listening = *self.listening_since.get_or_insert(now);
-        let oldest = now - self.settings.max_wait;
-        let mut back: Option<Timestamp> = None;
-        for (name, (role, since)) in &mut self.expected {
-            let since = *since.get_or_insert(now);
-            let book = self.books.entry(name.clone()).or_default();
-            let Some(change) = book.bury(since.max(listening), oldest) else { continue };
-            self.has_news = true;
-            if let Change::Back(from) = change
-                && *role != TopicRole::Labels
-            {
-                let from = from.unwrap_or(Timestamp(i64::MIN));
-                back = Some(back.map_or(from, |back| back.min(from)));
-            }
-        }
-        for number in self.joined_numbers() {
-            self.numbers.entry(number).or_default().bury(listening, oldest);
-        }
-        if let (Some(from), Some((plan, model))) = (back, self.evaluator.model_mut()) {
-            model.restate_since(plan, from - plan.lateness);
-        }
-    }
-
-    /// The numbers of the partitions in which labels are joined.
-    fn joined_numbers(&self) -> BTreeSet<i32> {
-        let of = |wanted: TopicRole| -> BTreeSet<i32> {
-            self.expected.iter().filter(|(_, (role, _))| *role == wanted).map(|(name, _)| name.partition).collect()
-        };
-        of(TopicRole::Predictions).intersection(&of(TopicRole::Labels)).copied().collect()
-    }
-
-    /// The least tick of the numbers that are waited for, and which are not although they are not idle.
-    fn label_clock(&self) -> (Least, Vec<Arc<str>>) {
-        let mut missing = Vec::new();
-        let mut least = Least::Nothing;
-        for partition in self.joined_numbers() {
-            let Some(number) = self.numbers.get(&partition) else { return (Least::Unknown, missing) };
-            if number.is_dead() {
-                missing.push(format!("labels of the partitions {partition} have not been joined for {}", self.settings.max_wait).into());
-                continue;
-            }
-            // What is said of labels lags behind what is said of the records: only both together are idle.
-            if number.is_idle() && self.is_idle(partition) {
-                continue;
-            }
-            least = match (least, number.tick()) {
-                (Least::Unknown, _) | (_, None) => Least::Unknown,
-                (Least::Nothing, Some(tick)) => Least::At(tick),
-                (Least::At(least), Some(tick)) => Least::At(least.min(tick)),
-            };
-        }
-        (least, missing)
-    }
-
-    /// Whether all partitions of predictions and labels of a number are at their end.
-    fn is_idle(&self, number: i32) -> bool {
-        let of_number =
-            |(name, (role, _)): &(&SourceName, &(TopicRole, Option<Timestamp>))| name.partition == number && *role != TopicRole::Features;
-        let mut books = self.expected.iter().filter(of_number).map(|(name, _)| self.books.get(name));
-        books.all(|book| book.is_some_and(|book| book.is_idle() || book.is_dead()))
-    }
-
-    /// The source partitions as the evaluator knows them, numbered in the order of their names.
-    fn source_states(&self) -> BTreeMap<SourceId, SourceState> {
-        let lateness = self.evaluator.model().map_or(Span(0), |(plan, _)| plan.lateness);
-        let foreign = self.foreign.iter().map(|(from, end)| Gap {
-            from: Some(*from),
-            until: Some(Timestamp(end.0.saturating_sub(1))),
-            reason: Arc::from(BASELINE_CHANGED),
-        });
-        // They are of no one partition; a reason is given once.
-        let mut foreign: Vec<Gap> = foreign.collect();
-        let unknown = Book::default();
-        let states = self.expected.iter().map(|(name, (role, _))| {
-            let book = self.books.get(name).unwrap_or(&unknown);
-            let mut gaps = std::mem::take(&mut foreign);
-            gaps.extend(book.gaps().iter().cloned());
-            if book.is_dead() && *role != TopicRole::Labels {
-                let reason = format!("nothing was heard of {} for {}", book::name(name), self.settings.max_wait).into();
-                gaps.push(Gap { from: book.watermark().map(|watermark| watermark - lateness), until: None, reason });
-            }
-            let progress = book.progress();
-            SourceState {
-                role: *role,
-                watermark: book.watermark(),
-                earliest: progress.and_then(|progress| progress.earliest),
-                is_idle: book.is_idle(),
-                is_assigned: !book.is_dead(),
-                counts: progress.map(|progress| progress.counts.clone()).unwrap_or_default(),
-                gaps,
-            }
-        });
-        (0..).map(SourceId).zip(states).collect()
-    }
-
     fn forget(&mut self) {
         let Some((_, model)) = self.evaluator.model() else { return };
         let before = model.forgotten();
         self.books.values_mut().for_each(|book| book.forget(before));
-        self.foreign.retain(|_, end| *end >= before);
+        self.foreign.forget(before);
     }
 
     /// What has to be stored to go on elsewhere: all that the panes topic does not give back.
@@ -460,66 +342,5 @@ impl Owner {
         decision.ticks = ticks.collect();
         decision.moved = model.parts().map(Parts::moved).cloned().unwrap_or_default();
         decision.to_bytes()
-    }
-
-    /// The model.
-    #[must_use]
-    pub fn plan(&self) -> Option<&ModelPlan> {
-        self.evaluator.model().map(|(plan, _)| plan)
-    }
-
-    /// Alert instances as they stand.
-    #[must_use]
-    pub fn alerts(&self) -> &Alerts {
-        self.evaluator.alerts()
-    }
-
-    /// The clock that closes windows.
-    #[must_use]
-    pub fn event_clock(&self) -> Option<Timestamp> {
-        self.evaluator.event_clock()
-    }
-
-    /// How many prediction and feature partitions are waited for, and how many there are.
-    #[must_use]
-    pub fn completeness(&self) -> (u32, u32) {
-        self.evaluator.completeness()
-    }
-
-    /// Source partitions as they stand, in the order of their names.
-    pub fn sources(&self) -> impl Iterator<Item = SourceStatus<'_>> {
-        self.books.iter().map(|(name, book)| {
-            let role = self.expected.get(name).map(|(role, _)| *role);
-            SourceStatus { name, role, progress: book.progress(), is_dead: book.is_dead() }
-        })
-    }
-
-    /// What was said last of the labels in the partitions of each number.
-    pub fn labels(&self) -> impl Iterator<Item = (i32, &Labels)> {
-        self.numbers.iter().filter_map(|(number, state)| Some((*number, state.labels()?)))
-    }
-
-    /// The offset in the panes topic up to which was listened.
-    #[must_use]
-    pub fn heard(&self) -> i64 {
-        self.heard
-    }
-
-    /// Whether everything was heard that was there in the beginning.
-    #[must_use]
-    pub fn has_caught_up(&self) -> bool {
-        self.has_caught_up
-    }
-
-    /// Records that changed nothing.
-    #[must_use]
-    pub fn ignored(&self) -> Ignored {
-        self.ignored
-    }
-
-    /// Events that came too late for any window that could still show them.
-    #[must_use]
-    pub fn shed(&self) -> u64 {
-        self.shed
     }
 }

@@ -116,6 +116,29 @@ impl ModelState {
         }
     }
 
+    /// Applies what others have joined by a tick of the label clock, which stood at `before`.
+    pub(super) fn apply_parts(&mut self, plan: &ModelPlan, before: Timestamp, tick: Timestamp) {
+        let Some(parts) = &mut self.parts else { return };
+        let (has_news, belated) = parts.apply(before, tick, &mut self.history);
+        if has_news {
+            self.waiting.iter_mut().for_each(|waiting| waiting.has_news = true);
+        }
+        // Windows that no look is waited for any more are restated, or what came too late would never be said.
+        for slice in belated {
+            for (place, spec) in plan.windows.iter().enumerate() {
+                let mut start = spec.first_start(slice);
+                while start <= slice {
+                    let is_past = self.schedules.get(place).is_some_and(|schedule| schedule.is_past(start));
+                    let is_watched = self.waiting.get(place).is_some_and(|waiting| waiting.tracks.contains_key(&start));
+                    if is_past && !is_watched && start >= self.forgotten {
+                        self.dirty.insert((place, start));
+                    }
+                    start = start + spec.slide;
+                }
+            }
+        }
+    }
+
     /// Slices before this have been forgotten.
     #[must_use]
     pub fn forgotten(&self) -> Timestamp {
