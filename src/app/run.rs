@@ -20,7 +20,7 @@ use crate::http::{self, BaselineView, Check, FeatureView, Hooks, ModelView, Relo
 use crate::notify::{Dispatcher, Options, Outbox, Transports};
 use crate::rule::RuleSet;
 use crate::source::kafka::{self, Consumer, Routing, StartAt, Topic};
-use crate::store::{Directory, StoreError};
+use crate::store::{Directory, SnapshotError as StoreError};
 use crate::telemetry::{self, Telemetry};
 
 use super::assemble::{Assembly, assemble};

@@ -25,7 +25,7 @@ const COMPRESSION_LEVEL: i32 = 1;
 
 /// Why state could not be kept or read.
 #[derive(Debug, Error)]
-pub enum StoreError {
+pub enum SnapshotError {
     /// The operating system refused.
     #[error("{path}: {source}")]
     Io {
@@ -69,15 +69,15 @@ impl Directory {
     /// Makes the directory where needed and locks it. `format` is the number of what the caller keeps in it.
     ///
     /// # Errors
-    /// [`StoreError::Io`] and [`StoreError::Locked`].
-    pub fn open(path: &Path, format: u32) -> Result<Directory, StoreError> {
+    /// [`SnapshotError::Io`] and [`SnapshotError::Locked`].
+    pub fn open(path: &Path, format: u32) -> Result<Directory, SnapshotError> {
         fs::create_dir_all(path).map_err(|source| io_error(path, source))?;
         let lock_path = path.join(LOCK);
         let lock =
             File::options().create(true).write(true).truncate(false).open(&lock_path).map_err(|source| io_error(&lock_path, source))?;
         match lock.try_lock() {
             Ok(()) => Ok(Directory { path: path.to_owned(), format, _lock: lock }),
-            Err(fs::TryLockError::WouldBlock) => Err(StoreError::Locked(path.to_owned())),
+            Err(fs::TryLockError::WouldBlock) => Err(SnapshotError::Locked(path.to_owned())),
             Err(fs::TryLockError::Error(source)) => Err(io_error(&lock_path, source)),
         }
     }
@@ -85,8 +85,8 @@ impl Directory {
     /// Writes a snapshot and returns its size in bytes. Either the whole of it is there afterwards or the one before.
     ///
     /// # Errors
-    /// [`StoreError::Io`]; the snapshot before is untouched.
-    pub fn write<T: Serialize>(&self, state: &T) -> Result<u64, StoreError> {
+    /// [`SnapshotError::Io`]; the snapshot before is untouched.
+    pub fn write<T: Serialize>(&self, state: &T) -> Result<u64, SnapshotError> {
         let fresh = self.path.join(FRESH);
         let bytes = encode(state, self.format).map_err(|source| io_error(&fresh, source))?;
         let mut file = File::create(&fresh).map_err(|source| io_error(&fresh, source))?;
@@ -106,12 +106,12 @@ impl Directory {
     /// The last snapshot, `None` where there is none. Where it is damaged the one before is given, with the damage.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] when neither is whole, [`StoreError::Format`], [`StoreError::Io`].
-    pub fn read<T: DeserializeOwned>(&self) -> Result<Option<(T, Option<StoreError>)>, StoreError> {
+    /// [`SnapshotError::Damaged`] when neither is whole, [`SnapshotError::Format`], [`SnapshotError::Io`].
+    pub fn read<T: DeserializeOwned>(&self) -> Result<Option<(T, Option<SnapshotError>)>, SnapshotError> {
         let current = self.path.join(CURRENT);
         match self.read_file(&current) {
             Ok(state) => Ok(state.map(|state| (state, None))),
-            Err(damage @ StoreError::Damaged { .. }) => match self.read_file(&self.path.join(PREVIOUS)) {
+            Err(damage @ SnapshotError::Damaged { .. }) => match self.read_file(&self.path.join(PREVIOUS)) {
                 Ok(Some(state)) => Ok(Some((state, Some(damage)))),
                 _ => Err(damage),
             },
@@ -119,13 +119,13 @@ impl Directory {
         }
     }
 
-    fn read_file<T: DeserializeOwned>(&self, path: &Path) -> Result<Option<T>, StoreError> {
+    fn read_file<T: DeserializeOwned>(&self, path: &Path) -> Result<Option<T>, SnapshotError> {
         let bytes = match fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(io_error(path, source)),
         };
-        let damaged = |reason: &str| StoreError::Damaged { path: path.to_owned(), reason: reason.to_owned() };
+        let damaged = |reason: &str| SnapshotError::Damaged { path: path.to_owned(), reason: reason.to_owned() };
         let (header, body) = bytes.split_at_checked(HEADER).ok_or_else(|| damaged("shorter than its header"))?;
         let field = |from: usize, to: usize| header.get(from..to).unwrap_or(&[]);
         if field(0, 8) != MAGIC {
@@ -133,7 +133,7 @@ impl Directory {
         }
         let found = u32::from_le_bytes(field(8, 12).try_into().unwrap_or_default());
         if found != self.format {
-            return Err(StoreError::Format { path: path.to_owned(), found, expected: self.format });
+            return Err(SnapshotError::Format { path: path.to_owned(), found, expected: self.format });
         }
         if u64::from_le_bytes(field(12, 20).try_into().unwrap_or_default()) != body.len() as u64 {
             return Err(damaged("its length is not the one written in it"));
@@ -158,8 +158,8 @@ fn encode<T: Serialize>(state: &T, format: u32) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn io_error(path: &Path, source: io::Error) -> StoreError {
-    StoreError::Io { path: path.to_owned(), source }
+fn io_error(path: &Path, source: io::Error) -> SnapshotError {
+    SnapshotError::Io { path: path.to_owned(), source }
 }
 
 #[cfg(test)]
@@ -194,12 +194,12 @@ mod tests {
             flipped[place] ^= 1;
             fs::write(path.join(CURRENT), &flipped).unwrap();
             match directory.read::<Vec<u64>>() {
-                Ok(Some((state, Some(StoreError::Damaged { .. })))) => assert_eq!(state, [1, 2], "byte {place}"),
-                Err(StoreError::Format { .. }) => assert!((8..12).contains(&place)),
+                Ok(Some((state, Some(SnapshotError::Damaged { .. })))) => assert_eq!(state, [1, 2], "byte {place}"),
+                Err(SnapshotError::Format { .. }) => assert!((8..12).contains(&place)),
                 other => panic!("byte {place}: {other:?}"),
             }
             fs::write(path.join(CURRENT), &whole[..place]).unwrap();
-            assert!(matches!(directory.read::<Vec<u64>>(), Ok(Some((_, Some(StoreError::Damaged { .. }))))), "cut at {place}");
+            assert!(matches!(directory.read::<Vec<u64>>(), Ok(Some((_, Some(SnapshotError::Damaged { .. }))))), "cut at {place}");
         }
         fs::remove_dir_all(path).unwrap();
     }
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn a_directory_has_one_owner() {
         let (path, first) = directory("lock");
-        assert!(matches!(Directory::open(&path, 1), Err(StoreError::Locked(_))));
+        assert!(matches!(Directory::open(&path, 1), Err(SnapshotError::Locked(_))));
         drop(first);
         assert!(Directory::open(&path, 1).is_ok());
         fs::remove_dir_all(path).unwrap();
