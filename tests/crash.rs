@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -72,15 +73,11 @@ fn apply(state: &mut State, number: u64, size: usize) {
     }
 }
 
-/// The states after each commit up to one.
-fn states(last: u64, size: usize) -> Vec<State> {
+/// The state after a commit.
+fn state_after(last: u64, size: usize) -> State {
     let mut state = State::new();
-    let mut all = vec![state.clone()];
-    for number in 1..=last {
-        apply(&mut state, number, size);
-        all.push(state.clone());
-    }
-    all
+    (1..=last).for_each(|number| apply(&mut state, number, size));
+    state
 }
 
 fn commit(store: &mut Store, number: u64, size: usize) -> Result<u64, StoreError> {
@@ -103,13 +100,14 @@ fn read(store: &Store) -> Result<State, StoreError> {
     Ok(state)
 }
 
-/// Opens a copy and says after which commit its state is and whether damage was named, or why it was refused.
-fn reopen(path: &Path, states: &[State]) -> Result<(u64, Option<StoreError>), StoreError> {
+/// Opens a copy whose last commit is at most `last` and says after which one its state is and whether damage was named, or
+/// why it was refused.
+fn reopen(path: &Path, size: usize, last: u64) -> Result<(u64, Option<StoreError>), StoreError> {
     let Opened { store, damage } = Store::open(path, FORMAT, BUDGET)?;
-    let state = read(&store)?;
-    let commit = store.last_commit();
-    let expected = states.get(usize::try_from(commit).unwrap()).unwrap_or_else(|| panic!("commit {commit} was never made"));
-    assert!(state == *expected, "the state is not that of commit {commit}: {} entries, {} expected", state.len(), expected.len());
+    let (state, commit) = (read(&store)?, store.last_commit());
+    assert!(commit <= last, "commit {commit} was never made");
+    let expected = state_after(commit, size);
+    assert!(state == expected, "the state is not that of commit {commit}: {} entries, {} expected", state.len(), expected.len());
     Ok((commit, damage))
 }
 
@@ -176,7 +174,6 @@ fn a_journal_cut_at_any_byte_gives_a_whole_commit_or_a_named_loss() {
     let scratch = Scratch::new("cut");
     let whole = scratch.join("whole");
     let lengths = written(&whole, 5, 16);
-    let states = states(5, 16);
     let journal = fs::read(whole.join("store/0.jnl")).unwrap();
     let (cut, zeroed) = (scratch.join("cut"), scratch.join("zeroed"));
     for length in 0..=lengths[5] {
@@ -186,7 +183,7 @@ fn a_journal_cut_at_any_byte_gives_a_whole_commit_or_a_named_loss() {
             let _ = fs::remove_dir_all(path);
             copy(&whole, path);
             fs::write(path.join("store/0.jnl"), [&journal[..length], tail].concat()).unwrap();
-            match reopen(path, &states) {
+            match reopen(path, 16, 5) {
                 Ok((commit, damage)) => {
                     assert_eq!(Some(commit), left, "cut at {length}");
                     // The last commit was made, so its loss is named.
@@ -211,7 +208,7 @@ fn a_journal_cut_at_any_byte_gives_a_whole_commit_or_a_named_loss() {
     let longer = fs::read(flight.join("store/0.jnl")).unwrap();
     fs::write(flight.join("store/mark"), mark).unwrap();
     fs::write(flight.join("store/0.jnl"), &longer[..lengths[5] + 20]).unwrap();
-    assert!(matches!(reopen(&flight, &states), Ok((5, None))));
+    assert!(matches!(reopen(&flight, 16, 5), Ok((5, None))));
 }
 
 #[test]
@@ -226,7 +223,7 @@ fn after_a_cut_commits_go_on_and_are_found_again() {
     commit(&mut store, 5, 16).unwrap();
     commit(&mut store, 6, 16).unwrap();
     drop(store);
-    assert!(matches!(reopen(&path, &states(6, 16)), Ok((6, None))));
+    assert!(matches!(reopen(&path, 16, 6), Ok((6, None))));
 }
 
 /// Flips one byte of each kind of file in turn. `stride` takes every so-many-th byte of a file beyond its first and last 200.
@@ -234,7 +231,6 @@ fn flip_everywhere(name: &str, commits: u64, size: usize, stride: usize) -> (usi
     let scratch = Scratch::new(name);
     let whole = scratch.join("whole");
     written(&whole, commits, size);
-    let states = states(commits, size);
     let (mut same, mut older, mut refusals) = (0, 0, 0);
     let flipped = scratch.join("flipped");
     copy(&whole, &flipped);
@@ -247,7 +243,7 @@ fn flip_everywhere(name: &str, commits: u64, size: usize, stride: usize) -> (usi
             let mut changed = bytes[..used].to_vec();
             changed[place] ^= 1 << (place % 8);
             put(&target, &changed);
-            match reopen(&flipped, &states) {
+            match reopen(&flipped, size, commits) {
                 Ok((commit, None)) => {
                     assert_eq!(commit, commits, "byte {place} of {}: a loss that nobody names", file.display());
                     same += 1;
@@ -275,7 +271,7 @@ fn a_flipped_byte_in_a_young_store_is_named() {
 
 #[test]
 fn a_flipped_byte_in_tables_is_named() {
-    let (same, older, refusals) = flip_everywhere("tables", 60, 600, 97);
+    let (same, older, refusals) = flip_everywhere("tables", 60, 600, 397);
     assert!(older > 50 && refusals > 50, "{same} unharmed, {older} older, {refusals} refused");
 }
 
@@ -285,9 +281,10 @@ fn child_process_that_commits_until_it_is_killed() {
     let Ok(path) = std::env::var("DRIFTLINE_CRASH_STORE") else { return };
     let path = PathBuf::from(path);
     let mut store = Store::open(&path, FORMAT, BUDGET).unwrap().store;
+    let acknowledged = fs::File::options().create(true).write(true).truncate(false).open(path.join("acknowledged")).unwrap();
     for number in store.last_commit() + 1.. {
         commit(&mut store, number, 2000).unwrap();
-        fs::write(path.join("acknowledged"), number.to_string()).unwrap();
+        acknowledged.write_all_at(&number.to_le_bytes(), 0).unwrap();
     }
 }
 
@@ -306,7 +303,7 @@ fn killed_at_any_moment_it_goes_on_from_the_last_commit() {
             .spawn()
             .unwrap();
         let begun = Instant::now();
-        let acknowledged = || fs::read_to_string(path.join("acknowledged")).ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+        let acknowledged = || fs::read(path.join("acknowledged")).ok().and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
         while acknowledged() <= last && begun.elapsed() < Duration::from_secs(20) {
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -315,7 +312,7 @@ fn killed_at_any_moment_it_goes_on_from_the_last_commit() {
         child.wait().unwrap();
         let promised = acknowledged();
         assert!(promised > last, "round {round}: nothing was committed");
-        let (commit, damage) = reopen(&path, &states(promised + 1, 2000)).unwrap();
+        let (commit, damage) = reopen(&path, 2000, promised + 1).unwrap();
         assert!(damage.is_none(), "round {round}: {damage:?}");
         assert!(commit == promised || commit == promised + 1, "round {round}: {promised} were promised, {commit} are there");
         last = commit;
@@ -328,7 +325,7 @@ fn killed_at_any_moment_it_goes_on_from_the_last_commit() {
 fn child_process_whose_files_may_not_grow() {
     let Ok(path) = std::env::var("DRIFTLINE_FULL_STORE") else { return };
     let mut store = Store::open(Path::new(&path), FORMAT, BUDGET).unwrap().store;
-    let error = (store.last_commit() + 1..).find_map(|number| commit(&mut store, number, 200_000).err()).unwrap();
+    let error = (store.last_commit() + 1..).find_map(|number| commit(&mut store, number, 2_000_000).err()).unwrap();
     assert!(matches!(error, StoreError::Io { .. } | StoreError::Refused { .. }), "{error:?}");
     assert!(error.to_string().contains("start again"), "no way out: {error}");
     let after = commit(&mut store, 1_000_000, 16).unwrap_err();
@@ -351,7 +348,7 @@ fn a_full_disk_refuses_work_and_keeps_what_was_committed() {
     let Opened { mut store, damage } = Store::open(&path, FORMAT, BUDGET).unwrap();
     assert!(damage.is_none(), "{damage:?}");
     let last = store.last_commit();
-    assert!(last > 10);
+    assert!(last > 2);
     assert_eq!(store.get(1, b"number").unwrap().unwrap(), last.to_le_bytes());
     commit(&mut store, last + 1, 16).unwrap();
 }
