@@ -5,45 +5,20 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Measurement, Outcome, Span, Timestamp, WindowRef, WindowSummary};
+use crate::event::{Outcome, Span, Timestamp, WindowRef, WindowSummary};
 use crate::join::{Joined, Label, Ledger, Predicted, Prediction, RecordId, Truth};
 use crate::window::{LateKey, Observed, Pane, Schedule};
 
-use super::history::{History, Place, Versions};
+use super::clocks::Clocks;
+use super::closed::Closed;
+use super::history::{History, Piece, Place, Versions};
 use super::labels::{DEFAULT_COVERAGE, Look, Settings, Track, Waiting};
 use super::measure;
 use super::plan::ModelPlan;
+use super::retention::{Retention, reach};
 
 /// How long a label waits for a prediction that has not been read yet, besides the lateness: producers' clocks differ.
 const EARLY_LABEL_PATIENCE: Span = Span(5 * 60_000);
-
-/// How far the model's input reaches: the windows outside are not covered by it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Coverage {
-    /// The first event time of the input.
-    pub from: Option<Timestamp>,
-    /// Its last, once the input has ended.
-    pub until: Option<Timestamp>,
-}
-
-/// A closed or restated window.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Closed {
-    /// Number of the model.
-    pub model: u16,
-    /// Its summary.
-    pub summary: WindowSummary,
-    /// Its measurements in the order of results; of a restatement only those that may have changed.
-    pub measurements: Vec<Measurement>,
-    /// The events of all segments by version, for those who draw them; empty in restatements.
-    pub panes: Vec<(Arc<str>, Pane)>,
-    /// Whether rules have not seen this window yet.
-    pub is_first: bool,
-    /// Whether it says anything that was not said before; if not, only rules look at it.
-    pub is_news: bool,
-    /// Why it was looked at for its labels; empty when it closes.
-    pub looks: Vec<Look>,
-}
 
 /// The state of one model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,6 +37,9 @@ pub struct ModelState {
     revisions: BTreeMap<(usize, Timestamp), u32>,
     /// Slices before this have been forgotten.
     forgotten: Timestamp,
+    /// The first window of each specification whose events, and whose pairs, were needed when panes were last forgotten.
+    #[serde(skip)]
+    needs: Vec<(Timestamp, Timestamp)>,
 }
 
 /// What a model has to say about its labels and lost events, for the accounting.
@@ -83,6 +61,7 @@ impl ModelState {
             dirty: BTreeSet::new(),
             revisions: BTreeMap::new(),
             forgotten: Timestamp(i64::MIN),
+            needs: Vec::new(),
         }
     }
 
@@ -109,7 +88,8 @@ impl ModelState {
             return if segment == 0 { pane.n } else { 0 };
         }
         for (place, spec) in plan.windows.iter().enumerate() {
-            let mut start = spec.first_start(slice);
+            // Windows further back are not restated: their slices have been added up.
+            let mut start = spec.first_start(slice).max(self.needed(plan, place));
             while start <= slice {
                 if self.schedules.get(place).is_some_and(|schedule| schedule.is_past(start)) {
                     self.dirty.insert((place, start));
@@ -117,7 +97,7 @@ impl ModelState {
                 start = start + spec.slide;
             }
         }
-        self.history.add(slice, (version, segment), pane);
+        self.history.add(slice, plan.slice, (version, segment), pane);
         0
     }
 
@@ -243,7 +223,7 @@ impl ModelState {
         let previous = previous.and_then(observed);
         let slice = prediction.ts.align(plan.slice, Span(0));
         for segment in std::iter::once(0).chain(prediction.segments.iter().copied()) {
-            self.history.join(slice, (prediction.version, segment), &baseline.joined, &pair, previous.as_ref());
+            self.history.join((slice, plan.slice), (prediction.version, segment), &baseline.joined, &pair, previous.as_ref());
         }
         Outcome::Counted
     }
@@ -439,39 +419,46 @@ impl ModelState {
         }
     }
 
-    /// Forgets what no window can need any more. Events are kept for one longest window beyond the last closed one, so
-    /// that an idle partition that comes back can still be restated.
-    fn forget(&mut self, plan: &ModelPlan) {
-        let next =
-            plan.windows.iter().zip(&self.schedules).map(|(spec, schedule)| schedule.next_start().map(|start| start - spec.size)).min();
-        let Some(Some(oldest)) = next else { return };
-        let events = oldest - plan.longest_window();
-        let waiting = self.waiting.iter().filter_map(|waiting| waiting.tracks.first_key_value()).map(|(start, _)| *start).min();
-        let pairs = waiting.unwrap_or(events).min(events);
-        self.forgotten = self.forgotten.max(events);
-        self.history.forget(events, pairs);
-        self.late.retain(|(slice, _), _| *slice >= events);
-        self.dirty.retain(|(_, start)| *start >= events);
-        self.revisions.retain(|(_, start), _| *start >= pairs);
+    /// The start of the first window of a specification that may still be closed or restated. Restatement is for an idle
+    /// partition that comes back.
+    fn needed(&self, plan: &ModelPlan, place: usize) -> Timestamp {
+        let next = self.schedules.get(place).and_then(Schedule::next_start);
+        let back = plan.windows.get(place).map(|spec| reach(spec, plan.longest_window()));
+        next.zip(back).map_or(Timestamp(i64::MIN), |(next, back)| next - back)
     }
-}
 
-/// What a model's progress depends on besides its own state.
-pub struct Clocks<'a> {
-    /// The clock that closes windows, less nothing: lateness is the model's.
-    pub events: Option<Timestamp>,
-    /// The clock up to which labels are applied.
-    pub labels: Option<Timestamp>,
-    /// The last event time, when the input is over.
-    pub end: Option<Timestamp>,
-    /// What the input covers.
-    pub coverage: Coverage,
-    /// Source partitions that have contributed, and all of them.
-    pub partitions: (u32, u32),
-    /// Recorded gaps that touch a window.
-    pub gaps: &'a dyn Fn(&WindowRef) -> Vec<Arc<str>>,
-    /// The label coverages that rules on a window wait for.
-    pub coverages: &'a dyn Fn(&str) -> Vec<f64>,
+    /// Forgets what no window can need any more, and adds up what only longer windows need.
+    fn forget(&mut self, plan: &ModelPlan) {
+        let needs: Vec<(Timestamp, Timestamp)> = (0..plan.windows.len())
+            .map(|place| {
+                let needed = self.needed(plan, place);
+                let waiting = self.waiting.get(place).and_then(|waiting| waiting.tracks.first_key_value());
+                (needed, waiting.map_or(needed, |(start, _)| needed.min(*start)))
+            })
+            .collect();
+        if needs == self.needs {
+            self.history.rest();
+            return;
+        }
+        let of = |need: fn(&(Timestamp, Timestamp)) -> Timestamp| Retention::new(plan.windows.iter().zip(needs.iter().map(need)));
+        let (events, pairs) = (of(|(events, _)| *events), of(|(_, pairs)| *pairs));
+        self.history.retain(&events, &pairs);
+        self.forgotten = self.forgotten.max(events.from);
+        self.late.retain(|(slice, _), _| *slice >= events.from);
+        self.dirty.retain(|(place, start)| needs.get(*place).is_some_and(|(events, _)| start >= events));
+        self.revisions.retain(|(_, start), _| *start >= pairs.from);
+        self.needs = needs;
+    }
+
+    /// The panes that have changed since the last call, as they are stored; all of them at the first one.
+    pub fn take_changes(&mut self) -> Vec<Piece> {
+        self.history.take_changes()
+    }
+
+    /// Puts stored panes back.
+    pub fn set_history(&mut self, history: History) {
+        self.history = history;
+    }
 }
 
 fn settings<'a>(plan: &ModelPlan, coverages: &'a [f64]) -> Settings<'a> {
