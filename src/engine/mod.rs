@@ -6,6 +6,7 @@
 pub mod clocks;
 pub mod closed;
 pub mod evaluator;
+pub mod footprint;
 pub mod history;
 pub mod labels;
 pub mod measure;

@@ -55,6 +55,21 @@ impl Retention {
         Retention { from, levels }
     }
 
+    /// How many slices of which length are kept, at most, when those of length `fine` are sealed up to `now`.
+    #[must_use]
+    pub fn stretches(&self, fine: Span, now: Timestamp) -> Vec<(Span, u64)> {
+        let bounds = self.levels.iter().map(|level| (level.until, level.period));
+        let mut stretches = Vec::new();
+        let (mut end, mut length) = (now, fine);
+        for (until, period) in bounds.chain([(self.from, Span(0))]) {
+            // Those of a coarser cell that is not over yet are still there.
+            let left_over = (period.0 / length.0.max(1) - 1).max(0);
+            stretches.push((length, ((end - until).0 / length.0.max(1) + left_over).max(0).unsigned_abs()));
+            (end, length) = (until, period);
+        }
+        stretches
+    }
+
     /// Slices that end after this stay as they are.
     #[must_use]
     pub fn coarse_until(&self) -> Timestamp {

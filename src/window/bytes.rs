@@ -17,7 +17,7 @@ use thiserror::Error;
 use crate::stats::exact::{ExactSum, LIMBS};
 
 /// Counts of a block: few enough that one large count widens few others, and many enough that its head weighs little.
-pub(super) const BLOCK: usize = 32;
+pub const BLOCK: usize = 32;
 /// Set in the head of a block whose least count is not zero.
 const HAS_LEAST: u8 = 0x80;
 
@@ -250,6 +250,12 @@ mod tests {
             let _ = read(&bytes, cells);
             let _ = Reader::new(&bytes).sum();
         }
+    }
+
+    #[test]
+    fn widths_beyond_an_integer_are_refused() {
+        assert_eq!(read(&[65, 0, 0, 0, 0, 0, 0, 0, 0, 0], 1), Err(Malformed));
+        assert_eq!(read(&[64, 1, 0, 0, 0, 0, 0, 0, 0], 1), Ok(vec![1]));
     }
 
     #[test]
