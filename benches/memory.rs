@@ -175,7 +175,7 @@ fn plan(baseline: &Baseline) -> Arc<Plan> {
             }
         })
         .collect();
-    let dictionary = Dictionary::new((0..NUMBERS + CATEGORIES).map(feature), std::iter::empty());
+    let dictionary = Dictionary::new((0..NUMBERS + CATEGORIES).map(feature), std::iter::empty::<&str>());
     Arc::new(Plan {
         by_name: models.iter().zip(0..).map(|(model, number)| (Arc::clone(&model.name), number)).collect(),
         models,

@@ -476,3 +476,144 @@ fn share(matched: u64, n: u64) -> f64 {
     // A window without predictions has all the labels it will ever have.
     if n == 0 { 1.0 } else { matched as f64 / n as f64 }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::super::clocks::Coverage;
+    use super::super::plan::{DriftRecipe, FeaturesFrom};
+    use super::*;
+    use crate::baseline::Task;
+    use crate::window::{WindowSpec, slice_length};
+
+    const MINUTE: i64 = Span::MINUTE.0;
+
+    /// Windows of half an hour, of three hours and of twelve, on three grids.
+    fn plan() -> ModelPlan {
+        let window = |name: &str, size: i64, slide: i64, offset: i64| WindowSpec {
+            name: name.into(),
+            size: Span(size * MINUTE),
+            slide: Span(slide * MINUTE),
+            offset: Span(offset * MINUTE),
+        };
+        let windows = vec![window("short", 30, 10, 0), window("shifted", 180, 60, 20), window("long", 720, 240, 0)];
+        ModelPlan {
+            name: "loan".into(),
+            task: Task::None,
+            baselines: Vec::new(),
+            by_version: BTreeMap::new(),
+            default_baseline: None,
+            classes: Vec::new(),
+            slice: slice_length(&windows),
+            windows,
+            lateness: Span(2 * MINUTE),
+            min_samples: 1,
+            features_from: FeaturesFrom::Prediction,
+            horizon: None,
+            segments: Vec::new(),
+            segment_names: vec![crate::event::Segment::default()],
+            drift: DriftRecipe::default(),
+            metrics: Vec::new(),
+        }
+    }
+
+    fn advance(state: &mut ModelState, plan: &ModelPlan, clock: i64) -> Vec<Closed> {
+        let clocks = Clocks {
+            events: Some(Timestamp(clock)),
+            labels: None,
+            end: None,
+            coverage: Coverage { from: Some(Timestamp(0)), until: None },
+            partitions: (2, 2),
+            gaps: &|_| Vec::new(),
+            coverages: &|_| Vec::new(),
+        };
+        state.advance(plan, &clocks).0
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+        /// One partition is always there; another comes back now and then with what it had for some hours before, while the
+        /// clock waits for it.
+        #[test]
+        fn windows_are_right_when_they_close_and_when_they_are_restated(
+            steps in vec((1i64..40, vec((0i64..900, 1u64..4), 0..3)), 1..60),
+        ) {
+            let plan = plan();
+            let mut state = ModelState::new(0, &plan, 0);
+            let mut came: BTreeMap<Timestamp, u64> = BTreeMap::new();
+            let mut shown: BTreeMap<(Arc<str>, Timestamp), (u64, u32)> = BTreeMap::new();
+            let (mut clock, mut lost, mut sent) = (0, 0, 0);
+            for (minutes, returning) in &steps {
+                let mut put = |state: &mut ModelState, minute: i64, n: u64| {
+                    let slice = Timestamp(minute * MINUTE).align(plan.slice, Span(0));
+                    let gone = state.add(&plan, slice, 0, 0, Pane { n, ..Pane::default() });
+                    if gone == 0 {
+                        *came.entry(slice).or_default() += n;
+                    }
+                    (sent, lost) = (sent + n, lost + gone);
+                };
+                put(&mut state, clock, 1);
+                for (back, n) in returning {
+                    put(&mut state, (clock - back).max(0), *n);
+                }
+                clock += minutes;
+                for closed in advance(&mut state, &plan, clock * MINUTE) {
+                    let window = &closed.summary.window;
+                    let n: u64 = came.range(window.start..window.end).map(|(_, n)| n).sum();
+                    prop_assert_eq!(closed.summary.n, n, "{:?}", closed.summary);
+                    let before = shown.insert((Arc::clone(&window.name), window.start), (n, closed.summary.revision));
+                    prop_assert_eq!(before.is_none(), closed.is_first);
+                    prop_assert!(before.is_none_or(|(_, revision)| revision < closed.summary.revision));
+                }
+            }
+            prop_assert_eq!(came.values().sum::<u64>() + lost, sent);
+            // What was shown last is what came, as far back as restatement reaches.
+            for (place, spec) in plan.windows.iter().enumerate() {
+                for ((_, start), (n, _)) in shown.iter().filter(|((name, start), _)| *name == spec.name && *start >= state.needed(&plan, place)) {
+                    prop_assert_eq!(*n, came.range(*start..*start + spec.size).map(|(_, n)| n).sum::<u64>());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_run_keeps_few_slices() {
+        let plan = plan();
+        let mut state = ModelState::new(0, &plan, 0);
+        for minute in (0..10_000).step_by(10) {
+            state.add(&plan, Timestamp(minute * MINUTE), 0, 0, Pane { n: 1, ..Pane::default() });
+            advance(&mut state, &plan, minute * MINUTE);
+        }
+        let mut slices = 0;
+        let mut from = Timestamp(i64::MIN);
+        while let Some(start) = state.history.next_slice(from) {
+            slices += 1;
+            from = Timestamp(start.0 + 1);
+        }
+        // An hour and a half of ten minutes, six hours of the common grid of the others, a day of four hours.
+        let most: u64 =
+            crate::engine::footprint::events_kept(&plan).stretches(plan.slice, Timestamp(0)).iter().map(|(_, count)| count).sum();
+        assert!(slices <= most && most < 80, "{slices} slices, at most {most} expected");
+        assert!(slices + 25 > most, "{slices} slices, up to {most} expected");
+    }
+
+    #[test]
+    fn what_no_window_can_show_any_more_is_told() {
+        let plan = plan();
+        let mut state = ModelState::new(0, &plan, 0);
+        for minute in (0..10_000).step_by(10) {
+            state.add(&plan, Timestamp(minute * MINUTE), 0, 0, Pane { n: 1, ..Pane::default() });
+            advance(&mut state, &plan, minute * MINUTE);
+        }
+        assert_eq!(state.add(&plan, Timestamp(0), 0, 0, Pane { n: 5, ..Pane::default() }), 5);
+        // Two hours back the short windows have been added up, and the others are restated.
+        let back = 10_000 - 150;
+        assert_eq!(state.add(&plan, Timestamp(back * MINUTE), 0, 0, Pane { n: 7, ..Pane::default() }), 0);
+        let restated = advance(&mut state, &plan, 10_000 * MINUTE);
+        let names: BTreeSet<&str> = restated.iter().filter(|closed| !closed.is_first).map(|closed| &*closed.summary.window.name).collect();
+        assert!(names.contains("shifted") && !names.contains("short"), "{names:?}");
+    }
+}

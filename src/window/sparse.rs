@@ -30,7 +30,7 @@ impl SparsePane {
     pub fn of(pane: &Pane) -> SparsePane {
         let mut out = Vec::with_capacity(pane.cells.len() + 32 * pane.moments.len() + 64);
         put_pane(&mut out, pane);
-        SparsePane(out.into())
+        SparsePane(exact(&out))
     }
 
     /// Takes bytes in that [`SparsePane::bytes`] gave.
@@ -97,7 +97,7 @@ impl SparseJoined {
         for sum in [&pane.brier, &pane.log_loss, &pane.absolute, &pane.squared, &pane.signed] {
             put_sum(&mut out, sum);
         }
-        SparseJoined(out.into())
+        SparseJoined(exact(&out))
     }
 
     /// Takes bytes in that [`SparseJoined::bytes`] gave.
@@ -140,6 +140,11 @@ impl SparseJoined {
         self.add_to(&mut pane);
         pane
     }
+}
+
+/// A copy of just its size: allocators leave what is cut off unused.
+fn exact(bytes: &[u8]) -> Box<[u8]> {
+    bytes.into()
 }
 
 fn at_end(reader: &Reader<'_>) -> Result<(), Malformed> {
