@@ -279,7 +279,7 @@ fn report_delivery(view: &ViewHandle, telemetry: &Telemetry, report: &crate::not
     }));
 }
 
-fn worker_count(config: &Config) -> usize {
+pub(super) fn worker_count(config: &Config) -> usize {
     match config.limits.workers {
         Workers::Count(count) => count.max(1),
         Workers::Auto => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -339,9 +339,14 @@ pub fn kafka_settings(config: &Config, plan: &Plan) -> kafka::Settings {
         max_bytes: plan.max_bytes,
         headers: wants_headers(&plan.mapping),
         idle_after: config.kafka.idle_timeout,
-        queue_kib: usize::try_from((config.limits.memory / 8 / 1024).max(LEAST_QUEUE_KIB)).unwrap_or(65_536).min(1 << 20),
+        queue_kib: usize::try_from(fetch_ahead_bytes(config) / 1024).unwrap_or(65_536),
         librdkafka: config.kafka.librdkafka.clone(),
     }
+}
+
+/// What the consumer may fetch ahead.
+pub(super) fn fetch_ahead_bytes(config: &Config) -> u64 {
+    (config.limits.memory / 8).clamp(LEAST_QUEUE_KIB * 1024, 1 << 30)
 }
 
 fn wants_headers(mapping: &Mapping) -> bool {

@@ -14,9 +14,11 @@ use crate::join::Prediction;
 use crate::rule::{Alerts, Happening, IngestSilence, InputKind, RuleSet, WindowInput};
 use crate::window::SeriesId;
 
+use super::clocks::{Clocks, Coverage};
+use super::closed::Closed;
 use super::labels::Look;
 use super::measure;
-use super::model::{Clocks, Closed, Coverage, ModelState};
+use super::model::ModelState;
 use super::output::{Counts, JoinHalf, ShardOutput};
 use super::plan::Plan;
 use super::series::SeriesKey;

@@ -5,45 +5,20 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Measurement, Outcome, Span, Timestamp, WindowRef, WindowSummary};
+use crate::event::{Outcome, Span, Timestamp, WindowRef, WindowSummary};
 use crate::join::{Joined, Label, Ledger, Predicted, Prediction, RecordId, Truth};
 use crate::window::{LateKey, Observed, Pane, Schedule};
 
-use super::history::{History, Place, Versions};
+use super::clocks::Clocks;
+use super::closed::Closed;
+use super::history::{History, Piece, Place, Versions};
 use super::labels::{DEFAULT_COVERAGE, Look, Settings, Track, Waiting};
 use super::measure;
 use super::plan::ModelPlan;
+use super::retention::{Retention, reach};
 
 /// How long a label waits for a prediction that has not been read yet, besides the lateness: producers' clocks differ.
 const EARLY_LABEL_PATIENCE: Span = Span(5 * 60_000);
-
-/// How far the model's input reaches: the windows outside are not covered by it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Coverage {
-    /// The first event time of the input.
-    pub from: Option<Timestamp>,
-    /// Its last, once the input has ended.
-    pub until: Option<Timestamp>,
-}
-
-/// A closed or restated window.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Closed {
-    /// Number of the model.
-    pub model: u16,
-    /// Its summary.
-    pub summary: WindowSummary,
-    /// Its measurements in the order of results; of a restatement only those that may have changed.
-    pub measurements: Vec<Measurement>,
-    /// The events of all segments by version, for those who draw them; empty in restatements.
-    pub panes: Vec<(Arc<str>, Pane)>,
-    /// Whether rules have not seen this window yet.
-    pub is_first: bool,
-    /// Whether it says anything that was not said before; if not, only rules look at it.
-    pub is_news: bool,
-    /// Why it was looked at for its labels; empty when it closes.
-    pub looks: Vec<Look>,
-}
 
 /// The state of one model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,6 +37,9 @@ pub struct ModelState {
     revisions: BTreeMap<(usize, Timestamp), u32>,
     /// Slices before this have been forgotten.
     forgotten: Timestamp,
+    /// The first window of each specification whose events, and whose pairs, were needed when panes were last forgotten.
+    #[serde(skip)]
+    needs: Vec<(Timestamp, Timestamp)>,
 }
 
 /// What a model has to say about its labels and lost events, for the accounting.
@@ -83,6 +61,7 @@ impl ModelState {
             dirty: BTreeSet::new(),
             revisions: BTreeMap::new(),
             forgotten: Timestamp(i64::MIN),
+            needs: Vec::new(),
         }
     }
 
@@ -109,7 +88,8 @@ impl ModelState {
             return if segment == 0 { pane.n } else { 0 };
         }
         for (place, spec) in plan.windows.iter().enumerate() {
-            let mut start = spec.first_start(slice);
+            // Windows further back are not restated: their slices have been added up.
+            let mut start = spec.first_start(slice).max(self.needed(plan, place));
             while start <= slice {
                 if self.schedules.get(place).is_some_and(|schedule| schedule.is_past(start)) {
                     self.dirty.insert((place, start));
@@ -117,7 +97,7 @@ impl ModelState {
                 start = start + spec.slide;
             }
         }
-        self.history.add(slice, (version, segment), pane);
+        self.history.add(slice, plan.slice, (version, segment), pane);
         0
     }
 
@@ -243,7 +223,7 @@ impl ModelState {
         let previous = previous.and_then(observed);
         let slice = prediction.ts.align(plan.slice, Span(0));
         for segment in std::iter::once(0).chain(prediction.segments.iter().copied()) {
-            self.history.join(slice, (prediction.version, segment), &baseline.joined, &pair, previous.as_ref());
+            self.history.join((slice, plan.slice), (prediction.version, segment), &baseline.joined, &pair, previous.as_ref());
         }
         Outcome::Counted
     }
@@ -439,39 +419,46 @@ impl ModelState {
         }
     }
 
-    /// Forgets what no window can need any more. Events are kept for one longest window beyond the last closed one, so
-    /// that an idle partition that comes back can still be restated.
-    fn forget(&mut self, plan: &ModelPlan) {
-        let next =
-            plan.windows.iter().zip(&self.schedules).map(|(spec, schedule)| schedule.next_start().map(|start| start - spec.size)).min();
-        let Some(Some(oldest)) = next else { return };
-        let events = oldest - plan.longest_window();
-        let waiting = self.waiting.iter().filter_map(|waiting| waiting.tracks.first_key_value()).map(|(start, _)| *start).min();
-        let pairs = waiting.unwrap_or(events).min(events);
-        self.forgotten = self.forgotten.max(events);
-        self.history.forget(events, pairs);
-        self.late.retain(|(slice, _), _| *slice >= events);
-        self.dirty.retain(|(_, start)| *start >= events);
-        self.revisions.retain(|(_, start), _| *start >= pairs);
+    /// The start of the first window of a specification that may still be closed or restated. Restatement is for an idle
+    /// partition that comes back.
+    fn needed(&self, plan: &ModelPlan, place: usize) -> Timestamp {
+        let next = self.schedules.get(place).and_then(Schedule::next_start);
+        let back = plan.windows.get(place).map(|spec| reach(spec, plan.longest_window()));
+        next.zip(back).map_or(Timestamp(i64::MIN), |(next, back)| next - back)
     }
-}
 
-/// What a model's progress depends on besides its own state.
-pub struct Clocks<'a> {
-    /// The clock that closes windows, less nothing: lateness is the model's.
-    pub events: Option<Timestamp>,
-    /// The clock up to which labels are applied.
-    pub labels: Option<Timestamp>,
-    /// The last event time, when the input is over.
-    pub end: Option<Timestamp>,
-    /// What the input covers.
-    pub coverage: Coverage,
-    /// Source partitions that have contributed, and all of them.
-    pub partitions: (u32, u32),
-    /// Recorded gaps that touch a window.
-    pub gaps: &'a dyn Fn(&WindowRef) -> Vec<Arc<str>>,
-    /// The label coverages that rules on a window wait for.
-    pub coverages: &'a dyn Fn(&str) -> Vec<f64>,
+    /// Forgets what no window can need any more, and adds up what only longer windows need.
+    fn forget(&mut self, plan: &ModelPlan) {
+        let needs: Vec<(Timestamp, Timestamp)> = (0..plan.windows.len())
+            .map(|place| {
+                let needed = self.needed(plan, place);
+                let waiting = self.waiting.get(place).and_then(|waiting| waiting.tracks.first_key_value());
+                (needed, waiting.map_or(needed, |(start, _)| needed.min(*start)))
+            })
+            .collect();
+        if needs == self.needs {
+            self.history.rest();
+            return;
+        }
+        let of = |need: fn(&(Timestamp, Timestamp)) -> Timestamp| Retention::new(plan.windows.iter().zip(needs.iter().map(need)));
+        let (events, pairs) = (of(|(events, _)| *events), of(|(_, pairs)| *pairs));
+        self.history.retain(&events, &pairs);
+        self.forgotten = self.forgotten.max(events.from);
+        self.late.retain(|(slice, _), _| *slice >= events.from);
+        self.dirty.retain(|(place, start)| needs.get(*place).is_some_and(|(events, _)| start >= events));
+        self.revisions.retain(|(_, start), _| *start >= pairs.from);
+        self.needs = needs;
+    }
+
+    /// The panes that have changed since the last call, as they are stored; all of them at the first one.
+    pub fn take_changes(&mut self) -> Vec<Piece> {
+        self.history.take_changes()
+    }
+
+    /// Puts stored panes back.
+    pub fn set_history(&mut self, history: History) {
+        self.history = history;
+    }
 }
 
 fn settings<'a>(plan: &ModelPlan, coverages: &'a [f64]) -> Settings<'a> {
@@ -488,4 +475,145 @@ fn watched(coverages: &dyn Fn(&str) -> Vec<f64>, window: &str) -> Vec<f64> {
 fn share(matched: u64, n: u64) -> f64 {
     // A window without predictions has all the labels it will ever have.
     if n == 0 { 1.0 } else { matched as f64 / n as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::super::clocks::Coverage;
+    use super::super::plan::{DriftRecipe, FeaturesFrom};
+    use super::*;
+    use crate::baseline::Task;
+    use crate::window::{WindowSpec, slice_length};
+
+    const MINUTE: i64 = Span::MINUTE.0;
+
+    /// Windows of half an hour, of three hours and of twelve, on three grids.
+    fn plan() -> ModelPlan {
+        let window = |name: &str, size: i64, slide: i64, offset: i64| WindowSpec {
+            name: name.into(),
+            size: Span(size * MINUTE),
+            slide: Span(slide * MINUTE),
+            offset: Span(offset * MINUTE),
+        };
+        let windows = vec![window("short", 30, 10, 0), window("shifted", 180, 60, 20), window("long", 720, 240, 0)];
+        ModelPlan {
+            name: "loan".into(),
+            task: Task::None,
+            baselines: Vec::new(),
+            by_version: BTreeMap::new(),
+            default_baseline: None,
+            classes: Vec::new(),
+            slice: slice_length(&windows),
+            windows,
+            lateness: Span(2 * MINUTE),
+            min_samples: 1,
+            features_from: FeaturesFrom::Prediction,
+            horizon: None,
+            segments: Vec::new(),
+            segment_names: vec![crate::event::Segment::default()],
+            drift: DriftRecipe::default(),
+            metrics: Vec::new(),
+        }
+    }
+
+    fn advance(state: &mut ModelState, plan: &ModelPlan, clock: i64) -> Vec<Closed> {
+        let clocks = Clocks {
+            events: Some(Timestamp(clock)),
+            labels: None,
+            end: None,
+            coverage: Coverage { from: Some(Timestamp(0)), until: None },
+            partitions: (2, 2),
+            gaps: &|_| Vec::new(),
+            coverages: &|_| Vec::new(),
+        };
+        state.advance(plan, &clocks).0
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+        /// One partition is always there; another comes back now and then with what it had for some hours before, while the
+        /// clock waits for it.
+        #[test]
+        fn windows_are_right_when_they_close_and_when_they_are_restated(
+            steps in vec((1i64..40, vec((0i64..900, 1u64..4), 0..3)), 1..60),
+        ) {
+            let plan = plan();
+            let mut state = ModelState::new(0, &plan, 0);
+            let mut came: BTreeMap<Timestamp, u64> = BTreeMap::new();
+            let mut shown: BTreeMap<(Arc<str>, Timestamp), (u64, u32)> = BTreeMap::new();
+            let (mut clock, mut lost, mut sent) = (0, 0, 0);
+            for (minutes, returning) in &steps {
+                let mut put = |state: &mut ModelState, minute: i64, n: u64| {
+                    let slice = Timestamp(minute * MINUTE).align(plan.slice, Span(0));
+                    let gone = state.add(&plan, slice, 0, 0, Pane { n, ..Pane::default() });
+                    if gone == 0 {
+                        *came.entry(slice).or_default() += n;
+                    }
+                    (sent, lost) = (sent + n, lost + gone);
+                };
+                put(&mut state, clock, 1);
+                for (back, n) in returning {
+                    put(&mut state, (clock - back).max(0), *n);
+                }
+                clock += minutes;
+                for closed in advance(&mut state, &plan, clock * MINUTE) {
+                    let window = &closed.summary.window;
+                    let n: u64 = came.range(window.start..window.end).map(|(_, n)| n).sum();
+                    prop_assert_eq!(closed.summary.n, n, "{:?}", closed.summary);
+                    let before = shown.insert((Arc::clone(&window.name), window.start), (n, closed.summary.revision));
+                    prop_assert_eq!(before.is_none(), closed.is_first);
+                    prop_assert!(before.is_none_or(|(_, revision)| revision < closed.summary.revision));
+                }
+            }
+            prop_assert_eq!(came.values().sum::<u64>() + lost, sent);
+            // What was shown last is what came, as far back as restatement reaches.
+            for (place, spec) in plan.windows.iter().enumerate() {
+                for ((_, start), (n, _)) in shown.iter().filter(|((name, start), _)| *name == spec.name && *start >= state.needed(&plan, place)) {
+                    prop_assert_eq!(*n, came.range(*start..*start + spec.size).map(|(_, n)| n).sum::<u64>());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_run_keeps_few_slices() {
+        let plan = plan();
+        let mut state = ModelState::new(0, &plan, 0);
+        for minute in (0..10_000).step_by(10) {
+            state.add(&plan, Timestamp(minute * MINUTE), 0, 0, Pane { n: 1, ..Pane::default() });
+            advance(&mut state, &plan, minute * MINUTE);
+        }
+        let mut slices = 0;
+        let mut from = Timestamp(i64::MIN);
+        while let Some(start) = state.history.next_slice(from) {
+            slices += 1;
+            from = Timestamp(start.0 + 1);
+        }
+        // An hour and a half of ten minutes, six hours of the common grid of the others, a day of four hours.
+        let most: u64 =
+            crate::engine::footprint::events_kept(&plan).stretches(plan.slice, Timestamp(0)).iter().map(|(_, count)| count).sum();
+        assert!(slices <= most && most < 80, "{slices} slices, at most {most} expected");
+        assert!(slices + 25 > most, "{slices} slices, up to {most} expected");
+    }
+
+    #[test]
+    fn what_no_window_can_show_any_more_is_told() {
+        let plan = plan();
+        let mut state = ModelState::new(0, &plan, 0);
+        for minute in (0..10_000).step_by(10) {
+            state.add(&plan, Timestamp(minute * MINUTE), 0, 0, Pane { n: 1, ..Pane::default() });
+            advance(&mut state, &plan, minute * MINUTE);
+        }
+        assert_eq!(state.add(&plan, Timestamp(0), 0, 0, Pane { n: 5, ..Pane::default() }), 5);
+        // Two hours back the short windows have been added up, and the others are restated.
+        let back = 10_000 - 150;
+        assert_eq!(state.add(&plan, Timestamp(back * MINUTE), 0, 0, Pane { n: 7, ..Pane::default() }), 0);
+        let restated = advance(&mut state, &plan, 10_000 * MINUTE);
+        let names: BTreeSet<&str> = restated.iter().filter(|closed| !closed.is_first).map(|closed| &*closed.summary.window.name).collect();
+        assert!(names.contains("shifted") && !names.contains("short"), "{names:?}");
+    }
 }

@@ -223,7 +223,7 @@ impl Shard {
         counts.unknown_features += u64::from(event.unknown_features);
         counts.nonstandard_json += u64::from(event.nonstandard);
         counts.timestamp_fallbacks += u64::from(time.is_fallback);
-        let mut pass = Pass { number, model, partition, series, counting, output, ts, record };
+        let mut pass = Pass { number, model, partition, counts, series, counting, output, ts, record };
         match kind {
             Kind::Label => pass.label(&event),
             Kind::Prediction => pass.prediction(&event, state, plan),
@@ -244,6 +244,7 @@ struct Pass<'s, 'r> {
     number: u16,
     model: &'s ModelPlan,
     partition: &'s mut Partition,
+    counts: &'s mut Counts,
     series: &'s mut Vec<SeriesKey>,
     counting: &'s mut Counting,
     output: &'s mut ShardOutput,
@@ -336,7 +337,7 @@ impl Pass<'_, '_> {
                 Some(Predicted::Class(class, output.probability))
             }
         };
-        self.counting.find_targets(self.model, event);
+        self.counts.other_segments += u64::from(self.counting.find_targets(self.model, event));
         let overall = self.count(known, true, event.weight);
         if let Some(latency) = event.latency_ms.filter(|latency| latency.is_finite() && *latency >= 0.0) {
             self.output.latencies.push((self.number, latency));
@@ -364,7 +365,7 @@ impl Pass<'_, '_> {
                 self.counting.places.add(column, &event.feature(slot), text);
             }
         }
-        self.counting.find_targets(self.model, event);
+        self.counts.other_segments += u64::from(self.counting.find_targets(self.model, event));
         self.count(known, false, None);
         Outcome::Counted
     }
@@ -402,10 +403,11 @@ impl Pass<'_, '_> {
 }
 
 impl Counting {
-    /// The segments the event belongs to; 0, all events, first.
-    fn find_targets(&mut self, model: &ModelPlan, event: &RawEvent<'_>) {
+    /// The segments the event belongs to; 0, all events, first. Tells whether one of them is `other`.
+    fn find_targets(&mut self, model: &ModelPlan, event: &RawEvent<'_>) -> bool {
         self.targets.clear();
         self.targets.push(0);
+        let mut is_other = false;
         for plan in &model.segments {
             self.segment.clear();
             for (place, slot) in plan.slots.iter().enumerate() {
@@ -415,8 +417,10 @@ impl Counting {
                 self.segment.push_str(event.tag(*slot).unwrap_or(""));
             }
             let segment = plan.admitted.get(self.segment.as_str()).copied().unwrap_or(plan.other);
+            is_other |= segment == plan.other;
             self.targets.push(segment);
         }
+        is_other
     }
 }
 

@@ -57,6 +57,8 @@ pub struct StatusView {
     pub timestamp_fallback: u64,
     /// Events with the bare tokens NaN or Infinity.
     pub nonstandard_json: u64,
+    /// Events that count under the segment `other`.
+    pub other_segment: u64,
     /// Resident memory in bytes, where the system tells.
     pub memory_bytes: Option<u64>,
     /// The last reload.
