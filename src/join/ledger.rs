@@ -354,7 +354,10 @@ impl Ledger {
                 return;
             };
             // Its labels may still meet another version's prediction. Nothing else leads back to them.
-            self.expiry.put(due(bounds.forgets(last), id), Nothing);
+            let key = due(bounds.forgets(last), id);
+            if !self.expiry.contains(&key) {
+                self.expiry.put(key, Nothing);
+            }
         }
         record.encode(&mut self.scratch);
         self.records.put(id, &self.scratch);
@@ -394,5 +397,352 @@ impl fmt::Debug for Ledger {
             .field("books", &self.books)
             .field("held", &self.held())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Reject, SourceId, Span};
+    use crate::join::bounds::Pair;
+    use crate::join::half::{Predicted, Truth};
+    use crate::join::shelf::MemoryShelf;
+
+    const ONE: RecordId = RecordId(1);
+
+    fn prediction(ts: i64) -> Prediction {
+        of_version(0, ts)
+    }
+
+    fn of_version(version: u16, ts: i64) -> Prediction {
+        Prediction { ts: Timestamp(ts), version, segments: Box::new([]), predicted: Predicted::Class(Some(1), Some(0.9)) }
+    }
+
+    fn label(id: u128, ts: i64, class: u16) -> Label {
+        Label { id: RecordId(id), ts: Timestamp(ts), came: Timestamp(ts), truth: Truth::Class(class), position: (SourceId(0), ts) }
+    }
+
+    fn bounds(patience: i64, capacity: usize) -> Bounds {
+        Bounds { horizon: Span(100), patience: Span(patience), capacity, cached: 0 }
+    }
+
+    /// A pair as it was counted: version, time of the prediction, class, and the class before.
+    type Counted = (u16, i64, u16, Option<u16>);
+
+    /// A ledger with everything that came out of it. Class 9 is known to no version.
+    struct Book {
+        ledger: Ledger,
+        pairs: Vec<Counted>,
+        tally: Tally,
+    }
+
+    impl Book {
+        fn new(patience: i64) -> Book {
+            Book { ledger: Ledger::new(bounds(patience, 1000)), pairs: Vec::new(), tally: Tally::default() }
+        }
+
+        fn run(&mut self, act: impl FnOnce(&mut Ledger, &mut Count<'_>) -> Tally) {
+            let pairs = &mut self.pairs;
+            let class = |truth: Truth| if let Truth::Class(class) = truth { class } else { panic!("a class is expected") };
+            let tally = act(&mut self.ledger, &mut |pair| {
+                if class(pair.truth) == 9 {
+                    return false;
+                }
+                pairs.push((pair.prediction.version, pair.prediction.ts.0, class(pair.truth), pair.previous.map(class)));
+                true
+            });
+            self.tally.merge(&tally);
+        }
+
+        fn predict(&mut self, id: RecordId, prediction: Prediction) {
+            self.run(|ledger, count| ledger.predict(id, prediction, count).unwrap());
+        }
+
+        fn label(&mut self, label: &Label) {
+            assert_eq!(self.ledger.label(label), None);
+        }
+
+        fn advance(&mut self, clock: i64) {
+            self.run(|ledger, count| ledger.advance(Timestamp(clock), count));
+        }
+
+        fn take_pairs(&mut self) -> Vec<Counted> {
+            std::mem::take(&mut self.pairs)
+        }
+
+        /// How many labels have an outcome.
+        fn of(&self, outcome: Outcome) -> u64 {
+            let with = |wanted: Outcome, other: Outcome, labels: u64| if wanted == other { labels } else { 0 };
+            let (came, left) = self
+                .tally
+                .iter()
+                .fold((0, 0), |(came, left), (from, to, labels)| (came + with(outcome, to, labels), left + with(outcome, from, labels)));
+            came - left
+        }
+    }
+
+    #[test]
+    fn a_label_joins_within_the_horizon_and_not_beyond() {
+        for (ts, joins) in [(100, true), (101, false)] {
+            let mut book = Book::new(10);
+            book.predict(ONE, prediction(0));
+            book.label(&label(1, ts, 1));
+            book.advance(ts);
+            assert_eq!(book.take_pairs().len(), usize::from(joins), "label at {ts}");
+            book.advance(ts + 20);
+            assert_eq!(book.of(Outcome::UnmatchedLabel), 0, "another version's prediction may still come");
+            book.advance(ts + 21);
+            assert_eq!(book.of(Outcome::UnmatchedLabel), u64::from(!joins));
+            assert_eq!(book.of(Outcome::Counted), u64::from(joins));
+        }
+    }
+
+    #[test]
+    fn labels_wait_for_the_clock_and_are_applied_in_their_order() {
+        let mut book = Book::new(10);
+        book.predict(ONE, prediction(0));
+        book.label(&label(1, 30, 0));
+        book.label(&label(1, 20, 1));
+        assert_eq!(book.ledger.next_label(), Some(Timestamp(20)));
+        book.advance(19);
+        assert!(book.take_pairs().is_empty());
+        book.advance(25);
+        assert_eq!(book.take_pairs(), [(0, 0, 1, None)]);
+        book.advance(30);
+        assert_eq!(book.take_pairs(), [(0, 0, 0, Some(1))]);
+        assert_eq!(book.ledger.next_label(), None);
+    }
+
+    #[test]
+    fn an_equal_label_is_a_duplicate_and_so_is_a_record_that_waits() {
+        let mut book = Book::new(10);
+        book.predict(ONE, prediction(0));
+        book.label(&label(1, 20, 1));
+        assert_eq!(book.ledger.label(&label(1, 20, 1)), Some(Outcome::Duplicate));
+        book.label(&label(1, 21, 1));
+        book.advance(25);
+        assert_eq!(book.take_pairs().len(), 1);
+        assert_eq!((book.of(Outcome::Counted), book.of(Outcome::Duplicate)), (1, 1));
+    }
+
+    #[test]
+    fn an_early_label_waits_with_patience_and_then_is_unmatched() {
+        let mut book = Book::new(10);
+        book.label(&label(1, 20, 1));
+        book.label(&label(2, 20, 1));
+        book.advance(25);
+        assert_eq!((book.take_pairs().len(), book.ledger.waiting_labels()), (0, 2));
+        book.predict(ONE, prediction(15));
+        assert_eq!(book.take_pairs(), [(0, 15, 1, None)]);
+        book.advance(40);
+        assert_eq!(book.of(Outcome::UnmatchedLabel), 0, "its prediction may be as late as it is early");
+        book.advance(41);
+        assert_eq!((book.of(Outcome::UnmatchedLabel), book.of(Outcome::Counted)), (1, 1));
+        assert_eq!(book.ledger.waiting_labels(), 0);
+    }
+
+    #[test]
+    fn it_does_not_matter_which_is_read_first() {
+        // Too early, early, a correction, the same again, and one that is out of order and so comes at 40.
+        let mut labels = vec![label(1, 4, 0), label(1, 6, 0), label(1, 20, 1), label(1, 21, 1), label(1, 40, 0)];
+        labels[4].ts = Timestamp(3);
+        let facts = |before: &[u16], after: &[u16]| {
+            let mut book = Book::new(30);
+            before.iter().for_each(|version| book.predict(ONE, of_version(*version, 35)));
+            labels.iter().for_each(|label| book.label(label));
+            book.advance(41);
+            after.iter().for_each(|version| book.predict(ONE, of_version(*version, 35)));
+            book.advance(500);
+            assert_eq!(book.ledger.waiting_labels(), 0);
+            let outcomes = [Outcome::Counted, Outcome::Duplicate, Outcome::UnmatchedLabel].map(|outcome| book.of(outcome));
+            // What each version has counted, in its order.
+            book.pairs.sort_by_key(|(version, ..)| *version);
+            (book.take_pairs(), outcomes)
+        };
+        let one = facts(&[0], &[]);
+        assert_eq!(one, (vec![(0, 35, 0, None), (0, 35, 1, Some(0))], [2, 1, 2]));
+        assert_eq!(facts(&[], &[0]), one);
+        let both = facts(&[0, 1], &[]);
+        assert_eq!((both.0.len(), both.1), (4, one.1), "of two versions each has the labels, and a label has one outcome");
+        for (before, after) in [(&[][..], &[0, 1][..]), (&[1], &[0]), (&[0], &[1]), (&[1, 0], &[]), (&[], &[1, 0])] {
+            assert_eq!(facts(before, after), both, "{before:?} before the labels, {after:?} after them");
+        }
+    }
+
+    #[test]
+    fn a_label_that_is_counted_with_one_version_is_counted() {
+        // The second label is a duplicate for version 0; version 1 is too late for the first one.
+        let outcomes = |first: u16, second: u16| {
+            let mut book = Book::new(10);
+            let at = |version: u16| of_version(version, if version == 0 { 5 } else { 15 });
+            book.predict(ONE, at(first));
+            book.label(&label(1, 4, 1));
+            book.label(&label(1, 6, 1));
+            book.advance(7);
+            book.predict(ONE, at(second));
+            (book.of(Outcome::Counted), book.of(Outcome::Duplicate), book.pairs.len())
+        };
+        assert_eq!(outcomes(0, 1), (2, 0, 2));
+        assert_eq!(outcomes(1, 0), (2, 0, 2));
+    }
+
+    #[test]
+    fn a_label_that_cannot_be_counted_does_not_take_the_place_of_one_that_was() {
+        let mut book = Book::new(10);
+        book.predict(ONE, prediction(0));
+        for (ts, class) in [(20, 1), (21, 9), (22, 0)] {
+            book.label(&label(1, ts, class));
+        }
+        book.advance(30);
+        assert_eq!(book.take_pairs(), [(0, 0, 1, None), (0, 0, 0, Some(1))], "the pair that was counted must be taken back");
+        assert_eq!((book.of(Outcome::Counted), book.of(Outcome::Rejected(Reject::BadLabel))), (2, 1));
+    }
+
+    #[test]
+    fn labels_that_came_at_once_are_ordered_without_the_number_of_their_partition() {
+        let of = |source: u32, class| Label { position: (SourceId(source), 7), ..label(1, 20, class) };
+        let truth = |labels: [Label; 2]| {
+            let mut book = Book::new(10);
+            book.predict(ONE, prediction(15));
+            labels.iter().for_each(|label| book.label(label));
+            book.advance(20);
+            book.take_pairs()
+        };
+        assert_eq!(truth([of(1, 0), of(2, 1)]), truth([of(2, 0), of(1, 1)]));
+    }
+
+    #[test]
+    fn predictions_are_forgotten_after_the_horizon_and_an_id_may_come_again() {
+        let mut book = Book::new(10);
+        book.predict(ONE, prediction(0));
+        book.predict(ONE, of_version(1, 50));
+        book.advance(100);
+        assert_eq!(book.ledger.predictions(), 2);
+        book.predict(ONE, prediction(99));
+        assert_eq!(book.ledger.predictions(), 2, "a version has one prediction of an id");
+        book.advance(110);
+        assert_eq!(book.ledger.predictions(), 1);
+        // What is swept later must not take what came later.
+        book.predict(ONE, prediction(110));
+        book.advance(160);
+        assert_eq!(book.ledger.predictions(), 1);
+        book.label(&label(1, 170, 1));
+        book.advance(170);
+        assert_eq!(book.take_pairs(), [(0, 110, 1, None)]);
+        book.advance(1_000);
+        assert_eq!((book.ledger.predictions(), book.ledger.held()), (0, 0));
+    }
+
+    #[test]
+    fn too_old_is_a_matter_of_the_clock_and_not_of_how_much_was_swept() {
+        let mut book = Book::new(10);
+        let many = SWEPT_BY_STEP as u128 + 10;
+        book.ledger.bounds.capacity = SWEPT_BY_STEP + 10;
+        (0..many).for_each(|id| book.predict(RecordId(id), prediction(0)));
+        book.advance(150);
+        let left = book.ledger.predictions();
+        assert!(left > 0, "too much at once");
+        // Some record is still there, and is as good as gone.
+        for id in 0..many {
+            book.label(&Label { ts: Timestamp(90), came: Timestamp(151), ..label(id, 90, 1) });
+        }
+        book.advance(151);
+        assert!(book.take_pairs().is_empty());
+        book.predict(RecordId(many + 1), prediction(150));
+        assert!(book.ledger.predictions() <= left, "each prediction clears away more than it brings");
+    }
+
+    #[test]
+    fn a_full_ledger_hands_the_record_back_and_counts_it() {
+        let mut ledger = Ledger::new(bounds(10, 1));
+        let mut count = |_: &Pair<'_>| true;
+        ledger.predict(ONE, prediction(0), &mut count).unwrap();
+        assert_eq!(ledger.predict(ONE, prediction(1), &mut count), Ok(Tally::default()), "again the same");
+        assert!(ledger.predict(RecordId(2), prediction(0), &mut count).is_err());
+        assert_eq!(ledger.refused(), 1);
+        assert_eq!(ledger.label(&label(9, 5, 1)), None);
+        assert_eq!(ledger.label(&label(8, 5, 1)), Some(Outcome::Shed));
+    }
+
+    #[test]
+    fn an_id_that_all_labels_share_costs_no_more_than_its_limit() {
+        for (predicted, outcome) in [(false, Outcome::Shed), (true, Outcome::Counted)] {
+            let mut book = Book::new(500);
+            if predicted {
+                book.predict(ONE, prediction(0));
+            }
+            let labels = 3 * MOST_LABELS_OF_AN_ID as i64;
+            for ts in 0..labels {
+                book.label(&label(1, ts, (ts % 2) as u16));
+            }
+            book.advance(labels);
+            let bytes = book.ledger.records.get(ONE).unwrap().len();
+            assert!(bytes < 8 * MOST_LABELS_OF_AN_ID, "{bytes} bytes");
+            let settled = if predicted { labels } else { labels - MOST_LABELS_OF_AN_ID as i64 };
+            assert_eq!(book.of(outcome), settled as u64);
+            assert_eq!(book.ledger.waiting_labels(), (labels - settled) as u64);
+            // The last is remembered.
+            book.take_pairs();
+            book.predict(ONE, of_version(1, 0));
+            assert_eq!(book.take_pairs().last().map(|(version, _, class, _)| (*version, *class)), Some((1, 1)));
+        }
+    }
+
+    #[test]
+    fn the_end_of_input_leaves_nothing_waiting() {
+        let mut book = Book::new(10);
+        book.predict(ONE, prediction(0));
+        for (id, ts) in [(1, 50), (2, 50), (3, i64::MAX)] {
+            book.label(&label(id, ts, 1));
+        }
+        book.run(Ledger::finish);
+        assert_eq!((book.of(Outcome::Counted), book.of(Outcome::UnmatchedLabel)), (1, 2));
+        assert_eq!(book.ledger.waiting_labels(), 0);
+    }
+
+    #[test]
+    fn a_shelf_whose_entries_cannot_be_read_is_told_so() {
+        let shelf = Arc::new(MemoryShelf::default());
+        let open = || Ledger::on(Arc::clone(&shelf) as Arc<dyn Shelf>, bounds(10, 1000));
+        let mut ledger = open();
+        ledger.predict(ONE, prediction(0), &mut |_| true).unwrap();
+        ledger.label(&label(1, 5, 1));
+        let changes = ledger.take_changes();
+        assert_eq!(
+            changes.iter().map(|change| change.space).collect::<Vec<_>>(),
+            [Space::Record, Space::Expiry, Space::Pending, Space::Books]
+        );
+        let bad = changes.into_iter().map(|change| Change { value: change.value.map(|_| vec![0xee]), ..change });
+        shelf.apply(bad.collect());
+        let mut ledger = open();
+        assert_eq!(shelf.refused().pop().map(|(space, _)| space), Some(Space::Books));
+        ledger.predict(ONE, prediction(0), &mut |_| true).unwrap();
+        assert_eq!(shelf.refused().pop().map(|(space, _)| space), Some(Space::Record));
+        ledger.advance(Timestamp(9), &mut |_| true);
+        assert_eq!(shelf.refused().pop().map(|(space, _)| space), Some(Space::Pending));
+    }
+
+    #[test]
+    fn a_ledger_in_memory_is_stored_as_a_whole() {
+        let mut book = Book::new(10);
+        book.predict(ONE, prediction(0));
+        for (id, ts) in [(1, 20), (2, 20), (3, 90)] {
+            book.label(&label(id, ts, 1));
+        }
+        book.advance(30);
+        let bytes = postcard::to_stdvec(&book.ledger).unwrap();
+        let mut other = Book { ledger: postcard::from_bytes(&bytes).unwrap(), ..Book::new(10) };
+        assert_eq!(postcard::to_stdvec(&other.ledger).unwrap(), bytes);
+        assert_eq!(other.ledger.next_label(), Some(Timestamp(90)));
+        book.take_pairs();
+        book.tally = Tally::default();
+        for book in [&mut book, &mut other] {
+            book.predict(RecordId(2), prediction(15));
+            book.label(&label(1, 91, 0));
+            book.advance(1_000);
+        }
+        assert_eq!(other.pairs, book.pairs);
+        assert_eq!(other.tally, book.tally);
+        assert_eq!(book.pairs.len(), 2);
     }
 }
