@@ -14,7 +14,7 @@ use crate::source::{Registry, SourceInfo};
 use super::worker::Snapshot;
 
 /// Number of the format; another is refused, never guessed at.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// A source partition of the checkpoint.
 #[derive(Debug, Serialize, Deserialize)]

@@ -12,6 +12,7 @@ pub mod labels;
 pub mod measure;
 pub mod model;
 pub mod output;
+mod pair;
 pub mod plan;
 pub mod result;
 pub mod retention;

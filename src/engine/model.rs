@@ -6,14 +6,15 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Outcome, Span, Timestamp, WindowRef, WindowSummary};
-use crate::join::{Joined, Label, Ledger, Predicted, Prediction, RecordId, Truth};
-use crate::window::{LateKey, Observed, Pane, Schedule};
+use crate::join::{Bounds, Change, Label, Ledger, Prediction, RecordId, Shelf, Tally};
+use crate::window::{LateKey, Pane, Schedule};
 
 use super::clocks::Clocks;
 use super::closed::Closed;
 use super::history::{History, Piece, Place, Versions};
 use super::labels::{DEFAULT_COVERAGE, Look, Settings, Track, Waiting};
 use super::measure;
+use super::pair::count;
 use super::plan::ModelPlan;
 use super::retention::{Retention, reach};
 
@@ -21,7 +22,7 @@ use super::retention::{Retention, reach};
 const EARLY_LABEL_PATIENCE: Span = Span(5 * 60_000);
 
 /// The state of one model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ModelState {
     number: u16,
     versions: Versions,
@@ -42,9 +43,6 @@ pub struct ModelState {
     needs: Vec<(Timestamp, Timestamp)>,
 }
 
-/// What a model has to say about its labels and lost events, for the accounting.
-pub type Settled = Vec<(Outcome, u64)>;
-
 impl ModelState {
     /// A model without events.
     #[must_use]
@@ -55,7 +53,7 @@ impl ModelState {
             history: History::default(),
             schedules: plan.windows.iter().map(|_| Schedule::default()).collect(),
             late: BTreeMap::new(),
-            ledger: plan.horizon.map(|horizon| Ledger::new(horizon, plan.lateness + EARLY_LABEL_PATIENCE, ledger_capacity)),
+            ledger: bounds(plan, ledger_capacity, 0).map(Ledger::new),
             waiting: plan.windows.iter().map(|_| Waiting::default()).collect(),
             labelled: Timestamp(i64::MIN),
             dirty: BTreeSet::new(),
@@ -65,21 +63,31 @@ impl ModelState {
         }
     }
 
+    /// Goes on with the ledger that lies on a shelf, with at most `cached` of its records in memory beside what changes.
+    /// Does nothing where labels are not joined.
+    pub fn shelve(&mut self, plan: &ModelPlan, ledger_capacity: usize, shelf: Arc<dyn Shelf>, cached: usize) {
+        self.ledger = bounds(plan, ledger_capacity, cached).map(|bounds| Ledger::on(shelf, bounds));
+    }
+
+    /// What the ledger's shelf does not have yet; it comes again until it is settled.
+    pub fn take_ledger_changes(&mut self) -> Vec<Change> {
+        self.ledger.as_mut().map(Ledger::take_changes).unwrap_or_default()
+    }
+
+    /// What was last taken is on the shelf.
+    pub fn settle_ledger_changes(&mut self) {
+        self.ledger.iter_mut().for_each(Ledger::settle_changes);
+    }
+
+    /// The ledger, where labels are joined.
+    #[must_use]
+    pub fn ledger(&self) -> Option<&Ledger> {
+        self.ledger.as_ref()
+    }
+
     /// The number of a version.
     pub fn version(&mut self, name: &Arc<str>) -> u16 {
         self.versions.number(name)
-    }
-
-    /// Labels that wait for their prediction or their turn.
-    #[must_use]
-    pub fn waiting_labels(&self) -> usize {
-        self.ledger.as_ref().map_or(0, Ledger::waiting_labels)
-    }
-
-    /// Predictions kept for their label.
-    #[must_use]
-    pub fn waiting_predictions(&self) -> usize {
-        self.ledger.as_ref().map_or(0, Ledger::predictions)
     }
 
     /// Adds a pane. Gives the number of events that came too late for any window that could still show them.
@@ -106,32 +114,33 @@ impl ModelState {
         *self.late.entry((key.slice, key.reached)).or_default() += records;
     }
 
-    /// Keeps a prediction for its label.
-    pub fn predict(&mut self, plan: &ModelPlan, id: RecordId, prediction: Prediction) -> Settled {
-        let Some(ledger) = &mut self.ledger else { return Vec::new() };
-        match ledger.predict(id, prediction) {
-            Ok(facts) => facts.into_iter().map(|fact| (self.settle(plan, fact), 1)).collect(),
-            Err(_) => Vec::new(),
+    /// Keeps a prediction for its labels.
+    pub fn predict(&mut self, plan: &ModelPlan, id: RecordId, prediction: Prediction) -> Tally {
+        let Some(ledger) = &mut self.ledger else { return Tally::default() };
+        let (versions, history) = (&self.versions, &mut self.history);
+        // A prediction that is not kept has been counted all the same; the ledger tells how many there were.
+        let tally = ledger.predict(id, prediction, &mut |pair| count(plan, versions, history, pair)).unwrap_or_default();
+        if !tally.is_empty() {
+            // Labels were there before it: windows it came too late for have something new.
+            self.waiting.iter_mut().for_each(|waiting| waiting.has_news = true);
         }
+        tally
     }
 
     /// Takes a label in.
-    pub fn label(&mut self, label: Label) -> Settled {
-        match &mut self.ledger {
-            None => vec![(Outcome::UnmatchedLabel, 1)],
-            Some(ledger) => match ledger.label(label) {
-                Ok(None) => Vec::new(),
-                Ok(Some(_)) => vec![(Outcome::Duplicate, 1)],
-                Err(_) => vec![(Outcome::Shed, 1)],
-            },
-        }
+    pub fn label(&mut self, label: &Label) -> Tally {
+        let outcome = match &mut self.ledger {
+            None => Some(Outcome::UnmatchedLabel),
+            Some(ledger) => ledger.label(label),
+        };
+        outcome.map(|outcome| Tally::of(outcome, 1)).unwrap_or_default()
     }
 
     /// Closes windows up to the event clock, and looks at labels up to the label clock, in the order of time.
     ///
     /// With `end` the input is over: every window that has begun closes, and every label is applied.
-    pub fn advance(&mut self, plan: &ModelPlan, clocks: &Clocks<'_>) -> (Vec<Closed>, Settled) {
-        let (mut closed, mut settled) = (Vec::new(), Vec::new());
+    pub fn advance(&mut self, plan: &ModelPlan, clocks: &Clocks<'_>) -> (Vec<Closed>, Tally) {
+        let (mut closed, mut settled) = (Vec::new(), Tally::default());
         loop {
             let closing = clocks.events.and_then(|clock| self.next_closing(plan, clock - plan.lateness));
             let tick = clocks.labels.and_then(|clock| self.next_tick(plan, clocks.coverages, clock));
@@ -142,7 +151,7 @@ impl ModelState {
                     }
                 }
                 (_, Some(tick)) => {
-                    settled.extend(self.apply_labels(plan, tick));
+                    settled.merge(&self.apply_labels(plan, tick));
                     closed.extend(self.look(plan, clocks, tick, false));
                 }
                 (_, None) => break,
@@ -156,8 +165,8 @@ impl ModelState {
                 }
             }
             if let Some(ledger) = &mut self.ledger {
-                let facts = ledger.finish();
-                settled.extend(facts.into_iter().map(|fact| (self.settle(plan, fact), 1)).collect::<Vec<_>>());
+                let (versions, history) = (&self.versions, &mut self.history);
+                settled.merge(&ledger.finish(&mut |pair| count(plan, versions, history, pair)));
             }
             closed.extend(self.look(plan, clocks, Timestamp(i64::MAX / 2), true));
         }
@@ -177,55 +186,27 @@ impl ModelState {
         due.min_by_key(|(place, at)| (*at, *place))
     }
 
-    fn next_tick(&self, plan: &ModelPlan, coverages: &dyn Fn(&str) -> Vec<f64>, clock: Timestamp) -> Option<Timestamp> {
-        let ledger = self.ledger.as_ref()?;
+    fn next_tick(&mut self, plan: &ModelPlan, coverages: &dyn Fn(&str) -> Vec<f64>, clock: Timestamp) -> Option<Timestamp> {
+        let next_label = self.ledger.as_mut()?.next_label();
         let ticks = plan.windows.iter().zip(&self.waiting).filter_map(|(spec, waiting)| {
             let coverages = watched(coverages, &spec.name);
-            waiting.next_tick(spec, &settings(plan, &coverages), self.labelled, ledger.next_label())
+            waiting.next_tick(spec, &settings(plan, &coverages), self.labelled, next_label)
         });
         ticks.min().filter(|tick| *tick <= clock)
     }
 
-    fn apply_labels(&mut self, plan: &ModelPlan, clock: Timestamp) -> Settled {
+    fn apply_labels(&mut self, plan: &ModelPlan, clock: Timestamp) -> Tally {
         if clock <= self.labelled {
-            return Vec::new();
+            return Tally::default();
         }
         self.labelled = clock;
-        let Some(ledger) = &mut self.ledger else { return Vec::new() };
-        let facts = ledger.advance(clock);
-        if !facts.is_empty() {
+        let Some(ledger) = &mut self.ledger else { return Tally::default() };
+        let (versions, history) = (&self.versions, &mut self.history);
+        let tally = ledger.advance(clock, &mut |pair| count(plan, versions, history, pair));
+        if !tally.is_empty() {
             self.waiting.iter_mut().for_each(|waiting| waiting.has_news = true);
         }
-        facts.into_iter().map(|fact| (self.settle(plan, fact), 1)).collect()
-    }
-
-    /// Counts a pair into the joined panes of its prediction's slice.
-    fn settle(&mut self, plan: &ModelPlan, joined: Joined) -> Outcome {
-        let (prediction, truth, previous) = match joined {
-            Joined::Unmatched => return Outcome::UnmatchedLabel,
-            Joined::Duplicate => return Outcome::Duplicate,
-            Joined::Pair { prediction, truth, previous } => (prediction, truth, previous),
-        };
-        let version = self.versions.name(prediction.version);
-        let Some(baseline) = plan.baseline(&version) else { return Outcome::Counted };
-        let class = |number: u16| {
-            let text = plan.classes.get(usize::from(number))?;
-            baseline.classes.iter().position(|class| class == text)
-        };
-        let observed = |truth: Truth| match (truth, prediction.predicted) {
-            (Truth::Class(truth), Predicted::Class(predicted, score)) => {
-                Some(Observed::Class { truth: class(truth)?, predicted: predicted.and_then(class), score })
-            }
-            (Truth::Value(truth), Predicted::Value(predicted)) => Some(Observed::Value { truth, predicted }),
-            _ => None,
-        };
-        let Some(pair) = observed(truth) else { return Outcome::Rejected(crate::event::Reject::BadLabel) };
-        let previous = previous.and_then(observed);
-        let slice = prediction.ts.align(plan.slice, Span(0));
-        for segment in std::iter::once(0).chain(prediction.segments.iter().copied()) {
-            self.history.join((slice, plan.slice), (prediction.version, segment), &baseline.joined, &pair, previous.as_ref());
-        }
-        Outcome::Counted
+        tally
     }
 
     /// Closes the next window of a specification.
@@ -459,6 +440,11 @@ impl ModelState {
     pub fn set_history(&mut self, history: History) {
         self.history = history;
     }
+}
+
+/// What the ledger of a model is bounded by; `None` where labels are not joined.
+fn bounds(plan: &ModelPlan, capacity: usize, cached: usize) -> Option<Bounds> {
+    plan.horizon.map(|horizon| Bounds { horizon, patience: plan.lateness + EARLY_LABEL_PATIENCE, capacity, cached })
 }
 
 fn settings<'a>(plan: &ModelPlan, coverages: &'a [f64]) -> Settings<'a> {
