@@ -6,6 +6,7 @@ mod replay_support;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use driftline::engine::state::{Part, Piece, partition};
 use driftline::engine::{Emission, Evaluator, Plan, Record, Shard};
 use driftline::event::decode::RecordMeta;
 use driftline::event::{Outcome, Reject, SourceId, Span, Timestamp, TopicRole};
@@ -352,7 +353,7 @@ fn engine(plan: &Arc<Plan>, rules: &Arc<RuleSet>, shelf: Option<&Arc<MemoryShelf
     let mut evaluator = Evaluator::new(Arc::clone(plan), Arc::clone(rules));
     let open = |evaluator: &mut Evaluator| {
         if let Some(shelf) = shelf {
-            evaluator.shelve(&|_| Arc::clone(shelf) as Arc<dyn Shelf>, 5);
+            evaluator.shelve(&|_| Arc::clone(shelf) as Arc<dyn Shelf>, plan.ledger_capacity, 5);
         }
     };
     open(&mut evaluator);
@@ -361,6 +362,7 @@ fn engine(plan: &Arc<Plan>, rules: &Arc<RuleSet>, shelf: Option<&Arc<MemoryShelf
     evaluator.assign(labels, TopicRole::Labels);
     let mut emissions = Vec::new();
     let mut received = 0;
+    let mut panes = std::collections::BTreeMap::new();
     for step in 0..STEPS {
         let at = START + step * 20_000;
         for number in 0..20 {
@@ -408,12 +410,19 @@ fn engine(plan: &Arc<Plan>, rules: &Arc<RuleSet>, shelf: Option<&Arc<MemoryShelf
             assert_eq!(evaluator.unsettled_ledger_changes(), 0);
             if step % 2 == 0 {
                 // The series of the shards are told again after a start; here the shard goes on, so the state must do.
-                let stored = postcard::to_stdvec(&evaluator).unwrap();
-                let mut again = postcard::from_bytes::<Evaluator>(&stored).unwrap().resume(Arc::clone(plan), Arc::clone(rules));
+                let mut pieces = evaluator.pieces().unwrap();
+                for change in evaluator.take_pane_changes() {
+                    match change.value {
+                        Some(value) => panes.insert(change.key, value),
+                        None => panes.remove(&change.key),
+                    };
+                }
+                pieces.extend(panes.iter().map(|(key, value)| Piece { part: Part::Panes, key: key.clone(), value: value.clone() }));
+                let mut again = Evaluator::restore(Arc::clone(plan), Arc::clone(rules), &pieces).unwrap();
                 open(&mut again);
                 assert_eq!(again.waiting(), evaluator.waiting());
                 let mut other = Shard::new(Arc::clone(plan));
-                for (source, state) in shard.snapshot() {
+                for (source, state) in partition::partitions(&partition::pieces(&shard)).unwrap() {
                     other.restore(source, state);
                 }
                 (evaluator, shard) = (again, other);

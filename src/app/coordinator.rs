@@ -2,8 +2,9 @@
 //! what comes out, and writes checkpoints.
 //!
 //! A checkpoint is one cut through everything: each worker answers an order with its state, and is not listened to again
-//! until all have answered, so that the evaluator's state and the workers' positions are of the same moment. Deliveries
-//! are let go only after the checkpoint that holds the alert states they come from.
+//! until all have answered, so that the evaluator's state and the workers' positions are of the same moment. What has
+//! changed since the last cut goes to the thread that commits, and work goes on. Deliveries are let go only after the
+//! commit that holds the alert states they come from.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,16 +14,18 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
 
 use crate::engine::{Emission, Evaluator, Plan};
-use crate::event::{SourceId, Span, Timestamp};
+use crate::event::{NextOffset, SourceId, Span, Timestamp};
 use crate::http::Check;
 use crate::notify::OutboxHandle;
 use crate::rule::RuleSet;
 use crate::source::SourceInfo;
 use crate::source::kafka::{Command, Consumer, Notification};
-use crate::store::Directory;
+use crate::engine::state::{Change, Part, Written};
+use crate::store::{Store, StoreError};
 
-use super::checkpoint::Checkpoint;
+use super::checkpoint;
 use super::event::AppEvent;
+use super::keeper::Keeper;
 use super::publish::Publisher;
 use super::worker::{Order, Saying, Snapshot, Worker};
 
@@ -36,6 +39,8 @@ const STATUS_EVERY: Span = Span(500);
 const ASSIGNMENT_PATIENCE: Span = Span(60_000);
 /// Least time between two checkpoints that are written because an alert wants to be sent.
 const URGENT_EVERY: Span = Span(250);
+/// Changed entries of ledgers that may wait in memory for a checkpoint: some 100 MB. A checkpoint is then made early.
+const MOST_UNSETTLED: usize = 400_000;
 
 /// What the coordinator is told from outside.
 #[derive(Debug)]
@@ -63,7 +68,9 @@ pub struct Coordinator {
     /// What is told from outside.
     pub control: Receiver<Control>,
     /// Where checkpoints go.
-    pub store: Directory,
+    pub keeper: Keeper,
+    /// What is stored of all that workers do not say.
+    pub written: Written,
     /// Time between two checkpoints.
     pub checkpoint_every: Span,
     /// Where results go.
@@ -78,26 +85,33 @@ pub struct Coordinator {
     pub fatal: Sender<String>,
 }
 
-/// What a coordinator that has ended leaves: its last checkpoint, for what is delivered after it.
+/// What a coordinator that has ended leaves: the store, for what is delivered after its last checkpoint.
 #[derive(Debug)]
 pub struct Remains {
-    store: Directory,
-    checkpoint: Option<Checkpoint>,
+    /// `None` where the last checkpoint could not be written.
+    store: Option<Store>,
 }
 
 impl Remains {
-    /// Stores the last checkpoint once more with the outbox as it stands now, so that nothing that was delivered
-    /// meanwhile is delivered again after the next start.
+    /// Stores the outbox as it stands now, so that nothing that was delivered meanwhile is delivered again after the next
+    /// start.
     pub fn keep_outbox(self, outbox: &OutboxHandle) {
-        let Some(mut checkpoint) = self.checkpoint else { return };
+        let Some(mut store) = self.store else { return };
         let stored = outbox.snapshot().map_err(|error| error.to_string()).and_then(|(outbox, _)| {
-            checkpoint.outbox = outbox;
-            self.store.write(&checkpoint).map_err(|error| error.to_string())
+            let change = Change { part: Part::Outbox, key: Vec::new(), value: Some(outbox) };
+            store.commit(checkpoint::batch([change])).map_err(|error| error.to_string())
         });
         if let Err(error) = stored {
             tracing::warn!(error, "what was delivered last could not be stored; it may be delivered again, under the same key");
         }
     }
+}
+
+/// What waits for a commit.
+struct Writing {
+    /// Deliveries up to here are of the cut or older.
+    mark: u64,
+    positions: Vec<(SourceId, NextOffset)>,
 }
 
 /// The state of the running loop.
@@ -107,8 +121,10 @@ struct Loop {
     idle: BTreeSet<SourceId>,
     /// A worker has ended before its time: what it counted is lost, and nothing may be stored any more.
     is_broken: bool,
-    /// The last checkpoint.
-    last: Option<Checkpoint>,
+    /// The cut that is being committed: what may be let go when it is.
+    writing: Option<Writing>,
+    /// The last cut was committed.
+    is_kept: bool,
     /// Sources of the checkpoint that have not been assigned yet, and when the first assignment came.
     expected: BTreeSet<SourceId>,
     first_assigned: Option<Timestamp>,
@@ -138,7 +154,8 @@ impl Coordinator {
             lags: BTreeMap::new(),
             idle: BTreeSet::new(),
             is_broken: false,
-            last: None,
+            writing: None,
+            is_kept: false,
             expected,
             first_assigned: None,
             last_record: BTreeMap::new(),
@@ -158,7 +175,8 @@ impl Coordinator {
             body.step();
         }
         body.end();
-        Remains { store: body.of.store, checkpoint: body.last }
+        let store = body.of.keeper.end();
+        Remains { store: store.filter(|_| body.is_kept) }
     }
 }
 
@@ -179,6 +197,7 @@ impl Loop {
         }
         let first_other = speakers.len();
         select.recv(&self.of.notifications);
+        select.recv(&self.of.keeper.answers);
         if !self.draining {
             select.recv(&self.of.control);
         }
@@ -200,6 +219,12 @@ impl Loop {
                 Err(TryRecvError::Disconnected) if !self.draining => self.stop(),
                 // With the consumer gone its channel is always ready: leave the turn to the workers.
                 Err(TryRecvError::Disconnected) => std::thread::yield_now(),
+                Err(TryRecvError::Empty) => {}
+            }
+        } else if ready == first_other + 1 {
+            match self.of.keeper.answers.try_recv() {
+                Ok(answer) => self.committed(answer),
+                Err(TryRecvError::Disconnected) => self.give_up("the thread that commits has ended unexpectedly"),
                 Err(TryRecvError::Empty) => {}
             }
         } else {
@@ -255,12 +280,7 @@ impl Loop {
             && place.is_none()
         {
             *place = Some(Snapshot::default());
-            self.is_broken = true;
-            let _ = self
-                .of
-                .fatal
-                .send(format!("worker {number} has ended unexpectedly; what it counted since the last checkpoint is read again"));
-            self.stop();
+            self.give_up(&format!("worker {number} has ended unexpectedly; what it counted since the last checkpoint is read again"));
         }
     }
 
@@ -384,11 +404,12 @@ impl Loop {
         self.of.publisher.show_alerts(&self.of.evaluator, &self.of.rules);
     }
 
-    /// Begins a checkpoint when one is due, and writes it when everybody has answered.
+    /// Begins a checkpoint when one is due, and hands it on when everybody has answered.
     fn checkpoint(&mut self, now: Timestamp) {
         let since = now - self.checkpointed;
-        let due = since >= self.of.checkpoint_every || (self.urgent && since >= URGENT_EVERY);
-        if self.aligning.is_none() && due && !self.draining {
+        let is_full = || self.of.evaluator.unsettled_ledger_changes() >= MOST_UNSETTLED;
+        let due = since >= self.of.checkpoint_every || (since >= URGENT_EVERY && (self.urgent || is_full()));
+        if self.aligning.is_none() && self.writing.is_none() && due && !self.draining {
             self.aligning = Some((0..self.of.workers.len()).map(|_| None).collect());
             for worker in &self.of.workers {
                 let _ = worker.orders.send(Order::Snapshot);
@@ -397,44 +418,59 @@ impl Loop {
         let complete = self.aligning.as_ref().is_some_and(|answers| answers.iter().all(Option::is_some));
         if complete && let Some(answers) = self.aligning.take() {
             let snapshots = answers.into_iter().flatten().collect();
-            let _ = self.write(snapshots);
+            self.write(snapshots);
         }
     }
 
-    /// Writes one atom and lets go what it holds.
-    fn write(&mut self, snapshots: Vec<Snapshot>) -> Option<Checkpoint> {
+    /// Hands what has changed until this moment to the thread that commits.
+    fn write(&mut self, snapshots: Vec<Snapshot>) {
         self.checkpointed = (self.of.now)();
+        self.is_kept = false;
         let (outbox, mark) = match self.of.publisher.outbox.snapshot() {
             Ok(snapshot) => snapshot,
-            Err(error) => {
-                tracing::error!(%error, "the outbox cannot be stored; deliveries are held back");
-                return None;
-            }
+            Err(error) => return self.give_up(&format!("the outbox cannot be stored: {error}")),
         };
         for snapshot in &snapshots {
-            for (source, next) in &snapshot.positions {
-                if let Some(info) = self.of.sources.get_mut(source.0 as usize) {
-                    info.next = Some(*next);
-                }
-            }
+            checkpoint::reach(&mut self.of.sources, &snapshot.positions);
         }
-        let checkpoint = Checkpoint::assemble(&self.of.plan, &self.of.sources, snapshots, self.of.evaluator.clone(), outbox);
-        match self.of.store.write(&checkpoint) {
-            Ok(bytes) => {
-                self.of.publisher.outbox.release(mark);
+        let own = checkpoint::own_pieces(&self.of.plan, &self.of.sources, outbox);
+        let batch = own.and_then(|own| checkpoint::cut(&mut self.of.written, &mut self.of.evaluator, own, snapshots));
+        match batch {
+            Ok(batch) => {
+                // What is published from here on waits for the next cut.
                 self.urgent = false;
-                self.tell(&AppEvent::Checkpoint(bytes));
                 let positions = self.of.sources.iter().filter_map(|source| Some((source.id, source.next?))).collect();
+                self.writing = Some(Writing { mark, positions });
+                self.of.keeper.commit(batch);
+            }
+            Err(error) => self.give_up(&format!("the state cannot be stored: {error}")),
+        }
+    }
+
+    /// A cut is durable: lets go what it holds. One that is not ends the agent: what it held is in no later one.
+    fn committed(&mut self, answer: Result<u64, StoreError>) {
+        let Some(Writing { mark, positions }) = self.writing.take() else { return };
+        match answer {
+            Ok(bytes) => {
+                self.is_kept = true;
+                self.of.evaluator.settle_ledger_changes();
+                self.of.publisher.outbox.release(mark);
+                self.tell(&AppEvent::Checkpoint(bytes));
                 if let Some(consumer) = &self.of.consumer {
                     consumer.command(Command::Commit(positions));
                 }
-                Some(checkpoint)
             }
-            Err(error) => {
-                tracing::error!(%error, "the checkpoint could not be written; deliveries are held back until one can");
-                None
-            }
+            Err(error) => self.give_up(&format!("the checkpoint could not be written: {error}")),
         }
+    }
+
+    /// Nothing may be stored or delivered any more; what was not is done again after the next start.
+    fn give_up(&mut self, reason: &str) {
+        if !self.is_broken {
+            self.is_broken = true;
+            let _ = self.of.fatal.send(reason.to_owned());
+        }
+        self.stop();
     }
 
     fn stop(&mut self) {
@@ -455,16 +491,28 @@ impl Loop {
         if let Some(consumer) = self.of.consumer.take() {
             consumer.stop();
         }
+        self.hear_commit();
         if !self.is_broken {
             let emissions = self.of.evaluator.advance(Some((self.of.now)() + CLOCK_SLACK));
             self.publish(&emissions);
             let snapshots = self.ended.iter_mut().filter_map(Option::take).collect();
-            self.last = self.write(snapshots);
+            self.write(snapshots);
+            self.hear_commit();
         }
         let now = (self.of.now)();
         self.of.publisher.show_status(&self.of.evaluator, &self.of.sources, &self.lags, now);
         for worker in self.of.workers.drain(..) {
             let _ = worker.thread.join();
+        }
+    }
+
+    /// Waits for the commit that is under way.
+    fn hear_commit(&mut self) {
+        if self.writing.is_some() {
+            match self.of.keeper.answers.recv() {
+                Ok(answer) => self.committed(answer),
+                Err(_) => self.give_up("the thread that commits has ended unexpectedly"),
+            }
         }
     }
 

@@ -13,21 +13,22 @@ use crate::config::checked::{Config, Purpose, Start, Workers};
 use crate::config::environment::Environment;
 use crate::config::fault::Fault;
 use crate::engine::measure;
-use crate::engine::{Evaluator, Plan};
+use crate::engine::Plan;
 use crate::event::decode::Mapping;
 use crate::event::{Span, TopicRole};
 use crate::http::{self, BaselineView, Check, FeatureView, Hooks, ModelView, ReloadView, ViewHandle, WindowView};
 use crate::notify::{Dispatcher, Options, Outbox, Transports};
 use crate::rule::RuleSet;
 use crate::source::kafka::{self, Consumer, Routing, StartAt, Topic};
-use crate::store::{Directory, SnapshotError as StoreError};
+use crate::store::{Opened, Store, StoreError};
 use crate::telemetry::{self, Telemetry};
 
 use super::assemble::{Assembly, assemble};
-use super::checkpoint::{Checkpoint, FORMAT, Restored};
+use super::checkpoint::{CheckpointError, FORMAT, Restored};
 use super::clock;
 use super::coordinator::{Control, Coordinator};
 use super::event::{AppEvent, Listener};
+use super::keeper::Keeper;
 use super::publish::Publisher;
 use super::worker;
 
@@ -39,6 +40,8 @@ const TELEMETRY_PATIENCE: Duration = Duration::from_secs(5);
 const HEARTBEAT_PATIENCE: Span = Span(60_000);
 /// Notifications of the consumer that may wait.
 const NOTIFICATIONS: usize = 1024;
+/// The part of `limits.memory` that the store may take for its caches and for changes on their way to its tables.
+const STORE_SHARE: u64 = 8;
 /// The least the consumer may fetch ahead, in KiB; it is otherwise an eighth of `limits.memory`.
 const LEAST_QUEUE_KIB: u64 = 4096;
 
@@ -48,6 +51,9 @@ pub enum RunError {
     /// The state directory cannot be used.
     #[error("state")]
     Store(#[from] StoreError),
+    /// What is in it cannot.
+    #[error("state")]
+    State(#[from] CheckpointError),
     /// The HTTP server cannot be started.
     #[error("http")]
     Http(#[from] http::Error),
@@ -114,8 +120,7 @@ impl Handle {
 pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Result<(), RunError> {
     let Assembly { config, plan, rules, notify, rule_globs, .. } = assembly;
     let workers = worker_count(&config);
-    let store = Directory::open(&config.state.path, FORMAT)?;
-    let restored = restore(&store, &plan, workers)?;
+    let (store, restored) = restore(&config, &plan, &rules, workers)?;
     let outbox = if restored.outbox.is_empty() {
         Outbox::default()
     } else {
@@ -154,7 +159,7 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
     let mut batch_senders = Vec::new();
     let (empties, empties_out) = crossbeam_channel::bounded(workers * worker::QUEUE * 2);
     let mut running = Vec::new();
-    let Restored { registry, snapshots, evaluator, .. } = restored;
+    let Restored { registry, snapshots, evaluator, written, .. } = restored;
     for (number, snapshot) in snapshots.into_iter().enumerate() {
         let (sender, receiver) = crossbeam_channel::bounded(worker::QUEUE);
         batch_senders.push(sender);
@@ -165,10 +170,6 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
     let consumer = Consumer::start(kafka_settings(&config, &plan), registry.clone(), routing, notifications, clock::now)
         .map_err(|error| RunError::Kafka(kafka::describe(&error)))?;
 
-    let evaluator = match evaluator {
-        Some(evaluator) => evaluator.resume(Arc::clone(&plan), Arc::clone(&rules)),
-        None => Evaluator::new(Arc::clone(&plan), Arc::clone(&rules)),
-    };
     let now = clock::now();
     let publisher = Publisher {
         view: view.clone(),
@@ -193,7 +194,8 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
         consumer: Some(consumer),
         notifications: notified,
         control: control_in,
-        store,
+        keeper: Keeper::start(store)?,
+        written,
         checkpoint_every: config.state.checkpoint_interval,
         publisher,
         sources: registry.all().to_vec(),
@@ -286,16 +288,16 @@ pub(super) fn worker_count(config: &Config) -> usize {
     }
 }
 
-fn restore(store: &Directory, plan: &Arc<Plan>, workers: usize) -> Result<Restored, RunError> {
-    let Some((checkpoint, damage)) = store.read::<Checkpoint>()? else { return Ok(Restored::nothing(workers)) };
+fn restore(config: &Config, plan: &Arc<Plan>, rules: &Arc<RuleSet>, workers: usize) -> Result<(Store, Restored), RunError> {
+    let Opened { mut store, damage } = Store::open(&config.state.path, FORMAT, config.limits.memory / STORE_SHARE)?;
     if let Some(damage) = damage {
-        tracing::error!(%damage, "the last checkpoint is damaged; going on from the one before, records since then are read again");
+        tracing::error!("{damage}");
     }
-    let (restored, changed) = Restored::from(checkpoint, plan, workers);
-    if changed {
+    let restored = Restored::read(&mut store, plan, rules, workers)?;
+    if restored.is_changed {
         tracing::warn!("models, windows or baselines have changed: positions are kept, open windows start anew");
     }
-    Ok(restored)
+    Ok((store, restored))
 }
 
 fn telemetry_settings(config: &Config, environment: &Environment) -> telemetry::Settings {

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
 
 use crate::engine::shard::PartitionState;
+use crate::engine::state::{Change, Written, partition};
 use crate::engine::{Plan, Record, Shard, ShardOutput};
 use crate::event::decode::RecordMeta;
 use crate::event::{NextOffset, SourceId, TopicRole};
@@ -40,11 +41,15 @@ pub struct Saying {
     pub is_last: bool,
 }
 
-/// State and positions of the partitions of one worker: one atom.
+/// State and positions of the partitions of one worker: part of one atom.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    /// Open panes and progress.
+    /// Open panes and progress, to start from.
     pub partitions: BTreeMap<SourceId, PartitionState>,
+    /// What is stored of them, to start from.
+    pub written: Written,
+    /// What has changed since the last snapshot.
+    pub changes: Vec<Change>,
     /// Where reading goes on.
     pub positions: BTreeMap<SourceId, NextOffset>,
 }
@@ -79,7 +84,7 @@ pub fn spawn(
         for (source, state) in restored.partitions {
             shard.restore(source, state);
         }
-        let mut body = Body { shard, topics, known: Vec::new(), positions: Vec::new(), unsaid: 0, mouth, empties };
+        let mut body = Body { shard, written: restored.written, topics, known: Vec::new(), positions: Vec::new(), unsaid: 0, mouth, empties };
         restored.positions.into_iter().for_each(|(source, next)| reach(&mut body.positions, source, next));
         body.run(&batches, &inbox);
     })?;
@@ -88,6 +93,8 @@ pub fn spawn(
 
 struct Body {
     shard: Shard,
+    /// What was said of its partitions when it was last asked.
+    written: Written,
     topics: Topics,
     known: Vec<(Arc<str>, TopicRole)>,
     /// By number of the source.
@@ -166,7 +173,8 @@ impl Body {
     fn say_all(&mut self, is_last: bool) {
         let output = self.shard.take_output();
         let positions = (0..).map(SourceId).zip(&self.positions).filter_map(|(source, next)| Some((source, (*next)?)));
-        let snapshot = Snapshot { partitions: self.shard.snapshot(), positions: positions.collect() };
+        let changes = self.written.changes(partition::pieces(&self.shard));
+        let snapshot = Snapshot { changes, positions: positions.collect(), ..Snapshot::default() };
         self.say(Saying { output, flushed: Vec::new(), snapshot: Some(snapshot), is_last });
     }
 

@@ -72,38 +72,15 @@ pub enum Emission {
 }
 
 /// Windows, joins and alerts of all models.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Evaluator {
-    #[serde(skip, default = "no_plan")]
     plan: Arc<Plan>,
-    #[serde(skip)]
     rules: Arc<RuleSet>,
-    models: Vec<ModelState>,
-    sources: BTreeMap<SourceId, SourceState>,
-    #[serde(with = "as_json")]
-    alerts: Alerts,
+    pub(super) models: Vec<ModelState>,
+    pub(super) sources: BTreeMap<SourceId, SourceState>,
+    pub(super) alerts: Alerts,
     /// The series of each shard by its own numbers.
-    #[serde(skip)]
     series: Vec<Vec<SeriesKey>>,
-}
-
-/// Alert states hold JSON values, which only a self-describing format can read back.
-mod as_json {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use crate::rule::Alerts;
-
-    pub fn serialize<S: Serializer>(alerts: &Alerts, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&serde_json::to_string(alerts).map_err(serde::ser::Error::custom)?)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Alerts, D::Error> {
-        serde_json::from_str(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
-    }
-}
-
-fn no_plan() -> Arc<Plan> {
-    Arc::new(Plan::empty())
 }
 
 impl Evaluator {
@@ -164,10 +141,10 @@ impl Evaluator {
     }
 
     /// Goes on with ledgers that lie on shelves, one for each model, with at most `cached` records of each in memory
-    /// beside what changes.
-    pub fn shelve(&mut self, shelf: &dyn Fn(u16) -> Arc<dyn Shelf>, cached: usize) {
+    /// beside what changes, and at most `capacity` in all.
+    pub fn shelve(&mut self, shelf: &dyn Fn(u16) -> Arc<dyn Shelf>, capacity: usize, cached: usize) {
         for (number, (model, plan)) in (0..).zip(self.models.iter_mut().zip(&self.plan.models)) {
-            model.shelve(plan, self.plan.ledger_capacity, shelf(number), cached);
+            model.shelve(plan, capacity, shelf(number), cached);
         }
     }
 

@@ -19,6 +19,7 @@ pub mod retention;
 pub mod series;
 pub mod shard;
 mod slices;
+pub mod state;
 mod version;
 
 pub use closed::Closed;

@@ -26,9 +26,13 @@ const EARLY_LABEL_PATIENCE: Span = Span(5 * 60_000);
 pub struct ModelState {
     number: u16,
     versions: Versions,
+    /// Stored in pieces of its own.
+    #[serde(skip)]
     history: History,
     schedules: Vec<Schedule>,
     late: BTreeMap<(Timestamp, Timestamp), u64>,
+    /// Stored on its shelf.
+    #[serde(skip)]
     ledger: Option<Ledger>,
     waiting: Vec<Waiting>,
     /// The label clock up to which labels have been applied.

@@ -3,10 +3,8 @@
 //! One shard has one owner and no lock. Which shard counts a partition does not matter: panes of all shards are added
 //! up, and lateness is a matter of the partition alone.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::baseline::cell::Places;
@@ -43,7 +41,7 @@ pub struct Record<'a> {
 }
 
 /// Open panes and progress of one source partition, named so that any worker of a later process can go on with them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PartitionState {
     /// Progress and panes; the panes' series are indices into `series`.
     pub partition: Partition,
@@ -147,13 +145,15 @@ impl Shard {
         }
     }
 
-    /// The state of all partitions, to be stored.
+    /// The partitions that have begun.
+    pub fn partitions(&self) -> impl Iterator<Item = (SourceId, &Partition)> {
+        (0..).map(SourceId).zip(&self.sources).filter_map(|(source, state)| Some((source, state.partition.as_ref()?)))
+    }
+
+    /// The series of its panes by number.
     #[must_use]
-    pub fn snapshot(&self) -> BTreeMap<SourceId, PartitionState> {
-        let partitions = (0..).map(SourceId).zip(&self.sources).filter_map(|(source, state)| Some((source, state.partition.as_ref()?)));
-        partitions
-            .map(|(source, partition)| (source, PartitionState { partition: partition.clone(), series: self.series.clone() }))
-            .collect()
+    pub fn series(&self) -> &[SeriesKey] {
+        &self.series
     }
 
     /// Goes on with the stored state of a partition.

@@ -17,5 +17,3 @@ mod mark;
 pub use batch::Batch;
 pub use database::{Opened, Reader, Store};
 pub use error::StoreError;
-pub mod snapshot;
-pub use snapshot::{Directory, SnapshotError};

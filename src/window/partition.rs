@@ -58,6 +58,12 @@ pub struct Partition {
 }
 
 impl Partition {
+    /// A partition that somebody else has read so far.
+    #[must_use]
+    pub fn begun(watermark: Option<Timestamp>, earliest: Option<Timestamp>) -> Partition {
+        Partition { watermark, earliest, ..Partition::default() }
+    }
+
     /// Whether a record of that time is late, and if so, how far the partition has come: its watermark less the lateness.
     #[inline]
     #[must_use]
@@ -105,6 +111,12 @@ impl Partition {
     /// Takes all open panes; records that still come for their slices start new ones. Adding both gives the whole.
     pub fn take_open(&mut self) -> Vec<OpenPane> {
         self.take(|_| true)
+    }
+
+    /// Puts panes in that were said to be open elsewhere, to go on with.
+    pub fn resume(&mut self, panes: impl IntoIterator<Item = OpenPane>) {
+        self.open.extend(panes);
+        self.reindex();
     }
 
     /// The open panes.
