@@ -303,7 +303,8 @@ fn killed_at_any_moment_it_goes_on_from_the_last_commit() {
             .spawn()
             .unwrap();
         let begun = Instant::now();
-        let acknowledged = || fs::read(path.join("acknowledged")).ok().and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
+        let acknowledged =
+            || fs::read(path.join("acknowledged")).ok().and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
         while acknowledged() <= last && begun.elapsed() < Duration::from_secs(20) {
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -341,8 +342,13 @@ fn a_full_disk_refuses_work_and_keeps_what_was_committed() {
     fs::create_dir_all(&path).unwrap();
     // The journal is made 64 MiB long at once: files may be a little longer, and the shell counts in KiB.
     let limit = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" --exact child_process_whose_files_may_not_grow", 66 * 1024);
-    let output =
-        Command::new("bash").arg("-c").arg(limit).arg(std::env::current_exe().unwrap()).env("DRIFTLINE_FULL_STORE", &path).output().unwrap();
+    let output = Command::new("bash")
+        .arg("-c")
+        .arg(limit)
+        .arg(std::env::current_exe().unwrap())
+        .env("DRIFTLINE_FULL_STORE", &path)
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     assert!(path.join("seen").exists(), "the child did nothing");
     let Opened { mut store, damage } = Store::open(&path, FORMAT, BUDGET).unwrap();

@@ -118,12 +118,18 @@ impl Restored {
     pub fn read(store: &mut Store, plan: &Arc<Plan>, rules: &Arc<RuleSet>, workers: usize) -> Result<Restored, CheckpointError> {
         let stored_plan = pieces(store, Part::Plan)?;
         let topics = pieces(store, Part::Topic)?;
-        let same = stored_plan.first().is_some_and(|piece| postcard::from_bytes(&piece.value).is_ok_and(|stored: Fingerprint| stored == fingerprint(plan)));
+        let same = stored_plan
+            .first()
+            .is_some_and(|piece| postcard::from_bytes(&piece.value).is_ok_and(|stored: Fingerprint| stored == fingerprint(plan)));
         // The fingerprint goes first: should this be interrupted, the rest is deleted at the next start.
         let is_changed = !same && clear(store)?;
         let outbox = pieces(store, Part::Outbox)?;
         let mut written = Written::default();
-        [&stored_plan, &topics, &outbox].into_iter().flatten().filter(|piece| same || !piece.part.is_of_plan()).for_each(|piece| written.note(piece));
+        [&stored_plan, &topics, &outbox]
+            .into_iter()
+            .flatten()
+            .filter(|piece| same || !piece.part.is_of_plan())
+            .for_each(|piece| written.note(piece));
 
         let mut registry = Registry::default();
         let mut snapshots: Vec<Snapshot> = (0..workers).map(|_| Snapshot::default()).collect();

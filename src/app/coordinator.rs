@@ -6,6 +6,8 @@
 //! changed since the last cut goes to the thread that commits, and work goes on. Deliveries are let go only after the
 //! commit that holds the alert states they come from.
 
+mod cut;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,21 +15,20 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
 
+use crate::engine::state::Written;
 use crate::engine::{Emission, Evaluator, Plan};
-use crate::event::{NextOffset, SourceId, Span, Timestamp};
+use crate::event::{SourceId, Span, Timestamp};
 use crate::http::Check;
-use crate::notify::OutboxHandle;
 use crate::rule::RuleSet;
 use crate::source::SourceInfo;
-use crate::source::kafka::{Command, Consumer, Notification};
-use crate::engine::state::{Change, Part, Written};
-use crate::store::{Store, StoreError};
+use crate::source::kafka::{Consumer, Notification};
 
-use super::checkpoint;
 use super::event::AppEvent;
 use super::keeper::Keeper;
 use super::publish::Publisher;
 use super::worker::{Order, Saying, Snapshot, Worker};
+pub use cut::Remains;
+use cut::Writing;
 
 /// How often the clocks are looked at while nothing comes.
 const BEAT: Duration = Duration::from_millis(100);
@@ -37,10 +38,6 @@ const CLOCK_SLACK: Span = Span(5 * 60_000);
 const STATUS_EVERY: Span = Span(500);
 /// How long partitions of the checkpoint are waited for after the first assignment before windows close without them.
 const ASSIGNMENT_PATIENCE: Span = Span(60_000);
-/// Least time between two checkpoints that are written because an alert wants to be sent.
-const URGENT_EVERY: Span = Span(250);
-/// Changed entries of ledgers that may wait in memory for a checkpoint: some 100 MB. A checkpoint is then made early.
-const MOST_UNSETTLED: usize = 400_000;
 
 /// What the coordinator is told from outside.
 #[derive(Debug)]
@@ -83,35 +80,6 @@ pub struct Coordinator {
     pub heartbeat: Arc<AtomicI64>,
     /// Told when the coordinator ends by itself: why.
     pub fatal: Sender<String>,
-}
-
-/// What a coordinator that has ended leaves: the store, for what is delivered after its last checkpoint.
-#[derive(Debug)]
-pub struct Remains {
-    /// `None` where the last checkpoint could not be written.
-    store: Option<Store>,
-}
-
-impl Remains {
-    /// Stores the outbox as it stands now, so that nothing that was delivered meanwhile is delivered again after the next
-    /// start.
-    pub fn keep_outbox(self, outbox: &OutboxHandle) {
-        let Some(mut store) = self.store else { return };
-        let stored = outbox.snapshot().map_err(|error| error.to_string()).and_then(|(outbox, _)| {
-            let change = Change { part: Part::Outbox, key: Vec::new(), value: Some(outbox) };
-            store.commit(checkpoint::batch([change])).map_err(|error| error.to_string())
-        });
-        if let Err(error) = stored {
-            tracing::warn!(error, "what was delivered last could not be stored; it may be delivered again, under the same key");
-        }
-    }
-}
-
-/// What waits for a commit.
-struct Writing {
-    /// Deliveries up to here are of the cut or older.
-    mark: u64,
-    positions: Vec<(SourceId, NextOffset)>,
 }
 
 /// The state of the running loop.
@@ -404,75 +372,6 @@ impl Loop {
         self.of.publisher.show_alerts(&self.of.evaluator, &self.of.rules);
     }
 
-    /// Begins a checkpoint when one is due, and hands it on when everybody has answered.
-    fn checkpoint(&mut self, now: Timestamp) {
-        let since = now - self.checkpointed;
-        let is_full = || self.of.evaluator.unsettled_ledger_changes() >= MOST_UNSETTLED;
-        let due = since >= self.of.checkpoint_every || (since >= URGENT_EVERY && (self.urgent || is_full()));
-        if self.aligning.is_none() && self.writing.is_none() && due && !self.draining {
-            self.aligning = Some((0..self.of.workers.len()).map(|_| None).collect());
-            for worker in &self.of.workers {
-                let _ = worker.orders.send(Order::Snapshot);
-            }
-        }
-        let complete = self.aligning.as_ref().is_some_and(|answers| answers.iter().all(Option::is_some));
-        if complete && let Some(answers) = self.aligning.take() {
-            let snapshots = answers.into_iter().flatten().collect();
-            self.write(snapshots);
-        }
-    }
-
-    /// Hands what has changed until this moment to the thread that commits.
-    fn write(&mut self, snapshots: Vec<Snapshot>) {
-        self.checkpointed = (self.of.now)();
-        self.is_kept = false;
-        let (outbox, mark) = match self.of.publisher.outbox.snapshot() {
-            Ok(snapshot) => snapshot,
-            Err(error) => return self.give_up(&format!("the outbox cannot be stored: {error}")),
-        };
-        for snapshot in &snapshots {
-            checkpoint::reach(&mut self.of.sources, &snapshot.positions);
-        }
-        let own = checkpoint::own_pieces(&self.of.plan, &self.of.sources, outbox);
-        let batch = own.and_then(|own| checkpoint::cut(&mut self.of.written, &mut self.of.evaluator, own, snapshots));
-        match batch {
-            Ok(batch) => {
-                // What is published from here on waits for the next cut.
-                self.urgent = false;
-                let positions = self.of.sources.iter().filter_map(|source| Some((source.id, source.next?))).collect();
-                self.writing = Some(Writing { mark, positions });
-                self.of.keeper.commit(batch);
-            }
-            Err(error) => self.give_up(&format!("the state cannot be stored: {error}")),
-        }
-    }
-
-    /// A cut is durable: lets go what it holds. One that is not ends the agent: what it held is in no later one.
-    fn committed(&mut self, answer: Result<u64, StoreError>) {
-        let Some(Writing { mark, positions }) = self.writing.take() else { return };
-        match answer {
-            Ok(bytes) => {
-                self.is_kept = true;
-                self.of.evaluator.settle_ledger_changes();
-                self.of.publisher.outbox.release(mark);
-                self.tell(&AppEvent::Checkpoint(bytes));
-                if let Some(consumer) = &self.of.consumer {
-                    consumer.command(Command::Commit(positions));
-                }
-            }
-            Err(error) => self.give_up(&format!("the checkpoint could not be written: {error}")),
-        }
-    }
-
-    /// Nothing may be stored or delivered any more; what was not is done again after the next start.
-    fn give_up(&mut self, reason: &str) {
-        if !self.is_broken {
-            self.is_broken = true;
-            let _ = self.of.fatal.send(reason.to_owned());
-        }
-        self.stop();
-    }
-
     fn stop(&mut self) {
         if self.draining {
             return;
@@ -503,16 +402,6 @@ impl Loop {
         self.of.publisher.show_status(&self.of.evaluator, &self.of.sources, &self.lags, now);
         for worker in self.of.workers.drain(..) {
             let _ = worker.thread.join();
-        }
-    }
-
-    /// Waits for the commit that is under way.
-    fn hear_commit(&mut self) {
-        if self.writing.is_some() {
-            match self.of.keeper.answers.recv() {
-                Ok(answer) => self.committed(answer),
-                Err(_) => self.give_up("the thread that commits has ended unexpectedly"),
-            }
         }
     }
 

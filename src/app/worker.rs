@@ -84,7 +84,8 @@ pub fn spawn(
         for (source, state) in restored.partitions {
             shard.restore(source, state);
         }
-        let mut body = Body { shard, written: restored.written, topics, known: Vec::new(), positions: Vec::new(), unsaid: 0, mouth, empties };
+        let mut body =
+            Body { shard, written: restored.written, topics, known: Vec::new(), positions: Vec::new(), unsaid: 0, mouth, empties };
         restored.positions.into_iter().for_each(|(source, next)| reach(&mut body.positions, source, next));
         body.run(&batches, &inbox);
     })?;

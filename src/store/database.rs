@@ -110,8 +110,12 @@ impl Store {
                 older(path, format!("its last {bytes} bytes are no commits, but {made} were made"))
             }
             (Witness::Commit(made), None) if made > commit => older(&tree, format!("its end is missing: {made} commits were made")),
-            (Witness::Damaged, _) => older(mark.path(), "its checksum does not match, so whether more commits were made is not known".into()),
-            (Witness::Absent, _) if commit > 0 => older(mark.path(), "it is missing, so whether more commits were made is not known".into()),
+            (Witness::Damaged, _) => {
+                older(mark.path(), "its checksum does not match, so whether more commits were made is not known".into())
+            }
+            (Witness::Absent, _) if commit > 0 => {
+                older(mark.path(), "it is missing, so whether more commits were made is not known".into())
+            }
             _ => None,
         };
         // Commits may have reached the tables that the journal has lost.

@@ -43,7 +43,9 @@ pub enum StoreError {
         commit: u64,
     },
     /// It is of another format.
-    #[error("{path}: written in format {found}, this version reads {expected}; move it away to begin again from Kafka, or run the version that wrote it")]
+    #[error(
+        "{path}: written in format {found}, this version reads {expected}; move it away to begin again from Kafka, or run the version that wrote it"
+    )]
     Format {
         /// The directory.
         path: PathBuf,

@@ -24,11 +24,8 @@ const CURRENT_LENGTH: usize = 8 + 16 + 1;
 
 /// Looks through the small files of both trees.
 pub(super) fn audit(tree: &Path) -> Result<(), StoreError> {
-    let damaged = |name: &str, reason: &str| StoreError::Damaged {
-        path: tree.join(name),
-        reason: reason.to_owned(),
-        away: tree.to_owned(),
-    };
+    let damaged =
+        |name: &str, reason: &str| StoreError::Damaged { path: tree.join(name), reason: reason.to_owned(), away: tree.to_owned() };
     let read = |name: &str| match fs::read(tree.join(name)) {
         Ok(bytes) => Ok(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(damaged(name, "it is missing")),
