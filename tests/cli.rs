@@ -232,6 +232,44 @@ fn faults_of_configuration_rules_and_baselines_come_together() {
 }
 
 #[test]
+fn check_says_what_memory_will_be_needed() {
+    let directory = desk("memory");
+    let check = ["check", "--config", "driftline.yaml"];
+    let fits = ends_with(OK, &directory, &[&check as &[&str], &["--strict", "--rate", "10", "--partitions", "1"]].concat());
+    assert!(fits.out.contains("memory for 10 events/s from 1 partitions"), "{}", fits.out);
+    let line = |out: &str, what: &str| out.lines().find(|line| line.trim_start().starts_with(what)).unwrap_or_default().to_owned();
+    assert!(line(&fits.out, "all ").contains("of 512.0 MiB (limits.memory)"), "{}", fits.out);
+    // A version has all events and three segments, in two slices of a minute.
+    assert!(line(&fits.out, "open panes").contains(" 8 panes"), "{}", fits.out);
+    let wide = ends_with(OK, &directory, &[&check as &[&str], &["--rate", "1000", "--partitions", "12"]].concat());
+    assert!(line(&wide.out, "open panes").contains(" 96 panes"), "{}", wide.out);
+    write(&directory, "driftline.yaml", &(CONFIG.to_owned() + "limits: { memory: 64MiB }\n"));
+    let warned = ends_with(OK, &directory, &check);
+    assert!(warned.err.contains("warning") && warned.err.contains("more than limits.memory of 64.0 MiB"), "{}", warned.err);
+    ends_with(FAILED, &directory, &[&check as &[&str], &["--strict"]].concat());
+    for bad in ["-1", "inf", "many"] {
+        ends_with(USAGE, &directory, &[&check as &[&str], &[&format!("--rate={bad}")]].concat());
+    }
+}
+
+#[test]
+fn segments_beyond_the_limit_count_under_other() {
+    let directory = desk("segments");
+    recorded(&directory);
+    // The baseline has most rows of `us`; `eu` is known to it, and `xx` is not.
+    write(&directory, "driftline.yaml", &CONFIG.replace("limit: 2", "limit: 1"));
+    let arguments = ["replay", "--config", "driftline.yaml", "--input", "events.ndjson", "--output", "results.ndjson"];
+    let replayed = ends_with(OK, &directory, &arguments);
+    assert!(replayed.err.contains("200 in other segments"), "{}", replayed.err);
+    let results = std::fs::read_to_string(directory.join("results.ndjson")).unwrap();
+    let segments: BTreeSet<String> = results
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).unwrap().get("segment").map(|segment| segment["region"].to_string()))
+        .collect();
+    assert_eq!(segments, BTreeSet::from(["\"other\"".to_owned(), "\"us\"".to_owned()]));
+}
+
+#[test]
 fn a_bad_baseline_is_named_with_what_is_wrong_in_it() {
     let directory = desk("bad-baseline");
     let good = std::fs::read_to_string(directory.join("loan.json")).unwrap();

@@ -120,7 +120,8 @@ impl Dice {
 type Stream = Vec<Vec<String>>;
 
 /// Four partitions of predictions and two of labels over a quarter of an hour: out of order, late, poison, early labels, labels
-/// out of order, labels again, other labels for the same prediction at the same moment, labels of nothing.
+/// out of order, labels again, other labels for the same prediction at the same moment, labels of nothing, ids that two
+/// versions predict.
 fn stream(seed: u64, records: i64) -> Stream {
     let mut dice = Dice(seed);
     let mut predictions: Vec<Vec<(i64, String)>> = vec![Vec::new(); 4];
@@ -143,6 +144,14 @@ fn stream(seed: u64, records: i64) -> Stream {
         let event = json!({"model": "loan", "version": version, "id": id, "ts": Timestamp(ts).rfc3339(),
             "features": {"age": age, "country": country}, "score": score, "tags": {"region": region}});
         let event = if dice.roll(50) == 0 { json!("poison") } else { event };
+        if dice.roll(6) == 0 && event.is_object() {
+            // The other version was asked the same, and answers later and from elsewhere.
+            let mut shadow = event.clone();
+            shadow["version"] = json!(if version == "1" { "2" } else { "1" });
+            shadow["score"] = json!(dice.roll(101) as f64 / 100.0);
+            shadow["ts"] = json!(Timestamp(ts + dice.time(LATENESS / 2)).rfc3339());
+            predictions[usize::try_from(dice.roll(4)).unwrap()].push((arrival + dice.time(LATENESS / 2), shadow.to_string()));
+        }
         predictions[usize::try_from(dice.roll(4)).unwrap()].push((arrival, event.to_string()));
         // The labels: some of them early, one after another at the same time, out of order, beyond the horizon.
         let times = match dice.roll(10) {

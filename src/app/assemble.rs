@@ -15,6 +15,7 @@ use crate::config::environment::Environment;
 use crate::config::fault::{Fault, in_order};
 use crate::config::load::{open, rule_files};
 use crate::config::position::{Positions, join};
+use crate::engine::footprint::LEDGER_ENTRY_BYTES;
 use crate::engine::measure::performance;
 use crate::engine::{DriftRecipe, FeaturesFrom, ModelPlan, Plan, SegmentPlan};
 use crate::event::decode::{Dictionary, Field, Mapping};
@@ -25,8 +26,6 @@ use crate::rule::{self, ModelScope, RuleFile, RuleSet, Scope, WindowScope};
 use crate::kafka::{Connection, check_property, is_own};
 use crate::window::WindowSpec;
 
-/// Bytes that one prediction takes in the ledger, its share of the tables included. Measured with a million of them.
-const LEDGER_ENTRY_BYTES: u64 = 160;
 /// The part of `limits.memory` that ledgers may take together.
 const LEDGER_SHARE: u64 = 4;
 
@@ -295,7 +294,13 @@ fn segment_plan(
         u16::try_from(names.len() - 1).unwrap_or(u16::MAX)
     };
     let mut by_values = FxHashMap::default();
-    for segment in admitted.segments().filter(|segment| **segment != other).take(by.limit) {
+    let rows = |segment: &Segment| -> u64 {
+        baselines.iter().filter_map(|(_, baseline)| baseline.segments.get(segment)).map(|reference| reference.pane.n).sum()
+    };
+    let mut wanted: Vec<&Segment> = admitted.segments().filter(|segment| **segment != other).collect();
+    // The most frequent ones of the baselines; listed values are within the limit already.
+    wanted.sort_by_key(|segment| std::cmp::Reverse(rows(segment)));
+    for segment in wanted.into_iter().take(by.limit) {
         let values: Vec<&str> =
             keys.iter().filter_map(|key| segment.0.iter().find(|(name, _)| name == key)).map(|(_, value)| &**value).collect();
         by_values.insert(values.join("\u{1f}"), number(segment));

@@ -2,8 +2,11 @@
 //! what comes out, and writes checkpoints.
 //!
 //! A checkpoint is one cut through everything: each worker answers an order with its state, and is not listened to again
-//! until all have answered, so that the evaluator's state and the workers' positions are of the same moment. Deliveries
-//! are let go only after the checkpoint that holds the alert states they come from.
+//! until all have answered, so that the evaluator's state and the workers' positions are of the same moment. What has
+//! changed since the last cut goes to the thread that commits, and work goes on. Deliveries are let go only after the
+//! commit that holds the alert states they come from.
+
+mod cut;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,20 +15,22 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
 
+use crate::engine::state::Written;
+use crate::engine::state::Change;
 use crate::engine::{Emission, Evaluator, Plan};
 use crate::event::{SourceId, Span, Timestamp};
 use crate::http::Check;
-use crate::notify::OutboxHandle;
 use crate::rule::RuleSet;
 use crate::source::SourceInfo;
-use crate::source::kafka::{Command, Consumer, Notification};
-use crate::store::Directory;
+use crate::source::kafka::{Consumer, Notification};
 
-use super::checkpoint::Checkpoint;
 use super::event::AppEvent;
 use super::intake::Intake;
+use super::keeper::Keeper;
 use super::publish::{Publisher, Standing};
 use super::worker::{Order, Saying, Snapshot, Worker};
+pub use cut::Remains;
+use cut::Writing;
 
 /// How often the clocks are looked at while nothing comes.
 const BEAT: Duration = Duration::from_millis(100);
@@ -35,8 +40,6 @@ const CLOCK_SLACK: Span = Span(5 * 60_000);
 const STATUS_EVERY: Span = Span(500);
 /// How long partitions of the checkpoint are waited for after the first assignment before windows close without them.
 const ASSIGNMENT_PATIENCE: Span = Span(60_000);
-/// Least time between two checkpoints that are written because an alert wants to be sent.
-const URGENT_EVERY: Span = Span(250);
 
 /// What the coordinator is told from outside.
 #[derive(Debug)]
@@ -64,7 +67,9 @@ pub struct Coordinator {
     /// What is told from outside.
     pub control: Receiver<Control>,
     /// Where checkpoints go.
-    pub store: Directory,
+    pub keeper: Keeper,
+    /// What is stored of all that workers do not say.
+    pub written: Written,
     /// Time between two checkpoints.
     pub checkpoint_every: Span,
     /// Where results go.
@@ -79,28 +84,6 @@ pub struct Coordinator {
     pub fatal: Sender<String>,
 }
 
-/// What a coordinator that has ended leaves: its last checkpoint, for what is delivered after it.
-#[derive(Debug)]
-pub struct Remains {
-    store: Directory,
-    checkpoint: Option<Checkpoint>,
-}
-
-impl Remains {
-    /// Stores the last checkpoint once more with the outbox as it stands now, so that nothing that was delivered
-    /// meanwhile is delivered again after the next start.
-    pub fn keep_outbox(self, outbox: &OutboxHandle) {
-        let Some(mut checkpoint) = self.checkpoint else { return };
-        let stored = outbox.snapshot().map_err(|error| error.to_string()).and_then(|(outbox, _)| {
-            checkpoint.outbox = outbox;
-            self.store.write(&checkpoint).map_err(|error| error.to_string())
-        });
-        if let Err(error) = stored {
-            tracing::warn!(error, "what was delivered last could not be stored; it may be delivered again, under the same key");
-        }
-    }
-}
-
 /// The state of the running loop.
 struct Loop {
     of: Coordinator,
@@ -108,8 +91,10 @@ struct Loop {
     idle: BTreeSet<SourceId>,
     /// A worker has ended before its time: what it counted is lost, and nothing may be stored any more.
     is_broken: bool,
-    /// The last checkpoint.
-    last: Option<Checkpoint>,
+    /// The cut that is being committed: what may be let go when it is.
+    writing: Option<Writing>,
+    /// The last cut was committed.
+    is_kept: bool,
     /// Sources of the checkpoint that have not been assigned yet, and when the first assignment came.
     expected: BTreeSet<SourceId>,
     first_assigned: Option<Timestamp>,
@@ -118,6 +103,8 @@ struct Loop {
     topic_ids: BTreeMap<String, Arc<str>>,
     /// What came in by topic lately, and gaps to be judged.
     intake: Intake,
+    /// What workers have changed and no cut could hold, because one of them owed letters.
+    unwritten: Vec<Vec<Change>>,
     /// Answers to the order for a snapshot; `None` while no checkpoint is under way.
     aligning: Option<Vec<Option<Snapshot>>>,
     /// The last words of workers that have ended.
@@ -143,12 +130,14 @@ impl Coordinator {
             lags: BTreeMap::new(),
             idle: BTreeSet::new(),
             is_broken: false,
-            last: None,
+            writing: None,
+            is_kept: false,
             expected,
             first_assigned: None,
             last_record: BTreeMap::new(),
             topic_ids: BTreeMap::new(),
             intake: Intake::default(),
+            unwritten: Vec::new(),
             aligning: None,
             ended: (0..workers).map(|_| None).collect(),
             urgent: false,
@@ -165,7 +154,8 @@ impl Coordinator {
             body.step();
         }
         body.end();
-        Remains { store: body.of.store, checkpoint: body.last }
+        let store = body.of.keeper.end();
+        Remains { store: store.filter(|_| body.is_kept) }
     }
 }
 
@@ -186,6 +176,7 @@ impl Loop {
         }
         let first_other = speakers.len();
         select.recv(&self.of.notifications);
+        select.recv(&self.of.keeper.answers);
         if !self.draining {
             select.recv(&self.of.control);
         }
@@ -207,6 +198,12 @@ impl Loop {
                 Err(TryRecvError::Disconnected) if !self.draining => self.stop(),
                 // With the consumer gone its channel is always ready: leave the turn to the workers.
                 Err(TryRecvError::Disconnected) => std::thread::yield_now(),
+                Err(TryRecvError::Empty) => {}
+            }
+        } else if ready == first_other + 1 {
+            match self.of.keeper.answers.try_recv() {
+                Ok(answer) => self.committed(answer),
+                Err(TryRecvError::Disconnected) => self.give_up("the thread that commits has ended unexpectedly"),
                 Err(TryRecvError::Empty) => {}
             }
         } else {
@@ -263,12 +260,7 @@ impl Loop {
             && place.is_none()
         {
             *place = Some(Snapshot::default());
-            self.is_broken = true;
-            let _ = self
-                .of
-                .fatal
-                .send(format!("worker {number} has ended unexpectedly; what it counted since the last checkpoint is read again"));
-            self.stop();
+            self.give_up(&format!("worker {number} has ended unexpectedly; what it counted since the last checkpoint is read again"));
         }
     }
 
@@ -420,74 +412,6 @@ impl Loop {
         self.show_alerts();
     }
 
-    /// Begins a checkpoint when one is due, and writes it when everybody has answered.
-    fn checkpoint(&mut self, now: Timestamp) {
-        let since = now - self.checkpointed;
-        let due = since >= self.of.checkpoint_every || (self.urgent && since >= URGENT_EVERY);
-        if self.aligning.is_none() && due && !self.draining {
-            self.aligning = Some((0..self.of.workers.len()).map(|_| None).collect());
-            self.note_topic_ids();
-            for worker in &self.of.workers {
-                let _ = worker.orders.send(Order::Snapshot);
-            }
-        }
-        let complete = self.aligning.as_ref().is_some_and(|answers| answers.iter().all(Option::is_some));
-        if complete && let Some(answers) = self.aligning.take() {
-            let snapshots = answers.into_iter().flatten().collect();
-            let _ = self.write(snapshots);
-        }
-    }
-
-    fn note_topic_ids(&mut self) {
-        for (topic, id) in std::mem::take(&mut self.topic_ids) {
-            for source in self.of.sources.iter_mut().filter(|source| source.topic == topic) {
-                source.topic_id = Some(Arc::clone(&id));
-            }
-        }
-    }
-
-    /// Writes one atom and lets go what it holds.
-    fn write(&mut self, snapshots: Vec<Snapshot>) -> Option<Checkpoint> {
-        self.checkpointed = (self.of.now)();
-        if snapshots.iter().any(|snapshot| snapshot.owes_letters) {
-            tracing::error!("dead letters could not be delivered: the last checkpoint stands, and what came after it is read again");
-            return None;
-        }
-        let (outbox, mark) = match self.of.publisher.outbox.snapshot() {
-            Ok(snapshot) => snapshot,
-            Err(error) => {
-                tracing::error!(%error, "the outbox cannot be stored; deliveries are held back");
-                return None;
-            }
-        };
-        for snapshot in &snapshots {
-            for (source, next) in &snapshot.positions {
-                if let Some(info) = self.of.sources.get_mut(source.0 as usize) {
-                    info.next = Some(*next);
-                }
-            }
-        }
-        let checkpoint = Checkpoint::assemble(&self.of.plan, &self.of.sources, snapshots, self.of.evaluator.clone(), outbox);
-        // No window is known as closed that could be forgotten.
-        self.of.publisher.said.sync();
-        match self.of.store.write(&checkpoint) {
-            Ok(bytes) => {
-                self.of.publisher.outbox.release(mark);
-                self.urgent = false;
-                self.tell(&AppEvent::Checkpoint(bytes));
-                let positions = self.of.sources.iter().filter_map(|source| Some((source.id, source.next?))).collect();
-                if let Some(consumer) = &self.of.consumer {
-                    consumer.command(Command::Commit(positions));
-                }
-                Some(checkpoint)
-            }
-            Err(error) => {
-                tracing::error!(%error, "the checkpoint could not be written; deliveries are held back until one can");
-                None
-            }
-        }
-    }
-
     fn stop(&mut self) {
         if self.draining {
             return;
@@ -509,12 +433,14 @@ impl Loop {
         if let Some(consumer) = self.of.consumer.take() {
             consumer.stop();
         }
+        self.hear_commit();
         if !self.is_broken {
             let emissions = self.of.evaluator.advance(Some((self.of.now)() + CLOCK_SLACK));
             self.publish(&emissions);
             self.note_topic_ids();
             let snapshots = self.ended.iter_mut().filter_map(Option::take).collect();
-            self.last = self.write(snapshots);
+            self.write(snapshots);
+            self.hear_commit();
         }
         let now = (self.of.now)();
         self.show_status(now);

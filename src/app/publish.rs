@@ -206,6 +206,7 @@ impl Publisher {
             status.unknown_feature += state.counts.unknown_features;
             status.timestamp_fallback += state.counts.timestamp_fallbacks;
             status.nonstandard_json += state.counts.nonstandard_json;
+            status.other_segment += state.counts.other_segments;
             let lag = lags.get(&source.id).copied();
             partitions.push(PartitionView {
                 topic: source.topic.clone(),

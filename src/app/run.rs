@@ -12,8 +12,8 @@ use tokio::sync::{Notify, oneshot};
 use crate::config::checked::{Config, Purpose, Start, Workers};
 use crate::config::environment::Environment;
 use crate::config::fault::Fault;
+use crate::engine::Plan;
 use crate::engine::measure;
-use crate::engine::{Evaluator, Plan};
 use crate::event::decode::Mapping;
 use crate::event::{Span, TopicRole};
 use crate::http::{self, BaselineView, Check, FeatureView, Hooks, ModelView, ReloadView, ViewHandle, WindowView};
@@ -21,15 +21,16 @@ use crate::kafka::{Connection, describe};
 use crate::notify::{Dispatcher, Options, Outbox, Transports};
 use crate::rule::RuleSet;
 use crate::source::kafka::{self, Consumer, Letters, OnFailure, Routing, StartAt, Topic};
-use crate::store::{Directory, StoreError};
+use crate::store::{Opened, Store, StoreError};
 use crate::telemetry::{self, Telemetry};
 
 use super::assemble::{Assembly, assemble};
-use super::checkpoint::{Checkpoint, FORMAT, Restored};
+use super::checkpoint::{CheckpointError, FORMAT, Restored};
 use super::clock;
 use super::cluster;
 use super::coordinator::{Control, Coordinator};
 use super::event::{AppEvent, Listener};
+use super::keeper::Keeper;
 use super::letter::DeadLetters;
 use super::publish::Publisher;
 use super::said::Said;
@@ -43,6 +44,8 @@ const TELEMETRY_PATIENCE: Duration = Duration::from_secs(5);
 const HEARTBEAT_PATIENCE: Span = Span(60_000);
 /// Notifications of the consumer that may wait.
 pub(super) const NOTIFICATIONS: usize = 1024;
+/// The part of `limits.memory` that the store may take for its caches and for changes on their way to its tables.
+const STORE_SHARE: u64 = 8;
 /// The least the consumer may fetch ahead, in KiB; it is otherwise an eighth of `limits.memory`.
 const LEAST_QUEUE_KIB: u64 = 4096;
 
@@ -52,6 +55,9 @@ pub enum RunError {
     /// The state directory cannot be used.
     #[error("state")]
     Store(#[from] StoreError),
+    /// What is in it cannot.
+    #[error("state")]
+    State(#[from] CheckpointError),
     /// The HTTP server cannot be started.
     #[error("http")]
     Http(#[from] http::Error),
@@ -122,18 +128,18 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
     let Assembly { config, plan, rules, notify, rule_globs, .. } = assembly;
     let workers = worker_count(&config);
     // In a cluster nothing is kept here.
-    let (store, restored) = match config.state.cluster {
-        Some(_) => (None, Restored::nothing(workers)),
+    let (local, outbox) = match config.state.cluster {
+        Some(_) => (None, Vec::new()),
         None => {
-            let store = Directory::open(&config.state.path, FORMAT)?;
-            let restored = restore(&store, &plan, workers)?;
-            (Some(store), restored)
+            let (store, restored) = restore(&config, &plan, &rules, workers)?;
+            let outbox = restored.outbox.clone();
+            (Some((store, restored)), outbox)
         }
     };
-    let outbox = if restored.outbox.is_empty() {
+    let outbox = if outbox.is_empty() {
         Outbox::default()
     } else {
-        Outbox::restore(&restored.outbox).map_err(|error| RunError::Outbox(error.to_string()))?
+        Outbox::restore(&outbox).map_err(|error| RunError::Outbox(error.to_string()))?
     };
     let telemetry = Arc::new(Telemetry::start(&telemetry_settings(&config, &settings.environment))?);
     telemetry.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -184,7 +190,7 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
         started_at: now,
         last_received: (0, now),
     };
-    let thread = match store {
+    let thread = match local {
         None => {
             let config = Arc::new(config.clone());
             let surroundings =
@@ -196,7 +202,7 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
                 None
             })?
         }
-        Some(store) => {
+        Some((store, restored)) => {
             let coordinator = coordinator(&config, &plan, rules, restored, store, publisher, control_in, heartbeat, fatal)?;
             std::thread::Builder::new().name("coordinator".into()).spawn(move || Some(coordinator.run()))?
         }
@@ -262,7 +268,7 @@ fn coordinator(
     plan: &Arc<Plan>,
     rules: Arc<RuleSet>,
     restored: Restored,
-    store: Directory,
+    store: Store,
     publisher: Publisher,
     control: crossbeam_channel::Receiver<Control>,
     heartbeat: Arc<AtomicI64>,
@@ -273,7 +279,7 @@ fn coordinator(
     let mut batch_senders = Vec::new();
     let (empties, empties_out) = crossbeam_channel::bounded(workers * worker::QUEUE * 2);
     let mut running = Vec::new();
-    let Restored { registry, snapshots, evaluator, .. } = restored;
+    let Restored { registry, snapshots, evaluator, written, .. } = restored;
     for (number, snapshot) in snapshots.into_iter().enumerate() {
         let (sender, receiver) = crossbeam_channel::bounded(worker::QUEUE);
         batch_senders.push(sender);
@@ -283,11 +289,6 @@ fn coordinator(
     let routing = Routing { workers: batch_senders, empties: empties_out };
     let consumer = Consumer::start(kafka_settings(config, plan)?, registry.clone(), routing, notifications, clock::now)
         .map_err(|error| RunError::Kafka(describe(&error)))?;
-
-    let evaluator = match evaluator {
-        Some(evaluator) => evaluator.resume(Arc::clone(plan), Arc::clone(&rules)),
-        None => Evaluator::new(Arc::clone(plan), Arc::clone(&rules)),
-    };
     Ok(Coordinator {
         plan: Arc::clone(plan),
         rules,
@@ -296,7 +297,8 @@ fn coordinator(
         consumer: Some(consumer),
         notifications: notified,
         control,
-        store,
+        keeper: Keeper::start(store)?,
+        written,
         checkpoint_every: config.state.checkpoint_interval,
         publisher,
         sources: registry.all().to_vec(),
@@ -330,23 +332,23 @@ fn report_delivery(view: &ViewHandle, telemetry: &Telemetry, report: &crate::not
     }));
 }
 
-fn worker_count(config: &Config) -> usize {
+pub(super) fn worker_count(config: &Config) -> usize {
     match config.limits.workers {
         Workers::Count(count) => count.max(1),
         Workers::Auto => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
     }
 }
 
-fn restore(store: &Directory, plan: &Arc<Plan>, workers: usize) -> Result<Restored, RunError> {
-    let Some((checkpoint, damage)) = store.read::<Checkpoint>()? else { return Ok(Restored::nothing(workers)) };
+fn restore(config: &Config, plan: &Arc<Plan>, rules: &Arc<RuleSet>, workers: usize) -> Result<(Store, Restored), RunError> {
+    let Opened { mut store, damage } = Store::open(&config.state.path, FORMAT, config.limits.memory / STORE_SHARE)?;
     if let Some(damage) = damage {
-        tracing::error!(%damage, "the last checkpoint is damaged; going on from the one before, records since then are read again");
+        tracing::error!("{damage}");
     }
-    let (restored, changed) = Restored::from(checkpoint, plan, workers);
-    if changed {
+    let restored = Restored::read(&mut store, plan, rules, workers)?;
+    if restored.is_changed {
         tracing::warn!("models, windows or baselines have changed: positions are kept, open windows start anew");
     }
-    Ok(restored)
+    Ok((store, restored))
 }
 
 fn telemetry_settings(config: &Config, environment: &Environment) -> telemetry::Settings {
@@ -404,7 +406,7 @@ pub fn kafka_settings(config: &Config, plan: &Plan) -> Result<kafka::Settings, R
         // A letter has all headers of its record.
         headers: wants_headers(&plan.mapping) || config.kafka.dead_letters.is_some(),
         idle_after: config.kafka.idle_timeout,
-        queue_kib: usize::try_from((config.limits.memory / 8 / 1024).max(LEAST_QUEUE_KIB)).unwrap_or(65_536).min(1 << 20),
+        queue_kib: usize::try_from(fetch_ahead_bytes(config) / 1024).unwrap_or(65_536),
         is_joining: config.state.cluster.is_some() && plan.models.iter().any(|model| model.horizon.is_some()),
         resume: None,
     })
@@ -416,6 +418,11 @@ fn dead_letters(config: &Config, plan: &Plan) -> Result<Option<Arc<DeadLetters>>
     let letters = Letters::start(&kafka_settings(config, plan)?, settings.topic.clone(), on_failure)
         .map_err(|error| RunError::Kafka(describe(&error)))?;
     Ok(Some(Arc::new(DeadLetters::new(letters, config.kafka.group_id.clone(), settings.rate))))
+}
+
+/// What the consumer may fetch ahead.
+pub(super) fn fetch_ahead_bytes(config: &Config) -> u64 {
+    (config.limits.memory / 8).clamp(LEAST_QUEUE_KIB * 1024, 1 << 30)
 }
 
 fn wants_headers(mapping: &Mapping) -> bool {

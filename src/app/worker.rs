@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 use crate::engine::cluster::wire::{LIFE, SourceName, offset_of};
 use crate::engine::cluster::{Addresses, Post, changed_panes};
 use crate::engine::shard::PartitionState;
+use crate::engine::state::{Change, Written, partition};
 use crate::engine::{Plan, Record, Shard, ShardOutput};
 use crate::event::decode::RecordMeta;
 use crate::event::{NextOffset, Outcome, SourceId, TopicRole};
@@ -63,11 +64,15 @@ pub struct Published {
     pub ends: Vec<(SourceId, i64)>,
 }
 
-/// State and positions of the partitions of one worker: one atom.
+/// State and positions of the partitions of one worker: part of one atom.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    /// Open panes and progress.
+    /// Open panes and progress, to start from.
     pub partitions: BTreeMap<SourceId, PartitionState>,
+    /// What is stored of them, to start from.
+    pub written: Written,
+    /// What has changed since the last snapshot.
+    pub changes: Vec<Change>,
     /// Where reading goes on.
     pub positions: BTreeMap<SourceId, NextOffset>,
     /// Letters of records before these positions are not accounted for and must not be lost: this must not be stored.
@@ -110,6 +115,7 @@ pub fn spawn(
         }
         let mut body = Body {
             shard,
+            written: restored.written,
             topics,
             known: Vec::new(),
             wants_headers,
@@ -131,6 +137,8 @@ pub fn spawn(
 
 struct Body {
     shard: Shard,
+    /// What was said of its partitions when it was last asked.
+    written: Written,
     topics: Topics,
     known: Vec<(Arc<str>, TopicRole)>,
     /// Whether the event mapping asks for headers.
@@ -302,7 +310,9 @@ impl Body {
         let owes_letters = !self.clerk.settle();
         let output = self.shard.take_output();
         let positions = (0..).map(SourceId).zip(&self.positions).filter_map(|(source, next)| Some((source, (*next)?)));
-        let snapshot = Snapshot { partitions: self.shard.snapshot(), positions: positions.collect(), owes_letters };
+        // What a worker that owes letters has changed is said with a later snapshot.
+        let changes = if owes_letters { Vec::new() } else { self.written.changes(partition::pieces(&self.shard)) };
+        let snapshot = Snapshot { changes, positions: positions.collect(), owes_letters, ..Snapshot::default() };
         self.say(Saying { output, snapshot: Some(snapshot), is_last, ..Saying::default() });
     }
 

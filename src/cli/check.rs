@@ -7,7 +7,9 @@ use clap::Args;
 
 use crate::app::assemble::assemble;
 use crate::app::inspect;
+use crate::app::memory::{DEFAULT_PARTITIONS, DEFAULT_RATE, MemoryReport};
 use crate::config::checked::Purpose;
+use crate::config::fault::Fault;
 
 use super::{FAILED, Files, UNAVAILABLE, environment, report};
 
@@ -25,21 +27,35 @@ pub struct Check {
     /// Read events and report what would become of them.
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
+    /// Prediction events a second, of all models together, that memory is reckoned for.
+    #[arg(long, value_name = "EVENTS_PER_SECOND", default_value_t = DEFAULT_RATE, value_parser = rate)]
+    rate: f64,
+    /// Partitions of the prediction topics that memory is reckoned for.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_PARTITIONS, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    partitions: u64,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|rate: &f64| *rate >= 0.0 && rate.is_finite()).ok_or_else(|| "not a number of events a second".to_owned())
 }
 
 impl Check {
     /// Runs the command.
     pub fn run(&self) -> ExitCode {
         let purpose = if self.connect { Purpose::Run } else { Purpose::Offline };
-        let assembly = match assemble(&self.files.config, &self.files.rules, &environment(), purpose) {
+        let mut assembly = match assemble(&self.files.config, &self.files.rules, &environment(), purpose) {
             Ok(assembly) => assembly,
             Err(faults) => {
                 report::faults(&faults);
                 return ExitCode::from(FAILED);
             }
         };
+        let memory = MemoryReport::new(&assembly.config, &assembly.plan, self.rate, self.partitions);
+        if let Some(warning) = memory.warning() {
+            assembly.warnings.push(Fault::of_file(self.files.config.display().to_string(), warning).warning());
+        }
         report::faults(&assembly.warnings);
-        report::result(&format!("{}\n", inspect::summary(&assembly)));
+        report::result(&format!("{}\n{memory}", inspect::summary(&assembly)));
         if self.strict && !assembly.warnings.is_empty() {
             report::note("warnings are errors with --strict");
             return ExitCode::from(FAILED);

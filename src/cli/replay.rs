@@ -109,6 +109,7 @@ fn summarise(replayed: &Replayed) {
             (counts.unknown_features, "unknown features"),
             (counts.nonstandard_json, "non-standard numbers"),
             (counts.timestamp_fallbacks, "times taken from the record"),
+            (counts.other_segments, "in other segments"),
         ] {
             if count > 0 {
                 parts.push(format!("{count} {what}"));

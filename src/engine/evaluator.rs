@@ -10,13 +10,15 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Outcome, SourceId, Timestamp, TopicRole, WindowRef};
-use crate::join::Prediction;
+use crate::join::{Change, Ledger, Prediction, Shelf, Tally};
 use crate::rule::{Alerts, Happening, IngestSilence, InputKind, RuleSet, TopicGap, TopicRejects, WindowInput};
 use crate::window::SeriesId;
 
+use super::clocks::{Clocks, Coverage};
+use super::closed::Closed;
 use super::labels::Look;
 use super::measure;
-use super::model::{Clocks, Closed, Coverage, ModelState};
+use super::model::ModelState;
 use super::output::{Counts, JoinHalf, ShardOutput};
 use super::plan::Plan;
 use super::series::SeriesKey;
@@ -72,41 +74,17 @@ pub enum Emission {
 }
 
 /// Windows, joins and alerts of all models.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Evaluator {
-    #[serde(skip, default = "no_plan")]
     plan: Arc<Plan>,
-    #[serde(skip)]
     rules: Arc<RuleSet>,
-    models: Vec<ModelState>,
-    sources: BTreeMap<SourceId, SourceState>,
-    #[serde(with = "as_json")]
-    alerts: Alerts,
+    pub(super) models: Vec<ModelState>,
+    pub(super) sources: BTreeMap<SourceId, SourceState>,
+    pub(super) alerts: Alerts,
     /// The series of each shard by its own numbers.
-    #[serde(skip)]
     series: Vec<Vec<SeriesKey>>,
     /// How far labels have been joined, where others join them.
-    #[serde(skip)]
     joined: Option<Least>,
-}
-
-/// Alert states hold JSON values, which only a self-describing format can read back.
-mod as_json {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use crate::rule::Alerts;
-
-    pub fn serialize<S: Serializer>(alerts: &Alerts, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&serde_json::to_string(alerts).map_err(serde::ser::Error::custom)?)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Alerts, D::Error> {
-        serde_json::from_str(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
-    }
-}
-
-fn no_plan() -> Arc<Plan> {
-    Arc::new(Plan::empty())
 }
 
 impl Evaluator {
@@ -153,9 +131,40 @@ impl Evaluator {
 
     /// Labels that wait, and predictions kept for labels, over all models.
     #[must_use]
-    pub fn waiting(&self) -> (usize, usize) {
-        let labels = self.models.iter().map(ModelState::waiting_labels).sum();
-        (labels, self.models.iter().map(ModelState::waiting_predictions).sum())
+    pub fn waiting(&self) -> (u64, u64) {
+        let ledgers = || self.models.iter().filter_map(ModelState::ledger);
+        (ledgers().map(Ledger::waiting_labels).sum(), ledgers().map(Ledger::predictions).sum())
+    }
+
+    /// Predictions that were counted but not kept for their labels, because a ledger was full.
+    #[must_use]
+    pub fn refused_predictions(&self) -> u64 {
+        self.models.iter().filter_map(ModelState::ledger).map(Ledger::refused).sum()
+    }
+
+    /// Goes on with ledgers that lie on shelves, one for each model, with at most `cached` records of each in memory
+    /// beside what changes, and at most `capacity` in all.
+    pub fn shelve(&mut self, shelf: &dyn Fn(u16) -> Arc<dyn Shelf>, capacity: usize, cached: usize) {
+        for (number, (model, plan)) in (0..).zip(self.models.iter_mut().zip(&self.plan.models)) {
+            model.shelve(plan, capacity, shelf(number), cached);
+        }
+    }
+
+    /// What the shelves do not have yet, by model, to be committed as one with the rest of the state. It comes again until
+    /// it is settled.
+    pub fn take_ledger_changes(&mut self) -> Vec<(u16, Vec<Change>)> {
+        (0..).zip(&mut self.models).map(|(number, model)| (number, model.take_ledger_changes())).collect()
+    }
+
+    /// What was last taken is committed, and the shelves show it.
+    pub fn settle_ledger_changes(&mut self) {
+        self.models.iter_mut().for_each(ModelState::settle_ledger_changes);
+    }
+
+    /// Changes that wait for a commit, in memory until then, over all models.
+    #[must_use]
+    pub fn unsettled_ledger_changes(&self) -> usize {
+        self.models.iter().filter_map(ModelState::ledger).map(Ledger::unsettled).sum()
     }
 
     /// A source partition is ours to read from now on.
@@ -230,25 +239,25 @@ impl Evaluator {
         let version = model.version(&key.version);
         let lost = model.add(plan, slice, version, key.segment, pane);
         if lost > 0 {
-            self.settle_anywhere(key.model, Outcome::Counted, Outcome::Shed, lost);
+            self.shift(false, Outcome::Counted, Outcome::Shed, lost);
         }
     }
 
     fn absorb_half(&mut self, shard: usize, half: JoinHalf) {
-        let (number, settled) = match half {
+        let settled = match half {
             JoinHalf::Prediction { id, ts, series, segments, predicted, .. } => {
                 let Some(key) = self.key(shard, series) else { return };
                 let Some(model) = self.models.get_mut(usize::from(key.model)) else { return };
                 let Some(plan) = self.plan.model(key.model) else { return };
                 let version = model.version(&key.version);
-                (key.model, model.predict(plan, id, Prediction { ts, version, segments, predicted }))
+                model.predict(plan, id, Prediction { ts, version, segments, predicted })
             }
             JoinHalf::Label { model: number, label } => {
                 let Some(model) = self.models.get_mut(usize::from(number)) else { return };
-                (number, model.label(label))
+                model.label(&label)
             }
         };
-        self.settle(number, settled);
+        self.settle(&settled);
     }
 
     /// Closes, restates and judges what the clocks allow. `cap` bounds the clock that closes windows.
@@ -314,7 +323,7 @@ impl Evaluator {
             let coverages = |window: &str| rules.coverages(&model.name, window);
             let clocks = Clocks { events, labels, end, coverage, partitions, gaps: &touching, coverages: &coverages };
             let (closed, settled) = state.advance(model, &clocks);
-            self.settle(u16::try_from(number).unwrap_or(u16::MAX), settled);
+            self.settle(&settled);
             for window in closed {
                 self.judge(&plan, &rules, window, &mut emissions);
             }
@@ -426,21 +435,22 @@ impl Evaluator {
         })
     }
 
-    /// Moves label events from waiting to their outcome. Labels do not remember their partition once they wait, so the
-    /// books are kept over the label partitions together.
-    fn settle(&mut self, model: u16, settled: Vec<(Outcome, u64)>) {
-        for (outcome, events) in settled {
-            self.settle_anywhere(model, Outcome::Waiting, outcome, events);
+    /// Moves label events to their outcome. Labels do not remember their partition once they wait, so the books are kept
+    /// over the label partitions together.
+    fn settle(&mut self, settled: &Tally) {
+        for (from, to, events) in settled.iter() {
+            self.shift(true, from, to, events);
         }
     }
 
-    fn settle_anywhere(&mut self, _model: u16, from: Outcome, to: Outcome, mut events: u64) {
-        for source in self.sources.values_mut() {
-            let moved = source.counts.of(from).min(events);
-            source.counts.shift(from, to, moved);
-            events -= moved;
-            if events == 0 {
-                return;
+    /// Moves events from one outcome to another: in the partitions of labels, or of predictions and features, and only
+    /// where those have not so many in the others, which may carry labels, too.
+    fn shift(&mut self, of_labels: bool, from: Outcome, to: Outcome, mut events: u64) {
+        for role_fits in [true, false] {
+            for source in self.sources.values_mut().filter(|source| ((source.role == TopicRole::Labels) == of_labels) == role_fits) {
+                let moved = source.counts.of(from).min(events);
+                source.counts.shift(from, to, moved);
+                events -= moved;
             }
         }
     }

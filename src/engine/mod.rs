@@ -3,22 +3,29 @@
 //! Layer 3. Two halves: a [`shard::Shard`] for each worker decodes and counts; the one [`evaluator::Evaluator`] adds the
 //! shards' panes up, closes windows, measures and judges. What passes between them is a [`output::ShardOutput`].
 
+pub mod clocks;
+pub mod closed;
 pub mod cluster;
 pub mod evaluator;
+pub mod footprint;
 pub mod history;
 pub mod labels;
 pub mod measure;
 pub mod model;
 pub mod output;
-pub mod pair;
+mod pair;
 pub mod plan;
 pub mod result;
+pub mod retention;
 pub mod series;
 pub mod shard;
+mod slices;
+pub mod state;
 mod version;
 
+pub use closed::Closed;
 pub use evaluator::{Emission, Evaluator, SourceState};
-pub use model::Closed;
+
 pub use output::{Counts, ShardOutput};
 pub use plan::{DriftRecipe, FeaturesFrom, ModelPlan, Plan, SegmentPlan};
 pub use shard::{Record, Shard};

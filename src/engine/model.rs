@@ -5,64 +5,39 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Measurement, Outcome, Span, Timestamp, WindowRef, WindowSummary};
-use crate::join::{Joined, Label, Ledger, Prediction, RecordId, Truth};
+use crate::event::{Outcome, Span, Timestamp, WindowRef, WindowSummary};
+use crate::join::{Bounds, Change, Label, Ledger, Prediction, RecordId, Shelf, Tally};
 use crate::window::{LateKey, Pane, Schedule};
 
+use super::clocks::Clocks;
 use super::cluster::joined::Parts;
-use super::history::{History, Place, Versions};
-use super::labels::{Look, Track, Waiting};
+use super::closed::Closed;
+use super::history::{History, Piece, Place, Versions};
+use super::labels::{DEFAULT_COVERAGE, Look, Settings, Track, Waiting};
 use super::measure;
-use super::pair::observe;
+use super::pair::count;
 use super::plan::ModelPlan;
+use super::retention::{Retention, reach};
 
-mod clocks;
 mod decided;
 
-pub use clocks::Clocks;
-use clocks::{settings, share, watched};
 pub use decided::Decisions;
 
 /// How long a label waits for a prediction that has not been read yet, besides the lateness: producers' clocks differ.
 pub(super) const EARLY_LABEL_PATIENCE: Span = Span(5 * 60_000);
 
-/// How far the model's input reaches: the windows outside are not covered by it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Coverage {
-    /// The first event time of the input.
-    pub from: Option<Timestamp>,
-    /// Its last, once the input has ended.
-    pub until: Option<Timestamp>,
-}
-
-/// A closed or restated window.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Closed {
-    /// Number of the model.
-    pub model: u16,
-    /// Its summary.
-    pub summary: WindowSummary,
-    /// Its measurements in the order of results; of a restatement only those that may have changed.
-    pub measurements: Vec<Measurement>,
-    /// The events of all segments by version, for those who draw them; empty in restatements.
-    pub panes: Vec<(Arc<str>, Pane)>,
-    /// Whether rules have not seen this window yet.
-    pub is_first: bool,
-    /// Whether it says anything that was not said before; if not, only rules look at it.
-    pub is_news: bool,
-    /// Why it was looked at for its labels; empty when it closes.
-    pub looks: Vec<Look>,
-}
-
 /// The state of one model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ModelState {
     number: u16,
     versions: Versions,
+    /// Stored in pieces of its own.
+    #[serde(skip)]
     history: History,
     schedules: Vec<Schedule>,
     late: BTreeMap<(Timestamp, Timestamp), u64>,
-    /// Where labels are joined here.
+    /// Stored on its shelf.
+    #[serde(skip)]
     ledger: Option<Ledger>,
     /// What others say, where they are joined elsewhere; never both.
     #[serde(skip)]
@@ -75,10 +50,10 @@ pub struct ModelState {
     revisions: BTreeMap<(usize, Timestamp), u32>,
     /// Slices before this have been forgotten.
     forgotten: Timestamp,
+    /// The first window of each specification whose events, and whose pairs, were needed when panes were last forgotten.
+    #[serde(skip)]
+    needs: Vec<(Timestamp, Timestamp)>,
 }
-
-/// What a model has to say about its labels and lost events, for the accounting.
-pub type Settled = Vec<(Outcome, u64)>;
 
 impl ModelState {
     /// A model without events.
@@ -90,31 +65,42 @@ impl ModelState {
             history: History::default(),
             schedules: plan.windows.iter().map(|_| Schedule::default()).collect(),
             late: BTreeMap::new(),
-            ledger: plan.horizon.map(|horizon| Ledger::new(horizon, plan.lateness + EARLY_LABEL_PATIENCE, ledger_capacity)),
+            ledger: bounds(plan, ledger_capacity, 0).map(Ledger::new),
             parts: None,
             waiting: plan.windows.iter().map(|_| Waiting::default()).collect(),
             labelled: Timestamp(i64::MIN),
             dirty: BTreeSet::new(),
             revisions: BTreeMap::new(),
             forgotten: Timestamp(i64::MIN),
+            needs: Vec::new(),
         }
+    }
+
+    /// Goes on with the ledger that lies on a shelf, with at most `cached` of its records in memory beside what changes.
+    /// Does nothing where labels are not joined.
+    pub fn shelve(&mut self, plan: &ModelPlan, ledger_capacity: usize, shelf: Arc<dyn Shelf>, cached: usize) {
+        self.ledger = bounds(plan, ledger_capacity, cached).map(|bounds| Ledger::on(shelf, bounds));
+    }
+
+    /// What the ledger's shelf does not have yet; it comes again until it is settled.
+    pub fn take_ledger_changes(&mut self) -> Vec<Change> {
+        self.ledger.as_mut().map(Ledger::take_changes).unwrap_or_default()
+    }
+
+    /// What was last taken is on the shelf.
+    pub fn settle_ledger_changes(&mut self) {
+        self.ledger.iter_mut().for_each(Ledger::settle_changes);
+    }
+
+    /// The ledger, where labels are joined.
+    #[must_use]
+    pub fn ledger(&self) -> Option<&Ledger> {
+        self.ledger.as_ref()
     }
 
     /// The number of a version.
     pub fn version(&mut self, name: &Arc<str>) -> u16 {
         self.versions.number(name)
-    }
-
-    /// Labels that wait for their prediction or their turn.
-    #[must_use]
-    pub fn waiting_labels(&self) -> usize {
-        self.ledger.as_ref().map_or(0, Ledger::waiting_labels)
-    }
-
-    /// Predictions kept for their label.
-    #[must_use]
-    pub fn waiting_predictions(&self) -> usize {
-        self.ledger.as_ref().map_or(0, Ledger::predictions)
     }
 
     /// Adds a pane. Gives the number of events that came too late for any window that could still show them.
@@ -123,7 +109,8 @@ impl ModelState {
             return if segment == 0 { pane.n } else { 0 };
         }
         for (place, spec) in plan.windows.iter().enumerate() {
-            let mut start = spec.first_start(slice);
+            // Windows further back are not restated: their slices have been added up.
+            let mut start = spec.first_start(slice).max(self.needed(plan, place));
             while start <= slice {
                 if self.schedules.get(place).is_some_and(|schedule| schedule.is_past(start)) {
                     self.dirty.insert((place, start));
@@ -131,7 +118,7 @@ impl ModelState {
                 start = start + spec.slide;
             }
         }
-        self.history.add(slice, (version, segment), pane);
+        self.history.add(slice, plan.slice, (version, segment), pane);
         0
     }
 
@@ -140,32 +127,33 @@ impl ModelState {
         *self.late.entry((key.slice, key.reached)).or_default() += records;
     }
 
-    /// Keeps a prediction for its label.
-    pub fn predict(&mut self, plan: &ModelPlan, id: RecordId, prediction: Prediction) -> Settled {
-        let Some(ledger) = &mut self.ledger else { return Vec::new() };
-        match ledger.predict(id, prediction) {
-            Ok(facts) => facts.into_iter().map(|fact| (self.settle(plan, fact), 1)).collect(),
-            Err(_) => Vec::new(),
+    /// Keeps a prediction for its labels.
+    pub fn predict(&mut self, plan: &ModelPlan, id: RecordId, prediction: Prediction) -> Tally {
+        let Some(ledger) = &mut self.ledger else { return Tally::default() };
+        let (versions, history) = (&self.versions, &mut self.history);
+        // A prediction that is not kept has been counted all the same; the ledger tells how many there were.
+        let tally = ledger.predict(id, prediction, &mut |pair| count(plan, versions, history, pair)).unwrap_or_default();
+        if !tally.is_empty() {
+            // Labels were there before it: windows it came too late for have something new.
+            self.waiting.iter_mut().for_each(|waiting| waiting.has_news = true);
         }
+        tally
     }
 
     /// Takes a label in.
-    pub fn label(&mut self, label: Label) -> Settled {
-        match &mut self.ledger {
-            None => vec![(Outcome::UnmatchedLabel, 1)],
-            Some(ledger) => match ledger.label(label) {
-                Ok(None) => Vec::new(),
-                Ok(Some(_)) => vec![(Outcome::Duplicate, 1)],
-                Err(_) => vec![(Outcome::Shed, 1)],
-            },
-        }
+    pub fn label(&mut self, label: &Label) -> Tally {
+        let outcome = match &mut self.ledger {
+            None => Some(Outcome::UnmatchedLabel),
+            Some(ledger) => ledger.label(label),
+        };
+        outcome.map(|outcome| Tally::of(outcome, 1)).unwrap_or_default()
     }
 
     /// Closes windows up to the event clock, and looks at labels up to the label clock, in the order of time.
     ///
     /// With `end` the input is over: every window that has begun closes, and every label is applied.
-    pub fn advance(&mut self, plan: &ModelPlan, clocks: &Clocks<'_>) -> (Vec<Closed>, Settled) {
-        let (mut closed, mut settled) = (Vec::new(), Vec::new());
+    pub fn advance(&mut self, plan: &ModelPlan, clocks: &Clocks<'_>) -> (Vec<Closed>, Tally) {
+        let (mut closed, mut settled) = (Vec::new(), Tally::default());
         loop {
             let closing = clocks.events.and_then(|clock| self.next_closing(plan, clock - plan.lateness));
             let tick = clocks.labels.and_then(|clock| self.next_tick(plan, clocks.coverages, clock));
@@ -176,7 +164,7 @@ impl ModelState {
                     }
                 }
                 (_, Some(tick)) => {
-                    settled.extend(self.apply_labels(plan, tick));
+                    settled.merge(&self.apply_labels(plan, tick));
                     closed.extend(self.look(plan, clocks, tick, false));
                 }
                 (_, None) => break,
@@ -190,8 +178,8 @@ impl ModelState {
                 }
             }
             if let Some(ledger) = &mut self.ledger {
-                let facts = ledger.finish();
-                settled.extend(facts.into_iter().map(|fact| (self.settle(plan, fact), 1)).collect::<Vec<_>>());
+                let (versions, history) = (&self.versions, &mut self.history);
+                settled.merge(&ledger.finish(&mut |pair| count(plan, versions, history, pair)));
             }
             closed.extend(self.look(plan, clocks, Timestamp(i64::MAX / 2), true));
         }
@@ -211,8 +199,8 @@ impl ModelState {
         due.min_by_key(|(place, at)| (*at, *place))
     }
 
-    fn next_tick(&self, plan: &ModelPlan, coverages: &dyn Fn(&str) -> Vec<f64>, clock: Timestamp) -> Option<Timestamp> {
-        let next_label = match (&self.ledger, &self.parts) {
+    fn next_tick(&mut self, plan: &ModelPlan, coverages: &dyn Fn(&str) -> Vec<f64>, clock: Timestamp) -> Option<Timestamp> {
+        let next_label = match (&mut self.ledger, &self.parts) {
             (Some(ledger), _) => ledger.next_label(),
             (None, Some(parts)) => parts.next_tick(),
             (None, None) => return None,
@@ -224,37 +212,19 @@ impl ModelState {
         ticks.min().filter(|tick| *tick <= clock)
     }
 
-    fn apply_labels(&mut self, plan: &ModelPlan, clock: Timestamp) -> Settled {
+    fn apply_labels(&mut self, plan: &ModelPlan, clock: Timestamp) -> Tally {
         if clock <= self.labelled {
-            return Vec::new();
+            return Tally::default();
         }
         let before = std::mem::replace(&mut self.labelled, clock);
         self.apply_parts(plan, before, clock);
-        let Some(ledger) = &mut self.ledger else { return Vec::new() };
-        let facts = ledger.advance(clock);
-        if !facts.is_empty() {
+        let Some(ledger) = &mut self.ledger else { return Tally::default() };
+        let (versions, history) = (&self.versions, &mut self.history);
+        let tally = ledger.advance(clock, &mut |pair| count(plan, versions, history, pair));
+        if !tally.is_empty() {
             self.waiting.iter_mut().for_each(|waiting| waiting.has_news = true);
         }
-        facts.into_iter().map(|fact| (self.settle(plan, fact), 1)).collect()
-    }
-
-    /// Counts a pair into the joined panes of its prediction's slice.
-    fn settle(&mut self, plan: &ModelPlan, joined: Joined) -> Outcome {
-        let (prediction, truth, previous) = match joined {
-            Joined::Unmatched => return Outcome::UnmatchedLabel,
-            Joined::Duplicate => return Outcome::Duplicate,
-            Joined::Pair { prediction, truth, previous } => (prediction, truth, previous),
-        };
-        let version = self.versions.name(prediction.version);
-        let Some(baseline) = plan.baseline(&version) else { return Outcome::Counted };
-        let observed = |truth: Truth| observe(plan, baseline, prediction.predicted, truth);
-        let Some(pair) = observed(truth) else { return Outcome::Rejected(crate::event::Reject::BadLabel) };
-        let previous = previous.and_then(observed);
-        let slice = prediction.ts.align(plan.slice, Span(0));
-        for segment in std::iter::once(0).chain(prediction.segments.iter().copied()) {
-            self.history.join(slice, (prediction.version, segment), &baseline.joined, &pair, previous.as_ref());
-        }
-        Outcome::Counted
+        tally
     }
 
     /// Closes the next window of a specification.
@@ -451,22 +421,209 @@ impl ModelState {
         }
     }
 
-    /// Forgets what no window can need any more. Events are kept for one longest window beyond the last closed one, so
-    /// that an idle partition that comes back can still be restated.
+    /// The start of the first window of a specification that may still be closed or restated. Restatement is for an idle
+    /// partition that comes back.
+    fn needed(&self, plan: &ModelPlan, place: usize) -> Timestamp {
+        let next = self.schedules.get(place).and_then(Schedule::next_start);
+        let back = plan.windows.get(place).map(|spec| reach(spec, plan.longest_window()));
+        next.zip(back).map_or(Timestamp(i64::MIN), |(next, back)| next - back)
+    }
+
+    /// Forgets what no window can need any more, and adds up what only longer windows need.
     fn forget(&mut self, plan: &ModelPlan) {
-        let next =
-            plan.windows.iter().zip(&self.schedules).map(|(spec, schedule)| schedule.next_start().map(|start| start - spec.size)).min();
-        let Some(Some(oldest)) = next else { return };
-        let events = oldest - plan.longest_window();
-        let waiting = self.waiting.iter().filter_map(|waiting| waiting.tracks.first_key_value()).map(|(start, _)| *start).min();
-        let pairs = waiting.unwrap_or(events).min(events);
-        self.forgotten = self.forgotten.max(events);
-        self.history.forget(events, pairs);
-        if let Some(parts) = &mut self.parts {
-            parts.forget(pairs);
+        let needs: Vec<(Timestamp, Timestamp)> = (0..plan.windows.len())
+            .map(|place| {
+                let needed = self.needed(plan, place);
+                let waiting = self.waiting.get(place).and_then(|waiting| waiting.tracks.first_key_value());
+                (needed, waiting.map_or(needed, |(start, _)| needed.min(*start)))
+            })
+            .collect();
+        if needs == self.needs {
+            self.history.rest();
+            return;
         }
-        self.late.retain(|(slice, _), _| *slice >= events);
-        self.dirty.retain(|(_, start)| *start >= events);
-        self.revisions.retain(|(_, start), _| *start >= pairs);
+        let of = |need: fn(&(Timestamp, Timestamp)) -> Timestamp| Retention::new(plan.windows.iter().zip(needs.iter().map(need)));
+        let (events, pairs) = (of(|(events, _)| *events), of(|(_, pairs)| *pairs));
+        self.history.retain(&events, &pairs);
+        if let Some(parts) = &mut self.parts {
+            parts.forget(pairs.from);
+        }
+        self.forgotten = self.forgotten.max(events.from);
+        self.late.retain(|(slice, _), _| *slice >= events.from);
+        self.dirty.retain(|(place, start)| needs.get(*place).is_some_and(|(events, _)| start >= events));
+        self.revisions.retain(|(_, start), _| *start >= pairs.from);
+        self.needs = needs;
+    }
+
+    /// The panes that have changed since the last call, as they are stored; all of them at the first one.
+    pub fn take_changes(&mut self) -> Vec<Piece> {
+        self.history.take_changes()
+    }
+
+    /// Puts stored panes back.
+    pub fn set_history(&mut self, history: History) {
+        self.history = history;
+    }
+}
+
+/// What the ledger of a model is bounded by; `None` where labels are not joined.
+fn bounds(plan: &ModelPlan, capacity: usize, cached: usize) -> Option<Bounds> {
+    plan.horizon.map(|horizon| Bounds { horizon, patience: plan.lateness + EARLY_LABEL_PATIENCE, capacity, cached })
+}
+
+fn settings<'a>(plan: &ModelPlan, coverages: &'a [f64]) -> Settings<'a> {
+    Settings { horizon: plan.horizon.unwrap_or_default(), lateness: plan.lateness, coverages }
+}
+
+/// The coverages rules wait for, or the default one.
+fn watched(coverages: &dyn Fn(&str) -> Vec<f64>, window: &str) -> Vec<f64> {
+    let watched = coverages(window);
+    if watched.is_empty() { vec![DEFAULT_COVERAGE] } else { watched }
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn share(matched: u64, n: u64) -> f64 {
+    // A window without predictions has all the labels it will ever have.
+    if n == 0 { 1.0 } else { matched as f64 / n as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::super::clocks::Coverage;
+    use super::super::plan::{DriftRecipe, FeaturesFrom};
+    use super::*;
+    use crate::baseline::Task;
+    use crate::window::{WindowSpec, slice_length};
+
+    const MINUTE: i64 = Span::MINUTE.0;
+
+    /// Windows of half an hour, of three hours and of twelve, on three grids.
+    fn plan() -> ModelPlan {
+        let window = |name: &str, size: i64, slide: i64, offset: i64| WindowSpec {
+            name: name.into(),
+            size: Span(size * MINUTE),
+            slide: Span(slide * MINUTE),
+            offset: Span(offset * MINUTE),
+        };
+        let windows = vec![window("short", 30, 10, 0), window("shifted", 180, 60, 20), window("long", 720, 240, 0)];
+        ModelPlan {
+            name: "loan".into(),
+            task: Task::None,
+            baselines: Vec::new(),
+            by_version: BTreeMap::new(),
+            default_baseline: None,
+            classes: Vec::new(),
+            slice: slice_length(&windows),
+            windows,
+            lateness: Span(2 * MINUTE),
+            min_samples: 1,
+            features_from: FeaturesFrom::Prediction,
+            horizon: None,
+            segments: Vec::new(),
+            segment_names: vec![crate::event::Segment::default()],
+            drift: DriftRecipe::default(),
+            metrics: Vec::new(),
+        }
+    }
+
+    fn advance(state: &mut ModelState, plan: &ModelPlan, clock: i64) -> Vec<Closed> {
+        let clocks = Clocks {
+            events: Some(Timestamp(clock)),
+            labels: None,
+            end: None,
+            coverage: Coverage { from: Some(Timestamp(0)), until: None },
+            partitions: (2, 2),
+            gaps: &|_| Vec::new(),
+            coverages: &|_| Vec::new(),
+        };
+        state.advance(plan, &clocks).0
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+        /// One partition is always there; another comes back now and then with what it had for some hours before, while the
+        /// clock waits for it.
+        #[test]
+        fn windows_are_right_when_they_close_and_when_they_are_restated(
+            steps in vec((1i64..40, vec((0i64..900, 1u64..4), 0..3)), 1..60),
+        ) {
+            let plan = plan();
+            let mut state = ModelState::new(0, &plan, 0);
+            let mut came: BTreeMap<Timestamp, u64> = BTreeMap::new();
+            let mut shown: BTreeMap<(Arc<str>, Timestamp), (u64, u32)> = BTreeMap::new();
+            let (mut clock, mut lost, mut sent) = (0, 0, 0);
+            for (minutes, returning) in &steps {
+                let mut put = |state: &mut ModelState, minute: i64, n: u64| {
+                    let slice = Timestamp(minute * MINUTE).align(plan.slice, Span(0));
+                    let gone = state.add(&plan, slice, 0, 0, Pane { n, ..Pane::default() });
+                    if gone == 0 {
+                        *came.entry(slice).or_default() += n;
+                    }
+                    (sent, lost) = (sent + n, lost + gone);
+                };
+                put(&mut state, clock, 1);
+                for (back, n) in returning {
+                    put(&mut state, (clock - back).max(0), *n);
+                }
+                clock += minutes;
+                for closed in advance(&mut state, &plan, clock * MINUTE) {
+                    let window = &closed.summary.window;
+                    let n: u64 = came.range(window.start..window.end).map(|(_, n)| n).sum();
+                    prop_assert_eq!(closed.summary.n, n, "{:?}", closed.summary);
+                    let before = shown.insert((Arc::clone(&window.name), window.start), (n, closed.summary.revision));
+                    prop_assert_eq!(before.is_none(), closed.is_first);
+                    prop_assert!(before.is_none_or(|(_, revision)| revision < closed.summary.revision));
+                }
+            }
+            prop_assert_eq!(came.values().sum::<u64>() + lost, sent);
+            // What was shown last is what came, as far back as restatement reaches.
+            for (place, spec) in plan.windows.iter().enumerate() {
+                for ((_, start), (n, _)) in shown.iter().filter(|((name, start), _)| *name == spec.name && *start >= state.needed(&plan, place)) {
+                    prop_assert_eq!(*n, came.range(*start..*start + spec.size).map(|(_, n)| n).sum::<u64>());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_run_keeps_few_slices() {
+        let plan = plan();
+        let mut state = ModelState::new(0, &plan, 0);
+        for minute in (0..10_000).step_by(10) {
+            state.add(&plan, Timestamp(minute * MINUTE), 0, 0, Pane { n: 1, ..Pane::default() });
+            advance(&mut state, &plan, minute * MINUTE);
+        }
+        let mut slices = 0;
+        let mut from = Timestamp(i64::MIN);
+        while let Some(start) = state.history.next_slice(from) {
+            slices += 1;
+            from = Timestamp(start.0 + 1);
+        }
+        // An hour and a half of ten minutes, six hours of the common grid of the others, a day of four hours.
+        let most: u64 =
+            crate::engine::footprint::events_kept(&plan).stretches(plan.slice, Timestamp(0)).iter().map(|(_, count)| count).sum();
+        assert!(slices <= most && most < 80, "{slices} slices, at most {most} expected");
+        assert!(slices + 25 > most, "{slices} slices, up to {most} expected");
+    }
+
+    #[test]
+    fn what_no_window_can_show_any_more_is_told() {
+        let plan = plan();
+        let mut state = ModelState::new(0, &plan, 0);
+        for minute in (0..10_000).step_by(10) {
+            state.add(&plan, Timestamp(minute * MINUTE), 0, 0, Pane { n: 1, ..Pane::default() });
+            advance(&mut state, &plan, minute * MINUTE);
+        }
+        assert_eq!(state.add(&plan, Timestamp(0), 0, 0, Pane { n: 5, ..Pane::default() }), 5);
+        // Two hours back the short windows have been added up, and the others are restated.
+        let back = 10_000 - 150;
+        assert_eq!(state.add(&plan, Timestamp(back * MINUTE), 0, 0, Pane { n: 7, ..Pane::default() }), 0);
+        let restated = advance(&mut state, &plan, 10_000 * MINUTE);
+        let names: BTreeSet<&str> = restated.iter().filter(|closed| !closed.is_first).map(|closed| &*closed.summary.window.name).collect();
+        assert!(names.contains("shifted") && !names.contains("short"), "{names:?}");
     }
 }

@@ -49,6 +49,8 @@ pub struct Counts {
     pub nonstandard_json: u64,
     /// Events without a time of their own.
     pub timestamp_fallbacks: u64,
+    /// Events that count under the segment `other`, as their value is not admitted or missing.
+    pub other_segments: u64,
 }
 
 impl Counts {
@@ -82,6 +84,7 @@ impl Counts {
         self.unknown_features += other.unknown_features;
         self.nonstandard_json += other.nonstandard_json;
         self.timestamp_fallbacks += other.timestamp_fallbacks;
+        self.other_segments += other.other_segments;
     }
 
     /// Events of one outcome.

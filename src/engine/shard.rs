@@ -3,10 +3,8 @@
 //! One shard has one owner and no lock. Which shard counts a partition does not matter: panes of all shards are added
 //! up, and lateness is a matter of the partition alone.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::baseline::cell::Places;
@@ -43,7 +41,7 @@ pub struct Record<'a> {
 }
 
 /// Open panes and progress of one source partition, named so that any worker of a later process can go on with them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PartitionState {
     /// Progress and panes; the panes' series are indices into `series`.
     pub partition: Partition,
@@ -178,13 +176,15 @@ impl Shard {
         }
     }
 
-    /// The state of all partitions, to be stored.
+    /// The partitions that have begun.
+    pub fn partitions(&self) -> impl Iterator<Item = (SourceId, &Partition)> {
+        (0..).map(SourceId).zip(&self.sources).filter_map(|(source, state)| Some((source, state.partition.as_ref()?)))
+    }
+
+    /// The series of its panes by number.
     #[must_use]
-    pub fn snapshot(&self) -> BTreeMap<SourceId, PartitionState> {
-        let partitions = (0..).map(SourceId).zip(&self.sources).filter_map(|(source, state)| Some((source, state.partition.as_ref()?)));
-        partitions
-            .map(|(source, partition)| (source, PartitionState { partition: partition.clone(), series: self.series.clone() }))
-            .collect()
+    pub fn series(&self) -> &[SeriesKey] {
+        &self.series
     }
 
     /// Goes on with the stored state of a partition.
@@ -254,7 +254,8 @@ impl Shard {
         counts.unknown_features += u64::from(event.unknown_features);
         counts.nonstandard_json += u64::from(event.nonstandard);
         counts.timestamp_fallbacks += u64::from(time.is_fallback);
-        let mut pass = Pass { number, model, partition, series, counting, output, ts, record, is_cumulative: *is_cumulative };
+        let is_cumulative = *is_cumulative;
+        let mut pass = Pass { number, model, partition, counts, series, counting, output, ts, record, is_cumulative };
         match kind {
             Kind::Label => pass.label(&event),
             Kind::Prediction => pass.prediction(&event, state, plan),
@@ -275,6 +276,7 @@ struct Pass<'s, 'r> {
     number: u16,
     model: &'s ModelPlan,
     partition: &'s mut Partition,
+    counts: &'s mut Counts,
     series: &'s mut Vec<SeriesKey>,
     counting: &'s mut Counting,
     output: &'s mut ShardOutput,
@@ -368,7 +370,7 @@ impl Pass<'_, '_> {
                 Some(Predicted::Class(class, output.probability))
             }
         };
-        self.counting.find_targets(self.model, event);
+        self.counts.other_segments += u64::from(self.counting.find_targets(self.model, event));
         let overall = self.count(known, true, event.weight);
         if let Some(latency) = event.latency_ms.filter(|latency| latency.is_finite() && *latency >= 0.0) {
             self.output.latencies.push((self.number, latency));
@@ -399,7 +401,7 @@ impl Pass<'_, '_> {
                 self.counting.places.add(column, &event.feature(slot), text);
             }
         }
-        self.counting.find_targets(self.model, event);
+        self.counts.other_segments += u64::from(self.counting.find_targets(self.model, event));
         self.count(known, false, None);
         Outcome::Counted
     }
@@ -446,10 +448,11 @@ impl Pass<'_, '_> {
 }
 
 impl Counting {
-    /// The segments the event belongs to; 0, all events, first.
-    fn find_targets(&mut self, model: &ModelPlan, event: &RawEvent<'_>) {
+    /// The segments the event belongs to; 0, all events, first. Tells whether one of them is `other`.
+    fn find_targets(&mut self, model: &ModelPlan, event: &RawEvent<'_>) -> bool {
         self.targets.clear();
         self.targets.push(0);
+        let mut is_other = false;
         for plan in &model.segments {
             self.segment.clear();
             for (place, slot) in plan.slots.iter().enumerate() {
@@ -459,8 +462,10 @@ impl Counting {
                 self.segment.push_str(event.tag(*slot).unwrap_or(""));
             }
             let segment = plan.admitted.get(self.segment.as_str()).copied().unwrap_or(plan.other);
+            is_other |= segment == plan.other;
             self.targets.push(segment);
         }
+        is_other
     }
 }
 

@@ -59,6 +59,8 @@ pub struct StatusView {
     pub nonstandard_json: u64,
     /// Rejected records that are sent on, where they are.
     pub dead_letters: Option<DeadLettersView>,
+    /// Events that count under the segment `other`.
+    pub other_segment: u64,
     /// Resident memory in bytes, where the system tells.
     pub memory_bytes: Option<u64>,
     /// The last reload.

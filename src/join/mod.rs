@@ -1,7 +1,22 @@
 //! The join of labels to the predictions they judge.
 //!
-//! Layer 2. Time comes in as an argument; what is joined goes out as facts, to be counted by the engine.
+//! Layer 2. Time comes in as an argument; pairs are counted by whoever asks, through a function that is handed in. Entries
+//! may lie on a [`Shelf`] outside of memory, which is handed in, too.
 
+mod books;
+pub mod bounds;
+mod codec;
+pub mod half;
+mod hashed;
 pub mod ledger;
+mod ordered;
+mod record;
+pub mod shelf;
+pub mod tally;
+mod whole;
 
-pub use ledger::{Joined, Label, Ledger, Predicted, Prediction, RecordId, Truth};
+pub use bounds::{Bounds, Count, Pair};
+pub use half::{Label, Predicted, Prediction, RecordId, Truth};
+pub use ledger::Ledger;
+pub use shelf::{Change, MemoryShelf, Shelf, Space};
+pub use tally::Tally;

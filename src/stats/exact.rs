@@ -19,9 +19,11 @@ const NARROW_SCALE: f64 = 1_099_511_627_776.0;
 const SHORT_LIMIT: f64 = 2_048.0;
 /// 1.5 x 2^52: what is added to it leaves its nearest integer, ties to even, in the low bits of the sum.
 const ROUNDER: f64 = 6_755_399_441_055_744.0;
-/// Limbs of the wide integer: a term of at least 2^22 is a multiple of 2^-30, the largest is below 2^1024, and 64 bits of
+/// Limbs of 64 bits of the wide integer: a term of at least 2^22 is a multiple of 2^-30, the largest is below 2^1024, and 64 bits of
 /// room take 2^64 terms: 30 + 1024 + 64 bits, and the sign.
-const LIMBS: usize = 18;
+pub const LIMBS: usize = 18;
+/// 2^64 terms below 2^62 each; the bit to spare keeps merging from overflowing.
+const NARROW_RANGE: u128 = 1 << 126;
 /// The wide integer counts units of 2^-30.
 const WIDE_EXPONENT: i32 = -30;
 
@@ -102,11 +104,23 @@ impl ExactSum {
         text
     }
 
+    /// The multiples of 2^-40, and where large terms are in it those of 2^-30: two's complement, least limb first.
+    #[must_use]
+    pub fn parts(&self) -> (i128, Option<&[u64; LIMBS]>) {
+        (self.narrow, self.wide.as_ref().map(|wide| &wide.0))
+    }
+
+    /// The sum of what [`ExactSum::parts`] gave; `None` for sums no number of events could have.
+    #[must_use]
+    pub fn from_parts(narrow: i128, wide: Option<[u64; LIMBS]>) -> Option<ExactSum> {
+        let mut sum = ExactSum { narrow, wide: wide.map(|limbs| Box::new(Wide(limbs))) };
+        sum.drop_empty_wide();
+        (narrow.unsigned_abs() < NARROW_RANGE).then_some(sum)
+    }
+
     /// Reads what [`ExactSum::to_text`] wrote; `None` for anything else, and for sums no number of events could have.
     #[must_use]
     pub fn from_text(text: &str) -> Option<ExactSum> {
-        /// 2^64 terms below 2^62 each; the bit to spare keeps merging from overflowing.
-        const NARROW_RANGE: u128 = 1 << 126;
         let (narrow, wide) = text.split_once(':').map_or((text, None), |(narrow, wide)| (narrow, Some(wide)));
         let narrow: i128 = narrow.parse().ok().filter(|narrow: &i128| narrow.unsigned_abs() < NARROW_RANGE)?;
         let mut sum = ExactSum { narrow, wide: None };

@@ -1,192 +1,168 @@
-//! A bounded list of entries that only grows at its end: what has been said and must still be known after the process is gone.
+//! The write-ahead journal of the tree, looked through before the tree is opened.
+//!
+//! The tree reads a damaged byte in a length or a tag as the end of its journal and goes on with what came before, and it
+//! does not look at all at the order of its batches. So this reads each file first: every batch must be whole, checksum
+//! included, and hold a commit that follows the one before. A torn batch at the very end is cut off, as the tree would
+//! do, and said; all else is damage.
 //!
 //! ```text
-//! length u32 | xxh3-64 of the entry | the entry
+//! batch    1 | items u32 | sequence u64 | item ... | 3 | xxh3-64 of the items | "FJL\x03"
+//! item     2 | kind u8 | compression u8 | tree u64 | key length u16 | value length u32 | stored length u32 | key | value
 //! ```
-//! All integers are little endian. An entry is in the file of the operating system when `append` returns, so the end of the
-//! process cannot take it away; `sync` makes it outlive the machine. A last entry that was cut off is dropped. When the file
-//! has reached its limit it becomes the previous one, and the one before that is forgotten.
+//! All integers are little endian. After the last batch there are only zeros: files are made longer ahead of what is written.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::Xxh3;
 
-use super::StoreError;
+use super::error::StoreError;
 
-const CURRENT: &str = "journal";
-const PREVIOUS: &str = "journal.previous";
-const HEADER: usize = 4 + 8;
+const START: u8 = 1;
+const ITEM: u8 = 2;
+const END: u8 = 3;
+const TRAILER: &[u8; 4] = b"FJL\x03";
+const ITEM_HEADER: usize = 1 + 1 + 1 + 8 + 2 + 4 + 4;
+/// Sequence numbers grow by a few with each commit. One beyond this was never given.
+const GREATEST_SEQUENCE: u64 = 1 << 56;
 
-/// The journal of a state directory. Who holds the directory's lock may have one.
-#[derive(Debug)]
-pub struct Journal {
-    path: PathBuf,
-    previous: PathBuf,
-    file: File,
-    /// Bytes in the file that are whole entries.
-    length: u64,
-    /// Bytes after which the next file begins.
-    limit: u64,
-    /// A write has failed in the middle: what lies beyond `length` is not an entry.
-    is_torn: bool,
-    is_dirty: bool,
+/// What was found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Audit {
+    /// The commit of the last batch.
+    pub last: Option<u64>,
+    /// The file whose end was cut off, and the bytes that went.
+    pub cut: Option<(PathBuf, u64)>,
 }
 
-impl Journal {
-    /// Opens the journal of a directory, or begins it. Gives its entries, the oldest first.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`].
-    pub fn open(directory: &Path, limit: u64) -> Result<(Journal, Vec<Vec<u8>>), StoreError> {
-        let (path, previous) = (directory.join(CURRENT), directory.join(PREVIOUS));
-        let mut entries = Vec::new();
-        read(&previous, &mut entries)?;
-        let length = read(&path, &mut entries)?;
-        let file = File::options().create(true).append(true).open(&path).map_err(|source| io_error(&path, source))?;
-        let mut journal = Journal { path, previous, file, length, limit, is_torn: true, is_dirty: false };
-        journal.mend()?;
-        Ok((journal, entries))
-    }
-
-    /// Adds an entry.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`]; the entry is not in it then, and those before are.
-    pub fn append(&mut self, entry: &[u8]) -> Result<(), StoreError> {
-        self.mend()?;
-        if self.length >= self.limit {
-            self.begin_anew()?;
-        }
-        let mut bytes = Vec::with_capacity(HEADER + entry.len());
-        // An entry beyond 4 GiB is cut, and then dropped by its checksum when it is read.
-        bytes.extend_from_slice(&u32::try_from(entry.len()).unwrap_or(u32::MAX).to_le_bytes());
-        bytes.extend_from_slice(&xxh3_64(entry).to_le_bytes());
-        bytes.extend_from_slice(entry);
-        self.is_torn = true;
-        self.file.write_all(&bytes).map_err(|source| io_error(&self.path, source))?;
-        self.is_torn = false;
-        self.is_dirty = true;
-        self.length += bytes.len() as u64;
-        Ok(())
-    }
-
-    /// Waits until everything is on the disk.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`].
-    pub fn sync(&mut self) -> Result<(), StoreError> {
-        if self.is_dirty {
-            self.file.sync_data().map_err(|source| io_error(&self.path, source))?;
-            self.is_dirty = false;
-        }
-        Ok(())
-    }
-
-    /// Cuts off what is not a whole entry.
-    fn mend(&mut self) -> Result<(), StoreError> {
-        if self.is_torn {
-            self.file.set_len(self.length).map_err(|source| io_error(&self.path, source))?;
-            self.is_torn = false;
-        }
-        Ok(())
-    }
-
-    fn begin_anew(&mut self) -> Result<(), StoreError> {
-        self.sync()?;
-        fs::rename(&self.path, &self.previous).map_err(|source| io_error(&self.previous, source))?;
-        self.file = File::options().create(true).append(true).open(&self.path).map_err(|source| io_error(&self.path, source))?;
-        self.length = 0;
-        Ok(())
-    }
+/// The number of a commit, and of the one before it in the journal. That is another than the one before it where the
+/// journal was cut behind commits that had reached the tables.
+pub(super) fn link(commit: u64, follows: u64) -> Vec<u8> {
+    [commit.to_le_bytes(), follows.to_le_bytes()].concat()
 }
 
-/// Adds the whole entries of a file and gives the bytes they take; of a file that is not there, none.
-fn read(path: &Path, entries: &mut Vec<Vec<u8>>) -> Result<u64, StoreError> {
-    let mut bytes = Vec::new();
-    match File::open(path) {
-        Ok(mut file) => file.read_to_end(&mut bytes).map_err(|source| io_error(path, source))?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        Err(source) => return Err(io_error(path, source)),
-    };
-    let mut rest = bytes.as_slice();
-    while let Some((entry, after)) = first(rest) {
-        entries.push(entry.to_vec());
-        rest = after;
-    }
-    Ok((bytes.len() - rest.len()) as u64)
+/// Reads what [`link`] makes.
+pub(super) fn numbers(link: &[u8]) -> Option<(u64, u64)> {
+    let (commit, follows) = link.split_at_checked(8)?;
+    Some((u64::from_le_bytes(commit.try_into().ok()?), u64::from_le_bytes(follows.try_into().ok()?)))
 }
 
-/// The first entry and what follows it, if it is whole.
-fn first(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = bytes.split_first_chunk::<4>()?;
-    let (checksum, rest) = rest.split_first_chunk::<8>()?;
-    let (entry, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
-    (u64::from_le_bytes(*checksum) == xxh3_64(entry)).then_some((entry, rest))
+/// Looks through all journal files of a tree and cuts a torn end off the last one. `number_key` is the key that holds in each
+/// batch what [`link`] makes.
+pub(super) fn audit(tree: &Path, number_key: &[u8]) -> Result<Audit, StoreError> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(tree).map_err(|error| StoreError::io(tree, error))? {
+        let path = entry.map_err(|error| StoreError::io(tree, error))?.path();
+        if path.extension().is_some_and(|extension| extension == "jnl") {
+            let number = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
+            let number = number.ok_or_else(|| damaged(tree, &path, "a journal has a number for a name"))?;
+            files.push((number, path));
+        }
+    }
+    files.sort();
+    if let Some(pair) = files.windows(2).find(|pair| matches!(pair, [(before, _), (after, _)] if *after != before + 1)) {
+        return Err(damaged(tree, &pair[1].1, "the journal before it is missing"));
+    }
+    let mut audit = Audit::default();
+    let mut last: Option<Last> = None;
+    let count = files.len();
+    for (place, (_, path)) in files.into_iter().enumerate() {
+        let bytes = fs::read(&path).map_err(|error| StoreError::io(&path, error))?;
+        let mut rest = bytes.as_slice();
+        while let Some((batch, after)) = batch(rest, number_key) {
+            let follows = last.is_none_or(|last| batch.follows == last.commit && batch.sequence > last.sequence);
+            if !follows || batch.sequence >= GREATEST_SEQUENCE {
+                return Err(damaged(tree, &path, &format!("commit {} is out of order", batch.commit)));
+            }
+            last = Some(batch);
+            rest = after;
+        }
+        if rest.iter().any(|byte| *byte != 0) {
+            let whole = bytes.len() - rest.len();
+            if place + 1 < count {
+                return Err(damaged(tree, &path, &format!("its bytes from {whole} on are no commits")));
+            }
+            cut(&path, whole as u64).map_err(|error| StoreError::io(&path, error))?;
+            audit.cut = Some((path, rest.len() as u64));
+        }
+    }
+    audit.last = last.map(|last| last.commit);
+    Ok(audit)
 }
 
-fn io_error(path: &Path, source: io::Error) -> StoreError {
-    StoreError::Io { path: path.to_owned(), source }
+fn damaged(tree: &Path, path: &Path, reason: &str) -> StoreError {
+    StoreError::Damaged { path: path.to_owned(), reason: reason.to_owned(), away: tree.to_owned() }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn cut(path: &Path, length: u64) -> io::Result<()> {
+    let file = File::options().write(true).open(path)?;
+    file.set_len(length)?;
+    file.sync_all()
+}
 
-    fn directory(name: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("driftline-journal-{}-{name}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
-        path
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    commit: u64,
+    follows: u64,
+    sequence: u64,
+}
+
+/// A whole batch at the beginning of some bytes, and the bytes after it.
+fn batch<'a>(bytes: &'a [u8], number_key: &[u8]) -> Option<(Last, &'a [u8])> {
+    let mut rest = Bytes(bytes);
+    if rest.take(1)? != [START] {
+        return None;
+    }
+    let items = rest.u32()?;
+    let sequence = rest.u64()?;
+    let mut commit = None;
+    let mut sum = Xxh3::new();
+    for _ in 0..items {
+        let header = rest.0.get(..ITEM_HEADER)?;
+        let mut fields = Bytes(header);
+        if fields.take(1)? != [ITEM] {
+            return None;
+        }
+        let [_, compression] = fields.take(2)? else { return None };
+        let (_, key, value, stored) = (fields.u64()?, fields.u16()?, fields.u32()?, fields.u32()?);
+        // Nothing is compressed in the journal: the two lengths are one.
+        if *compression != 0 || value != stored {
+            return None;
+        }
+        let item = rest.take(ITEM_HEADER.checked_add(usize::from(key))?.checked_add(usize::try_from(stored).ok()?)?)?;
+        sum.update(item);
+        let (key, value) = item.get(ITEM_HEADER..)?.split_at_checked(usize::from(key))?;
+        if key == number_key {
+            commit = Some(numbers(value)?);
+        }
+    }
+    if rest.take(1)? != [END] || rest.u64()? != sum.digest() || rest.take(TRAILER.len())? != TRAILER {
+        return None;
+    }
+    let (commit, follows) = commit?;
+    Some((Last { commit, follows, sequence }, rest.0))
+}
+
+/// Bytes that are read from the front.
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
     }
 
-    #[test]
-    fn a_journal_cut_anywhere_keeps_what_was_whole_and_goes_on() {
-        let path = directory("cut");
-        let words = ["one", "", "three", "four"];
-        let (mut journal, _) = Journal::open(&path, 1 << 20).unwrap();
-        let mut ends = vec![0];
-        for word in words {
-            journal.append(word.as_bytes()).unwrap();
-            ends.push(journal.length);
-        }
-        drop(journal);
-        let whole = fs::read(path.join(CURRENT)).unwrap();
-        for cut in 0..=whole.len() {
-            fs::write(path.join(CURRENT), &whole[..cut]).unwrap();
-            let (mut journal, entries) = Journal::open(&path, 1 << 20).unwrap();
-            let kept = ends.iter().filter(|end| **end > 0 && **end <= cut as u64).count();
-            assert_eq!(entries, words[..kept].iter().map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>(), "cut at {cut}");
-            journal.append(b"more").unwrap();
-            drop(journal);
-            let (_, entries) = Journal::open(&path, 1 << 20).unwrap();
-            assert_eq!(entries.last().unwrap(), b"more", "cut at {cut}");
-            assert_eq!(entries.len(), kept + 1);
-        }
-        for place in 0..whole.len() {
-            let mut flipped = whole.clone();
-            flipped[place] ^= 1;
-            fs::write(path.join(CURRENT), &flipped).unwrap();
-            let (_, entries) = Journal::open(&path, 1 << 20).unwrap();
-            let before = ends.iter().filter(|end| **end > 0 && **end <= place as u64).count();
-            assert_eq!(entries.len(), before, "byte {place}: what follows damage is not trusted");
-        }
-        fs::remove_dir_all(path).unwrap();
+    fn u16(&mut self) -> Option<u16> {
+        Some(u16::from_le_bytes(self.take(2)?.try_into().ok()?))
     }
 
-    #[test]
-    fn it_is_bounded_and_forgets_the_oldest() {
-        let path = directory("bound");
-        let (mut journal, _) = Journal::open(&path, 1000).unwrap();
-        for number in 0..1000u32 {
-            journal.append(&number.to_le_bytes()).unwrap();
-        }
-        drop(journal);
-        let (_, entries) = Journal::open(&path, 1000).unwrap();
-        let numbers: Vec<u32> = entries.iter().map(|entry| u32::from_le_bytes(entry.as_slice().try_into().unwrap())).collect();
-        assert!((60..200).contains(&numbers.len()), "{} entries", numbers.len());
-        assert_eq!(numbers, (1000 - u32::try_from(numbers.len()).unwrap()..1000).collect::<Vec<_>>());
-        fs::remove_dir_all(path).unwrap();
+    fn u32(&mut self) -> Option<u32> {
+        Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
     }
 }

@@ -2,14 +2,17 @@
 //!
 //! Layer 2. Time comes in as an argument; nothing here reads a clock or does I/O.
 
+pub mod bytes;
 pub mod joined;
 pub mod pane;
 pub mod partition;
 pub mod schedule;
+pub mod sparse;
 pub mod spec;
 
 pub use joined::{JoinedLayout, JoinedPane, Observed};
 pub use pane::{Moments, Pane};
 pub use partition::{LateKey, OpenPane, Partition, SeriesId};
 pub use schedule::Schedule;
+pub use sparse::{SparseJoined, SparsePane};
 pub use spec::{WindowSpec, slice_length};

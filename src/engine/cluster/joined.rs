@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::engine::history::{History, Place};
-use crate::event::Timestamp;
+use crate::event::{Span, Timestamp};
 use crate::window::JoinedPane;
 
 use super::wire::{self, Joined};
@@ -33,6 +33,8 @@ struct Version {
 /// All parts of the joined panes of one model.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Parts {
+    /// Length of the model's slices.
+    length: Span,
     /// The versions that the history is made of.
     held: BTreeMap<Part, Version>,
     /// Those that wait for the label clock, by their tick.
@@ -46,6 +48,12 @@ pub struct Parts {
 }
 
 impl Parts {
+    /// Without parts, over slices of that length.
+    #[must_use]
+    pub fn new(length: Span) -> Parts {
+        Parts { length, ..Parts::default() }
+    }
+
     /// Takes a version in; false where it, or a newer one, is there already. One that was known when the decisions were made
     /// goes into the history at once and is no news.
     pub(in crate::engine) fn hear(&mut self, part: Part, tick: Timestamp, value: &[u8], is_known: bool, history: &mut History) -> bool {
@@ -98,7 +106,7 @@ impl Parts {
         let reached = self.reached.entry(part.partition).or_insert(version.tick);
         *reached = version.tick.max(*reached);
         let before = self.held.insert(part, version).and_then(|before| unpack(&before.value));
-        history.replace(part.slice, part.place, before.as_ref(), now, epoch(at));
+        history.replace((part.slice, self.length), part.place, before.as_ref(), &now, epoch(at));
     }
 
     /// Forgets the pairs of slices before an instant.

@@ -12,7 +12,7 @@ use crate::engine::model::EARLY_LABEL_PATIENCE;
 use crate::engine::pair::observe;
 use crate::engine::plan::ModelPlan;
 use crate::event::{Outcome, Span, Timestamp};
-use crate::join::{Joined as Fact, Label, Ledger, Predicted, Prediction, RecordId};
+use crate::join::{Bounds, Label, Ledger, Pair, Predicted, Prediction, RecordId, Tally};
 use crate::window::JoinedPane;
 
 use super::wire::{Joined, Labels};
@@ -50,7 +50,7 @@ impl Joiner {
     pub fn new(plan: &ModelPlan, capacity: usize) -> Joiner {
         let horizon = plan.horizon.unwrap_or_default();
         Joiner {
-            ledger: Ledger::new(horizon, plan.lateness + EARLY_LABEL_PATIENCE, capacity),
+            ledger: Ledger::new(Bounds { horizon, patience: plan.lateness + EARLY_LABEL_PATIENCE, capacity, cached: 0 }),
             versions: Versions::default(),
             ahead: BTreeMap::new(),
             held: BTreeMap::new(),
@@ -77,6 +77,11 @@ impl Joiner {
         Some(tick - plan.horizon.unwrap_or_default() - plan.lateness - Span(2 * EARLY_LABEL_PATIENCE.0))
     }
 
+    /// Goes on where records have been read and no label clock has been said: all of them are read again, and count.
+    pub fn begin_again(&mut self) {
+        self.is_rebuilding = true;
+    }
+
     /// Applies the labels that were read again up to the clock of that reading, which begins when all predictions have been
     /// read again. Their pairs are in the panes already.
     pub fn read_again_to(&mut self, plan: &ModelPlan, clock: Timestamp) {
@@ -99,7 +104,7 @@ impl Joiner {
         let prediction = Prediction { ts, version, segments, predicted };
         if self.is_rebuilding && self.resumed.is_some_and(|resumed| turn.0 <= resumed) {
             // Of what is read again, all predictions come before the first label.
-            let _ = self.ledger.predict(id, prediction);
+            let _ = self.ledger.predict(id, prediction, &mut |_| true);
         } else if self.ahead.len() < self.capacity {
             self.ahead.insert((turn, id), prediction);
         }
@@ -107,12 +112,9 @@ impl Joiner {
 
     /// Takes a label in.
     pub fn label(&mut self, label: Label) {
-        let outcome = match self.ledger.label(label) {
-            Ok(None) => return,
-            Ok(Some(_)) => Outcome::Duplicate,
-            Err(_) => Outcome::Shed,
-        };
-        *self.settled.entry(outcome).or_default() += 1;
+        if let Some(outcome) = self.ledger.label(&label) {
+            *self.settled.entry(outcome).or_default() += 1;
+        }
     }
 
     /// Applies what has come up to the clock, tick by tick.
@@ -145,54 +147,36 @@ impl Joiner {
     }
 
     fn apply(&mut self, plan: &ModelPlan, tick: Timestamp) {
-        let mut facts = Vec::new();
-        while let Some(first) = self.ahead.first_entry() {
+        let Joiner { ledger, versions, ahead, held, .. } = self;
+        // What was said before is in the panes and in the books already.
+        let is_known = self.resumed.is_some_and(|resumed| tick <= resumed);
+        let mut touched = BTreeSet::new();
+        let mut count = |pair: &Pair<'_>| add(plan, versions, pair, (!is_known).then_some((&mut *held, &mut touched)));
+        let mut tallies: Vec<Tally> = Vec::new();
+        while let Some(first) = ahead.first_entry() {
             let ((came, ..), id) = first.key();
             if *came > tick {
                 break;
             }
             let id = *id;
-            facts.extend(self.ledger.predict(id, first.remove()).unwrap_or_default());
+            tallies.extend(ledger.predict(id, first.remove(), &mut count));
         }
-        facts.extend(self.ledger.advance(tick));
-        if self.resumed.is_some_and(|resumed| tick <= resumed) {
+        tallies.push(ledger.advance(tick, &mut count));
+        if is_known {
             return;
         }
-        let mut touched = BTreeSet::new();
-        for fact in facts {
-            let outcome = self.settle(plan, fact, &mut touched);
-            *self.settled.entry(outcome).or_default() += 1;
+        for (from, to, labels) in tallies.iter().flat_map(Tally::iter) {
+            *self.settled.entry(to).or_default() += labels;
+            if from != Outcome::Waiting {
+                let before = self.settled.entry(from).or_default();
+                *before = before.saturating_sub(labels);
+            }
         }
         for place in touched {
             if let Some(pane) = self.held.get(&place) {
                 self.unsaid.insert((tick, place), Joined { tick, pane: pane.clone() });
             }
         }
-    }
-
-    fn settle(&mut self, plan: &ModelPlan, fact: Fact, touched: &mut BTreeSet<Place>) -> Outcome {
-        let (prediction, truth, previous) = match fact {
-            Fact::Unmatched => return Outcome::UnmatchedLabel,
-            Fact::Duplicate => return Outcome::Duplicate,
-            Fact::Pair { prediction, truth, previous } => (prediction, truth, previous),
-        };
-        let version = self.versions.name(prediction.version);
-        let Some(baseline) = plan.baseline(&version) else { return Outcome::Counted };
-        let Some(pair) = observe(plan, baseline, prediction.predicted, truth) else {
-            return Outcome::Rejected(crate::event::Reject::BadLabel);
-        };
-        let previous = previous.and_then(|truth| observe(plan, baseline, prediction.predicted, truth));
-        let slice = prediction.ts.align(plan.slice, Span(0));
-        for segment in std::iter::once(0).chain(prediction.segments.iter().copied()) {
-            let place = (slice, Arc::clone(&version), segment);
-            let pane = self.held.entry(place.clone()).or_insert_with(|| JoinedPane::new(&baseline.joined));
-            if let Some(previous) = &previous {
-                pane.remove(&baseline.joined, previous);
-            }
-            pane.add(&baseline.joined, &pair);
-            touched.insert(place);
-        }
-        Outcome::Counted
     }
 
     /// What has to be said, oldest tick first: slice, version, segment and pane.
@@ -231,14 +215,41 @@ impl Joiner {
     /// Labels that wait.
     #[must_use]
     pub fn waiting_labels(&self) -> usize {
-        self.ledger.waiting_labels()
+        usize::try_from(self.ledger.waiting_labels()).unwrap_or(usize::MAX)
     }
 
     /// Predictions kept for their label.
     #[must_use]
     pub fn waiting_predictions(&self) -> usize {
-        self.ledger.predictions() + self.ahead.len()
+        usize::try_from(self.ledger.predictions()).unwrap_or(usize::MAX) + self.ahead.len()
     }
+}
+
+/// Counts a pair into the panes of its prediction's slice, where there are panes to count into. Says whether the version
+/// knows such a truth.
+fn add(
+    plan: &ModelPlan,
+    versions: &Versions,
+    pair: &Pair<'_>,
+    into: Option<(&mut BTreeMap<Place, JoinedPane>, &mut BTreeSet<Place>)>,
+) -> bool {
+    let prediction = pair.prediction;
+    let version = versions.name(prediction.version);
+    let Some(baseline) = plan.baseline(&version) else { return true };
+    let Some(now) = observe(plan, baseline, prediction.predicted, pair.truth) else { return false };
+    let Some((held, touched)) = into else { return true };
+    let previous = pair.previous.and_then(|truth| observe(plan, baseline, prediction.predicted, truth));
+    let slice = prediction.ts.align(plan.slice, Span(0));
+    for segment in std::iter::once(0).chain(prediction.segments.iter().copied()) {
+        let place = (slice, Arc::clone(&version), segment);
+        let pane = held.entry(place.clone()).or_insert_with(|| JoinedPane::new(&baseline.joined));
+        if let Some(previous) = &previous {
+            pane.remove(&baseline.joined, previous);
+        }
+        pane.add(&baseline.joined, &now);
+        touched.insert(place);
+    }
+    true
 }
 
 fn ceiling(instant: Timestamp, slice: Span) -> Timestamp {

@@ -258,7 +258,7 @@ impl Owner {
             if is_news {
                 self.shed += model.add(plan, slice, version, *segment, pane);
             } else {
-                model.put_back(slice, version, *segment, pane);
+                model.put_back(plan, slice, version, *segment, pane);
             }
         }
     }

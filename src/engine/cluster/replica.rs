@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::engine::evaluator::{Gap, SourceState};
+use crate::engine::model::EARLY_LABEL_PATIENCE;
 use crate::engine::output::{Counts, JoinHalf, ShardOutput};
 use crate::engine::plan::Plan;
 use crate::engine::series::SeriesKey;
@@ -110,9 +111,16 @@ impl Replica {
                 continue;
             }
             let mut joiner = Joiner::new(model, self.plan.ledger_capacity);
-            if let Some((labels, panes)) = resumed.remove(&number)
-                && let Some(back) = joiner.resume(model, labels, panes)
-            {
+            let clock = resumed.remove(&number).and_then(|(labels, panes)| joiner.resume(model, labels, panes));
+            let back = clock.or_else(|| {
+                // Read by somebody who had not come to join anything: nothing of it counts yet.
+                let joins = |reading: &&Reading| reading.role != TopicRole::Features && reading.name.partition == partition;
+                let read = self.readings.values().filter(joins).filter(|reading| reading.seen > reading.start);
+                let earliest = read.filter_map(|reading| reading.earliest).min()?;
+                joiner.begin_again();
+                Some(earliest - model.lateness - Span(2 * EARLY_LABEL_PATIENCE.0))
+            });
+            if let Some(back) = back {
                 since = Some(since.map_or(back, |since| since.min(back)));
             }
             self.joiners.insert((partition, number), joiner);

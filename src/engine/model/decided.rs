@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::closed::Closed;
 use crate::engine::cluster::joined::{Part, Parts};
 use crate::engine::history::{History, Versions};
 use crate::engine::labels::Waiting;
@@ -14,7 +15,7 @@ use crate::engine::plan::ModelPlan;
 use crate::event::Timestamp;
 use crate::window::{Pane, Schedule};
 
-use super::{Closed, ModelState};
+use super::ModelState;
 
 /// Why there is no performance yet while the ledger of a partition is made again after a hand-over.
 const READ_AGAIN: &str = "labels are being read again";
@@ -46,19 +47,20 @@ impl ModelState {
             schedules: decisions.schedules.into_owned(),
             late: BTreeMap::new(),
             ledger: None,
-            parts: plan.horizon.map(|_| Parts::default()),
+            parts: plan.horizon.map(|_| Parts::new(plan.slice)),
             waiting: decisions.waiting.into_owned(),
             labelled: decisions.labelled,
             dirty: decisions.dirty.into_owned(),
             revisions: decisions.revisions.into_owned(),
             forgotten: decisions.forgotten,
+            needs: Vec::new(),
         })
     }
 
     /// A model that counts and joins nothing itself and has decided nothing yet.
     #[must_use]
     pub fn undecided(number: u16, plan: &ModelPlan) -> ModelState {
-        let parts = plan.horizon.map(|_| Parts::default());
+        let parts = plan.horizon.map(|_| Parts::new(plan.slice));
         ModelState { ledger: None, parts, ..ModelState::new(number, plan, 0) }
     }
 
@@ -77,9 +79,9 @@ impl ModelState {
     }
 
     /// Puts a pane back that was there when the decisions were made: the windows it is in say nothing anew.
-    pub fn put_back(&mut self, slice: Timestamp, version: u16, segment: u16, pane: Pane) {
+    pub fn put_back(&mut self, plan: &ModelPlan, slice: Timestamp, version: u16, segment: u16, pane: Pane) {
         if slice >= self.forgotten {
-            self.history.add(slice, (version, segment), pane);
+            self.history.add(slice, plan.slice, (version, segment), pane);
         }
     }
 
