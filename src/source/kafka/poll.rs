@@ -230,9 +230,7 @@ impl Loop {
                     self.mend();
                 }
                 self.report();
-                if let Err(error) = self.rejoin.look(&self.consumer, &self.context) {
-                    tracing::debug!(target: "driftline::kafka", %error, "the partitions of the topics are not known yet");
-                }
+                self.rejoin.look(&self.consumer, &self.context);
             }
         }
         for worker in 0..self.filling.len() {
@@ -360,8 +358,8 @@ impl Loop {
     }
 
     fn commit(&self, positions: &[(SourceId, NextOffset)]) {
-        // librdkafka keeps a commit until the coordinator is back. If the session has ended meanwhile it is sent without a
-        // member id, which for a static member looks as if another had taken its place: a fatal error, for a courtesy.
+        // A commit that waits for the coordinator may outlive the session. Then it is sent without a member id, by which a
+        // static member is fenced: a fatal error, for a courtesy.
         if !self.context.is_member.load(Ordering::Relaxed) {
             return;
         }
