@@ -358,11 +358,6 @@ impl Loop {
     }
 
     fn commit(&self, positions: &[(SourceId, NextOffset)]) {
-        // A commit that waits for the coordinator may outlive the session. Then it is sent without a member id, by which a
-        // static member is fenced: a fatal error, for a courtesy.
-        if !self.context.is_member.load(Ordering::Relaxed) {
-            return;
-        }
         let mut list = TopicPartitionList::new();
         let registry = self.context.registry();
         let assigned = self.context.assigned();
@@ -373,6 +368,7 @@ impl Loop {
         }
         drop((registry, assigned));
         if list.count() > 0
+            && self.context.may_commit()
             && let Err(error) = self.consumer.commit(&list, CommitMode::Async)
         {
             tracing::debug!(target: "driftline::kafka", %error, "commit for lag tools failed");
