@@ -349,7 +349,8 @@ def test_chaos(folder, brokers, agents, mode, rude):
                 shown.ask(agent)
             recent = {about: must for about, must in expected.items() if about[1] > until - SHOWN}
             wrong = compare(shown, recent) + compare(run.witness, expected)
-            assert not wrong, f"{len(wrong)} differences, such as:\n" + "\n".join(wrong[:12])
+            (run.folder / "differences.txt").write_text("\n".join(wrong))
+            assert not wrong, f"{len(wrong)} differences, all in differences.txt, such as:\n" + "\n".join(wrong[:12])
             return True
 
         eventually(all_is_shown, 20, "all windows are shown and right")
