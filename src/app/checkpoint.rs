@@ -60,6 +60,8 @@ pub fn fingerprint(plan: &Plan) -> Vec<(String, Vec<u64>)> {
         numbers.push(u64::try_from(model.slice.0).unwrap_or(0));
         numbers.extend(model.windows.iter().flat_map(|window| [window.size.0, window.slide.0, window.offset.0]).map(i64::unsigned_abs));
         numbers.push(model.horizon.map_or(0, |horizon| horizon.0.unsigned_abs()));
+        // Segments are stored by their numbers.
+        numbers.push(model.fingerprint());
         (model.name.to_string(), numbers)
     };
     plan.models.iter().map(of).collect()

@@ -36,9 +36,11 @@ pub type Count<'a> = dyn FnMut(&Pair<'_>) -> bool + 'a;
 
 impl Bounds {
     /// What becomes of a label of this prediction. It is the same whichever of the two was read first.
-    pub(super) fn meet(&self, entry: &mut Entry, ts: Timestamp, truth: Truth, count: &mut Count<'_>) -> Said {
+    pub(super) fn meet(&self, entry: &mut Entry, (ts, came): (Timestamp, Timestamp), truth: Truth, count: &mut Count<'_>) -> Said {
         let prediction = &entry.prediction;
-        if ts - prediction.ts > self.horizon || prediction.ts - ts > self.patience {
+        // When the clock is looked at must not show: a prediction that may have been forgotten is not met.
+        let is_forgotten = came > self.bucket(prediction.ts);
+        if is_forgotten || ts - prediction.ts > self.horizon || prediction.ts - ts > self.patience {
             return Said::Waiting;
         }
         if entry.truth == Some(truth) {

@@ -159,7 +159,7 @@ impl Ledger {
             if self.bounds.has_forgotten(label.came, clock) {
                 continue;
             }
-            let said = self.bounds.meet(&mut entry, label.ts, label.truth, count);
+            let said = self.bounds.meet(&mut entry, (label.ts, label.came), label.truth, count);
             if said > label.said {
                 tally.shift(label.said.outcome(), said.outcome(), 1);
                 if label.said == Said::Waiting {
@@ -271,10 +271,9 @@ impl Ledger {
 
     fn apply(&mut self, label: &Label, count: &mut Count<'_>, tally: &mut Tally) {
         let mut record = self.record(label.id);
-        let clock = self.books.clock;
         let mut said = Said::Waiting;
-        for entry in record.entries.iter_mut().filter(|entry| entry.until >= clock) {
-            said = said.max(self.bounds.meet(entry, label.ts, label.truth, count));
+        for entry in &mut record.entries {
+            said = said.max(self.bounds.meet(entry, (label.ts, label.came), label.truth, count));
         }
         if said == Said::Waiting {
             self.books.early += 1;
