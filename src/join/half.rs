@@ -84,7 +84,8 @@ impl Label {
     }
 
     pub(super) fn of((came, offset, truth, source, id): Turn, untold: Untold) -> Label {
-        let truth = if untold.is_value { Truth::Value(f64::from_bits(truth)) } else { Truth::Class(u16::try_from(truth).unwrap_or(u16::MAX)) };
+        let truth =
+            if untold.is_value { Truth::Value(f64::from_bits(truth)) } else { Truth::Class(u16::try_from(truth).unwrap_or(u16::MAX)) };
         Label { id, ts: untold.ts, came, truth, position: (source, offset) }
     }
 }

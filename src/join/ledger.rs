@@ -64,14 +64,14 @@ impl Ledger {
     #[must_use]
     pub fn on(shelf: Arc<dyn Shelf>, bounds: Bounds) -> Ledger {
         let stored = shelf.get(Space::Books, BOOKS);
-        let mut ledger = Ledger::made(bounds, Some(Arc::clone(&shelf)));
+        let mut ledger = Ledger::made(bounds, Some(shelf));
         if let Some(bytes) = stored {
             match Books::decode(&bytes) {
                 Some(books) => {
                     ledger.books = books;
                     ledger.stored = [Some(books); 2];
                 }
-                None => shelf.refuse(Space::Books, BOOKS),
+                None => ledger.refuse(Space::Books, BOOKS),
             }
         }
         ledger
@@ -517,7 +517,7 @@ mod tests {
     #[test]
     fn it_does_not_matter_which_is_read_first() {
         // Too early, early, a correction, the same again, and one that is out of order and so comes at 40.
-        let mut labels = vec![label(1, 4, 0), label(1, 6, 0), label(1, 20, 1), label(1, 21, 1), label(1, 40, 0)];
+        let mut labels = [label(1, 4, 0), label(1, 6, 0), label(1, 20, 1), label(1, 21, 1), label(1, 40, 0)];
         labels[4].ts = Timestamp(3);
         let facts = |before: &[u16], after: &[u16]| {
             let mut book = Book::new(30);

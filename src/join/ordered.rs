@@ -280,6 +280,19 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_comes_and_goes_between_two_commits_is_gone() {
+        let shelf = Arc::new(MemoryShelf::default());
+        let mut queue = queue(&shelf);
+        put(&mut queue, [3]);
+        commit(&mut queue, &shelf);
+        queue.remove(&3);
+        put(&mut queue, [3]);
+        queue.remove(&3);
+        commit(&mut queue, &shelf);
+        assert_eq!((queue.first(), shelf.len(Space::Pending)), (None, 0));
+    }
+
+    #[test]
     fn changes_of_a_commit_that_failed_come_again() {
         let shelf = Arc::new(MemoryShelf::default());
         let mut queue = queue(&shelf);
