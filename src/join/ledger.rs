@@ -626,6 +626,35 @@ mod tests {
     }
 
     #[test]
+    fn a_label_is_remembered_for_another_version_no_longer_than_it_would_wait() {
+        for (clock, joins) in [(40, true), (41, false)] {
+            let mut book = Book::new(10);
+            book.predict(ONE, prediction(15));
+            book.label(&label(1, 20, 1));
+            book.advance(clock);
+            book.take_pairs();
+            book.predict(ONE, of_version(1, 16));
+            assert_eq!(book.take_pairs().len(), usize::from(joins), "read when the clock is at {clock}");
+            assert_eq!(book.of(Outcome::Counted), 1);
+        }
+    }
+
+    #[test]
+    fn a_prediction_that_is_read_after_its_time_lives_until_the_clock_moves() {
+        let mut book = Book::new(10);
+        book.advance(150);
+        book.predict(ONE, prediction(0));
+        book.predict(ONE, prediction(1));
+        assert_eq!(book.ledger.predictions(), 1, "again the same");
+        book.label(&Label { ts: Timestamp(90), ..label(1, 151, 1) });
+        book.advance(151);
+        assert_eq!((book.take_pairs().len(), book.ledger.predictions()), (1, 0));
+        book.label(&Label { ts: Timestamp(91), ..label(1, 152, 0) });
+        book.advance(152);
+        assert!(book.take_pairs().is_empty());
+    }
+
+    #[test]
     fn a_full_ledger_hands_the_record_back_and_counts_it() {
         let mut ledger = Ledger::new(bounds(10, 1));
         let mut count = |_: &Pair<'_>| true;
