@@ -1,10 +1,11 @@
-//! What the engine costs in memory, without Kafka: decoding, counting, and measuring a window.
+//! What the engine costs in memory, without Kafka: decoding, counting, measuring a window, and joining labels.
 //!
 //! `cargo bench --bench engine` prints a table. Processor time of one thread; medians and the best of several rounds.
 // A benchmark reads the clock, prints its numbers and stops at the first surprise; its counts are far from 2^52.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, clippy::panic, clippy::unwrap_used)]
 
 mod standard_event;
+mod standard_ledger;
 mod standard_model;
 
 use std::hint::black_box;
@@ -57,6 +58,7 @@ fn main() {
     window("measure a window of 20 features", &plan.models[0]);
     let wide = ModelPlan { baselines: vec![Arc::new(wide_baseline())], ..plan.models[0].clone() };
     window("measure a window of 1,000 features", &wide);
+    standard_ledger::report(nanoseconds);
 }
 
 fn decode(plan: &Plan, events: &[&[u8]]) {

@@ -205,11 +205,14 @@ proptest! {
     }
 }
 
+/// What was counted of each id and version: classes, each with the one before.
+type Pairs = BTreeMap<(u128, u16), Vec<(u16, Option<u16>)>>;
+
 /// A prediction with the delay with which it is read.
 type Read = (u8, u16, i64, i64);
 
 /// Runs the clock over predictions and labels. Predictions are read `delay` after their time, labels when they come.
-fn run(predictions: &[Read], labels: &[Label], is_delayed: bool) -> (BTreeMap<(u128, u16), Vec<(u16, Option<u16>)>>, Tally) {
+fn run(predictions: &[Read], labels: &[Label], is_delayed: bool) -> (Pairs, Tally) {
     let mut ledger = Ledger::new(bounds(1_000, 0));
     let mut said = Said::default();
     let mut waiting: Vec<Read> = predictions.to_vec();
@@ -231,7 +234,7 @@ fn run(predictions: &[Read], labels: &[Label], is_delayed: bool) -> (BTreeMap<(u
         clock += TICK;
     }
     assert_eq!(ledger.waiting_labels(), 0);
-    let mut pairs: BTreeMap<(u128, u16), Vec<(u16, Option<u16>)>> = BTreeMap::new();
+    let mut pairs = Pairs::new();
     for (id, version, class, previous) in said.pairs {
         pairs.entry((id, version)).or_default().push((class, previous));
     }
@@ -239,10 +242,10 @@ fn run(predictions: &[Read], labels: &[Label], is_delayed: bool) -> (BTreeMap<(u
 }
 
 /// The same by going through all labels for each prediction.
-fn by_force(predictions: &[Read], labels: &[Label]) -> (BTreeMap<(u128, u16), Vec<(u16, Option<u16>)>>, BTreeMap<&'static str, u64>) {
+fn by_force(predictions: &[Read], labels: &[Label]) -> (Pairs, BTreeMap<&'static str, u64>) {
     let mut labels: Vec<&Label> = labels.iter().collect();
     labels.sort_by_key(|label| (label.came, label.position.1));
-    let mut pairs: BTreeMap<(u128, u16), Vec<(u16, Option<u16>)>> = BTreeMap::new();
+    let mut pairs = Pairs::new();
     let mut outcomes = vec![0; labels.len()];
     for (id, version, ts, _) in predictions {
         let mut truth = None;

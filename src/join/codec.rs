@@ -21,10 +21,12 @@ pub(super) fn instant(bytes: [u8; 8]) -> Timestamp {
 /// Writes a number, 7 bits a byte, the low ones first.
 pub(super) fn put(bytes: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
-        bytes.push((number & 0x7f) as u8 | 0x80);
+        let [low, ..] = number.to_le_bytes();
+        bytes.push(low | 0x80);
         number >>= 7;
     }
-    bytes.push(number as u8);
+    let [low, ..] = number.to_le_bytes();
+    bytes.push(low);
 }
 
 /// Writes a number that may be negative; those near zero are short.

@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{SourceId, Span, Timestamp};
+use crate::event::{SourceId, Timestamp};
 
 use super::codec::{self, Reader};
+use super::ordered::Kept;
 
 /// A 128-bit hash of the id of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -58,64 +59,72 @@ pub struct Label {
     pub position: (SourceId, i64),
 }
 
-/// The order in which labels are applied, as the bytes of a key: by when they came and by offset; of two partitions with
-/// both alike, by the truth. The number of the partition, which is another in another process, decides only between labels
-/// that say the same. Labels of one position are told apart by their id.
-pub(super) type Turn = [u8; 44];
+/// The order in which labels are applied: by when they came and by offset; of two partitions with both alike, by the truth.
+/// The number of the partition, which is another in another process, decides only between labels that say the same. Labels
+/// of one position are told apart by their id.
+pub(super) type Turn = (Timestamp, i64, u64, SourceId, RecordId);
+
+/// What a turn does not say of its label.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Untold {
+    ts: Timestamp,
+    is_value: bool,
+}
 
 /// Format of a stored label; another is refused.
 const FORMAT: u8 = 1;
 
 impl Label {
-    pub(super) fn turn(&self) -> Turn {
-        let truth = match self.truth {
-            Truth::Class(class) => u64::from(class),
-            Truth::Value(value) => value.to_bits(),
+    pub(super) fn turn(&self) -> (Turn, Untold) {
+        let (truth, is_value) = match self.truth {
+            Truth::Class(class) => (u64::from(class), false),
+            Truth::Value(value) => (value.to_bits(), true),
         };
-        let mut turn = [0; 44];
-        let parts: [&[u8]; 5] = [
-            &codec::ordered(self.came),
-            &codec::ordered(Timestamp(self.position.1)),
-            &truth.to_be_bytes(),
-            &self.position.0.0.to_be_bytes(),
-            &self.id.0.to_be_bytes(),
-        ];
-        turn.iter_mut().zip(parts.into_iter().flatten()).for_each(|(slot, byte)| *slot = *byte);
-        turn
+        ((self.came, self.position.1, truth, self.position.0, self.id), Untold { ts: self.ts, is_value })
     }
 
-    /// What a turn does not say of its label.
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![FORMAT, u8::from(matches!(self.truth, Truth::Value(_)))];
-        codec::put_signed(&mut bytes, (self.came - self.ts).0);
-        bytes
-    }
-
-    pub(super) fn decode(turn: &Turn, bytes: &[u8]) -> Option<Label> {
-        let (came, rest) = turn.split_first_chunk()?;
-        let (offset, rest) = rest.split_first_chunk()?;
-        let (truth, rest) = rest.split_first_chunk()?;
-        let (source, id) = rest.split_first_chunk()?;
-        let (came, truth) = (codec::instant(*came), u64::from_be_bytes(*truth));
-        let mut reader = Reader(bytes);
-        if reader.byte()? != FORMAT {
-            return None;
-        }
-        let truth = match reader.byte()? {
-            0 => Truth::Class(truth.try_into().ok()?),
-            1 => Truth::Value(f64::from_bits(truth)),
-            _ => return None,
-        };
-        let ts = came - Span(reader.signed()?);
-        let id = RecordId(u128::from_be_bytes(id.try_into().ok()?));
-        let position = (SourceId(u32::from_be_bytes(*source)), codec::instant(*offset).0);
-        reader.is_empty().then_some(Label { id, ts, came, truth, position })
+    pub(super) fn of((came, offset, truth, source, id): Turn, untold: Untold) -> Label {
+        let truth =
+            if untold.is_value { Truth::Value(f64::from_bits(truth)) } else { Truth::Class(u16::try_from(truth).unwrap_or(u16::MAX)) };
+        Label { id, ts: untold.ts, came, truth, position: (source, offset) }
     }
 }
 
-/// When the label of a turn came.
-pub(super) fn came(turn: &Turn) -> Timestamp {
-    turn.first_chunk().map(|bytes| codec::instant(*bytes)).unwrap_or_default()
+impl Kept for Untold {
+    type Key = Turn;
+    const LEAST: Turn = (Timestamp(i64::MIN), i64::MIN, 0, SourceId(0), RecordId(0));
+
+    fn encode_key((came, offset, truth, source, id): &Turn) -> Vec<u8> {
+        let (came, offset) = (codec::ordered(*came), codec::ordered(Timestamp(*offset)));
+        [&came[..], &offset, &truth.to_be_bytes(), &source.0.to_be_bytes(), &id.0.to_be_bytes()].concat()
+    }
+
+    fn decode_key(bytes: &[u8]) -> Option<Turn> {
+        let (came, rest) = bytes.split_first_chunk()?;
+        let (offset, rest) = rest.split_first_chunk()?;
+        let (truth, rest) = rest.split_first_chunk()?;
+        let (source, id) = rest.split_first_chunk()?;
+        let (came, offset) = (codec::instant(*came), codec::instant(*offset).0);
+        let (source, id) = (SourceId(u32::from_be_bytes(*source)), RecordId(u128::from_be_bytes(id.try_into().ok()?)));
+        Some((came, offset, u64::from_be_bytes(*truth), source, id))
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![FORMAT, u8::from(self.is_value)];
+        codec::put_signed(&mut bytes, self.ts.0);
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Untold> {
+        let mut reader = Reader(bytes);
+        let is_value = match (reader.byte()?, reader.byte()?) {
+            (FORMAT, 0) => false,
+            (FORMAT, 1) => true,
+            _ => return None,
+        };
+        let ts = Timestamp(reader.signed()?);
+        reader.is_empty().then_some(Untold { ts, is_value })
+    }
 }
 
 #[cfg(test)]
@@ -127,12 +136,15 @@ mod tests {
         for truth in [Truth::Class(0), Truth::Class(u16::MAX), Truth::Value(-0.5), Truth::Value(1e300)] {
             let (ts, came) = (Timestamp(-5), Timestamp(1_700_000_000_000));
             let label = Label { id: RecordId(u128::MAX - 1), ts, came, truth, position: (SourceId(7), 1 << 40) };
-            assert_eq!(super::came(&label.turn()), came);
-            assert_eq!(Label::decode(&label.turn(), &label.encode()), Some(label.clone()));
-            assert_eq!(Label::decode(&label.turn(), &label.encode()[..2]), None);
-            let mut other = label.encode();
+            let (turn, untold) = label.turn();
+            assert_eq!(Untold::decode_key(&Untold::encode_key(&turn)), Some(turn));
+            assert_eq!(Untold::decode(&untold.encode()), Some(untold));
+            assert_eq!(Label::of(turn, untold), label);
+            assert_eq!(Untold::decode(&untold.encode()[..2]), None);
+            let mut other = untold.encode();
             other[0] = 9;
-            assert_eq!(Label::decode(&label.turn(), &other), None, "of another format");
+            assert_eq!(Untold::decode(&other), None, "of another format");
+            assert_eq!(Untold::decode_key(&[0; 43]), None);
         }
     }
 
@@ -140,8 +152,9 @@ mod tests {
     fn turns_are_by_time_then_offset_then_truth_then_partition() {
         let of = |came, offset, class, source| {
             let (ts, truth) = (Timestamp(0), Truth::Class(class));
-            Label { id: RecordId(1), ts, came: Timestamp(came), truth, position: (SourceId(source), offset) }.turn()
+            Label { id: RecordId(1), ts, came: Timestamp(came), truth, position: (SourceId(source), offset) }.turn().0
         };
-        assert!([of(-9, 9, 9, 9), of(1, 2, 9, 9), of(1, 3, 0, 9), of(1, 3, 1, 1), of(1, 3, 1, 2), of(256, 0, 0, 0)].is_sorted());
+        let turns = [of(-9, 9, 9, 9), of(1, 2, 9, 9), of(1, 3, 0, 9), of(1, 3, 1, 1), of(1, 3, 1, 2), of(256, 0, 0, 0)];
+        assert!(turns.is_sorted() && turns.iter().map(Untold::encode_key).is_sorted());
     }
 }

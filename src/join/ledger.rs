@@ -17,10 +17,10 @@ use crate::event::{Outcome, Timestamp};
 
 use super::books::Books;
 use super::bounds::{Bounds, Count};
-use super::codec;
-use super::half::{self, Label, Prediction, RecordId};
+use super::due::Due;
+use super::half::{Label, Prediction, RecordId, Untold};
 use super::hashed::Hashed;
-use super::ordered::{Nothing, Ordered};
+use super::ordered::Ordered;
 use super::record::{Entry, Record, Said, Seen};
 use super::shelf::{Change, Shelf, Space};
 use super::tally::Tally;
@@ -35,18 +35,15 @@ const SWEPT_BY_STEP: usize = 10_000;
 /// The books are one entry.
 const BOOKS: &[u8] = b"books";
 
-/// A time and an id as a key.
-type Due = [u8; 24];
-
 /// Waiting predictions and labels of one model.
 #[derive(Clone)]
 pub struct Ledger {
     pub(super) bounds: Bounds,
     pub(super) shelf: Option<Arc<dyn Shelf>>,
     pub(super) records: Hashed,
-    pub(super) expiry: Ordered<24, Nothing>,
-    pub(super) pending: Ordered<44, Box<[u8]>>,
-    pub(super) early: Ordered<24, Nothing>,
+    pub(super) expiry: Ordered<Due>,
+    pub(super) pending: Ordered<Untold>,
+    pub(super) early: Ordered<Due>,
     pub(super) books: Books,
     /// The books as the shelf has them, and as they were last given away.
     stored: [Option<Books>; 2],
@@ -67,14 +64,14 @@ impl Ledger {
     #[must_use]
     pub fn on(shelf: Arc<dyn Shelf>, bounds: Bounds) -> Ledger {
         let stored = shelf.get(Space::Books, BOOKS);
-        let mut ledger = Ledger::made(bounds, Some(Arc::clone(&shelf)));
+        let mut ledger = Ledger::made(bounds, Some(shelf));
         if let Some(bytes) = stored {
             match Books::decode(&bytes) {
                 Some(books) => {
                     ledger.books = books;
                     ledger.stored = [Some(books); 2];
                 }
-                None => shelf.refuse(Space::Books, BOOKS),
+                None => ledger.refuse(Space::Books, BOOKS),
             }
         }
         ledger
@@ -177,7 +174,7 @@ impl Ledger {
         record.entries.push(entry);
         self.books.predictions += 1;
         if !is_indexed {
-            self.expiry.put(due(until, id), Nothing);
+            self.expiry.put((until, id), Due);
         }
         self.keep(id, record);
         Ok(tally)
@@ -189,11 +186,10 @@ impl Ledger {
         if self.waiting_labels() >= self.bounds.capacity as u64 {
             return Some(Outcome::Shed);
         }
-        let turn = label.turn();
-        if self.pending.contains(&turn) {
+        let (turn, untold) = label.turn();
+        if !self.pending.put_new(turn, untold) {
             return Some(Outcome::Duplicate);
         }
-        self.pending.put(turn, label.encode().into());
         self.books.pending += 1;
         None
     }
@@ -225,7 +221,7 @@ impl Ledger {
         if self.books.pending == 0 {
             return None;
         }
-        self.pending.first().map(|turn| half::came(&turn))
+        self.pending.first().map(|(came, ..)| came)
     }
 
     /// Everything that the shelf does not have yet, to be committed as one with the state it belongs to. It comes again
@@ -259,13 +255,9 @@ impl Ledger {
     }
 
     fn apply_pending(&mut self, clock: Timestamp, count: &mut Count<'_>, tally: &mut Tally) {
-        while let Some(turn) = self.pending.first().filter(|turn| half::came(turn) <= clock) {
-            let Some(value) = self.pending.take(&turn) else { break };
+        while let Some((turn, untold)) = self.pending.take_first(|(came, ..)| *came <= clock) {
             self.books.pending -= self.books.pending.min(1);
-            match Label::decode(&turn, &value) {
-                Some(label) => self.apply(&label, count, tally),
-                None => self.refuse(Space::Pending, &turn),
-            }
+            self.apply(&Label::of(turn, untold), count, tally);
         }
     }
 
@@ -278,7 +270,7 @@ impl Ledger {
         if said == Said::Waiting {
             self.books.early += 1;
             if !record.is_awaited_since(label.came) {
-                self.early.put(due(label.came, label.id), Nothing);
+                self.early.put((label.came, label.id), Due);
             }
         } else {
             tally.shift(Outcome::Waiting, said.outcome(), 1);
@@ -299,9 +291,7 @@ impl Ledger {
 
     /// A prediction may lie by the patience after its label, and be read by as much again behind the clock.
     fn expire_labels(&mut self, is_over: &dyn Fn(Timestamp) -> bool, tally: &mut Tally) {
-        while let Some(key) = self.early.first().filter(|key| is_over(parts(key).0)) {
-            self.early.take(&key);
-            let (came, id) = parts(&key);
+        while let Some(((came, id), Due)) = self.early.take_first(|(came, _)| is_over(*came)) {
             let mut record = self.record(id);
             let before = record.labels.len();
             record.labels.retain(|label| label.said != Said::Waiting || label.came != came);
@@ -318,16 +308,15 @@ impl Ledger {
             if !self.is_untidy {
                 return;
             }
-            match self.expiry.first() {
-                Some(key) if parts(&key).0 < self.books.clock => {
-                    self.expiry.take(&key);
-                    let (_, id) = parts(&key);
+            let clock = self.books.clock;
+            match self.expiry.take_first(|(until, _)| *until < clock) {
+                Some(((_, id), Due)) => {
                     let record = self.record(id);
                     if record != Record::default() {
                         self.keep(id, record);
                     }
                 }
-                _ => self.is_untidy = false,
+                None => self.is_untidy = false,
             }
         }
     }
@@ -353,10 +342,7 @@ impl Ledger {
                 return;
             };
             // Its labels may still meet another version's prediction. Nothing else leads back to them.
-            let key = due(bounds.forgets(last), id);
-            if !self.expiry.contains(&key) {
-                self.expiry.put(key, Nothing);
-            }
+            self.expiry.put_new((bounds.forgets(last), id), Due);
         }
         record.encode(&mut self.scratch);
         self.records.put(id, &self.scratch);
@@ -365,7 +351,7 @@ impl Ledger {
     /// A label that came then waits no longer.
     fn unwait(&mut self, id: RecordId, came: Timestamp, record: &Record) {
         if !record.is_awaited_since(came) {
-            self.early.remove(&due(came, id));
+            self.early.remove(&(came, id));
         }
     }
 
@@ -374,19 +360,6 @@ impl Ledger {
             shelf.refuse(space, key);
         }
     }
-}
-
-fn due(at: Timestamp, id: RecordId) -> Due {
-    let mut key = [0; 24];
-    let parts = codec::ordered(at).into_iter().chain(id.0.to_be_bytes());
-    key.iter_mut().zip(parts).for_each(|(slot, byte)| *slot = byte);
-    key
-}
-
-fn parts(key: &Due) -> (Timestamp, RecordId) {
-    let at = key.first_chunk().map(|bytes| codec::instant(*bytes)).unwrap_or_default();
-    let id = key.last_chunk().map(|bytes| u128::from_be_bytes(*bytes)).unwrap_or_default();
-    (at, RecordId(id))
 }
 
 impl fmt::Debug for Ledger {
@@ -543,7 +516,7 @@ mod tests {
     #[test]
     fn it_does_not_matter_which_is_read_first() {
         // Too early, early, a correction, the same again, and one that is out of order and so comes at 40.
-        let mut labels = vec![label(1, 4, 0), label(1, 6, 0), label(1, 20, 1), label(1, 21, 1), label(1, 40, 0)];
+        let mut labels = [label(1, 4, 0), label(1, 6, 0), label(1, 20, 1), label(1, 21, 1), label(1, 40, 0)];
         labels[4].ts = Timestamp(3);
         let facts = |before: &[u16], after: &[u16]| {
             let mut book = Book::new(30);
@@ -649,6 +622,35 @@ mod tests {
         assert!(book.take_pairs().is_empty());
         book.predict(RecordId(many + 1), prediction(150));
         assert!(book.ledger.predictions() <= left, "each prediction clears away more than it brings");
+    }
+
+    #[test]
+    fn a_label_is_remembered_for_another_version_no_longer_than_it_would_wait() {
+        for (clock, joins) in [(40, true), (41, false)] {
+            let mut book = Book::new(10);
+            book.predict(ONE, prediction(15));
+            book.label(&label(1, 20, 1));
+            book.advance(clock);
+            book.take_pairs();
+            book.predict(ONE, of_version(1, 16));
+            assert_eq!(book.take_pairs().len(), usize::from(joins), "read when the clock is at {clock}");
+            assert_eq!(book.of(Outcome::Counted), 1);
+        }
+    }
+
+    #[test]
+    fn a_prediction_that_is_read_after_its_time_lives_until_the_clock_moves() {
+        let mut book = Book::new(10);
+        book.advance(150);
+        book.predict(ONE, prediction(0));
+        book.predict(ONE, prediction(1));
+        assert_eq!(book.ledger.predictions(), 1, "again the same");
+        book.label(&Label { ts: Timestamp(90), ..label(1, 151, 1) });
+        book.advance(151);
+        assert_eq!((book.take_pairs().len(), book.ledger.predictions()), (1, 0));
+        book.label(&Label { ts: Timestamp(91), ..label(1, 152, 0) });
+        book.advance(152);
+        assert!(book.take_pairs().is_empty());
     }
 
     #[test]

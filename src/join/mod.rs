@@ -6,6 +6,7 @@
 mod books;
 pub mod bounds;
 mod codec;
+mod due;
 pub mod half;
 mod hashed;
 pub mod ledger;

@@ -69,10 +69,13 @@ pub trait Shelf: Debug + Send + Sync {
     fn refuse(&self, space: Space, key: &[u8]);
 }
 
+/// Values by space and key.
+type Entries = BTreeMap<(Space, Vec<u8>), Vec<u8>>;
+
 /// A shelf in memory: for tests and measurements.
 #[derive(Debug, Default)]
 pub struct MemoryShelf {
-    entries: RwLock<BTreeMap<(Space, Vec<u8>), Vec<u8>>>,
+    entries: RwLock<Entries>,
     refused: RwLock<Vec<(Space, Vec<u8>)>>,
 }
 

@@ -4,9 +4,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::books::Books;
 use super::bounds::Bounds;
-use super::half::RecordId;
+use super::due::Due;
+use super::half::{RecordId, Untold};
 use super::ledger::Ledger;
-use super::ordered::Nothing;
+use super::ordered::{Kept, Ordered};
 use super::shelf::Space;
 
 /// A ledger in memory as it is stored as a whole: bounds, books, and the entries of each space.
@@ -20,9 +21,9 @@ impl Serialize for Ledger {
         }
         let mut entries: Vec<(Space, Vec<u8>, Vec<u8>)> = Vec::new();
         entries.extend(self.records.entries().map(|(id, value)| (Space::Record, id.0.to_be_bytes().to_vec(), value.to_vec())));
-        entries.extend(self.expiry.entries().map(|(key, _)| (Space::Expiry, key.to_vec(), Vec::new())));
-        entries.extend(self.pending.entries().map(|(key, value)| (Space::Pending, key.to_vec(), value.to_vec())));
-        entries.extend(self.early.entries().map(|(key, _)| (Space::Early, key.to_vec(), Vec::new())));
+        entries.extend(self.expiry.entries().map(|(key, due)| (Space::Expiry, Due::encode_key(key), due.encode())));
+        entries.extend(self.pending.entries().map(|(key, untold)| (Space::Pending, Untold::encode_key(key), untold.encode())));
+        entries.extend(self.early.entries().map(|(key, due)| (Space::Early, Due::encode_key(key), due.encode())));
         entries.sort_unstable();
         (self.bounds, self.books, entries).serialize(serializer)
     }
@@ -35,18 +36,24 @@ impl<'de> Deserialize<'de> for Ledger {
         ledger.books = books;
         ledger.is_untidy = true;
         for (space, key, value) in entries {
-            let fault = || serde::de::Error::custom("a key of the ledger has another length");
-            match space {
+            let is_read = match space {
                 Space::Record => {
-                    let id = RecordId(u128::from_be_bytes(key.as_slice().try_into().map_err(|_| fault())?));
-                    ledger.records.put(id, &value);
+                    <[u8; 16]>::try_from(key.as_slice()).map(|id| ledger.records.put(RecordId(u128::from_be_bytes(id)), &value)).is_ok()
                 }
-                Space::Expiry => ledger.expiry.put(key.as_slice().try_into().map_err(|_| fault())?, Nothing),
-                Space::Pending => ledger.pending.put(key.as_slice().try_into().map_err(|_| fault())?, value.into()),
-                Space::Early => ledger.early.put(key.as_slice().try_into().map_err(|_| fault())?, Nothing),
-                Space::Books => {}
+                Space::Expiry => put(&mut ledger.expiry, &key, &value).is_some(),
+                Space::Pending => put(&mut ledger.pending, &key, &value).is_some(),
+                Space::Early => put(&mut ledger.early, &key, &value).is_some(),
+                Space::Books => false,
+            };
+            if !is_read {
+                return Err(serde::de::Error::custom("an entry of the ledger cannot be read"));
             }
         }
         Ok(ledger)
     }
+}
+
+fn put<V: Kept>(ordered: &mut Ordered<V>, key: &[u8], value: &[u8]) -> Option<()> {
+    ordered.put(V::decode_key(key)?, V::decode(value)?);
+    Some(())
 }
