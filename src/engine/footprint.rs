@@ -241,9 +241,12 @@ impl Shape {
         let scale = events / self.rows;
         let of_block = |block: &Block| {
             let (least, most) = (block.least * scale, block.most * scale);
-            // Among 32 draws the outermost lie two standard deviations out.
-            let (bottom, top) = ((least - 2.0 * least.sqrt()).max(0.0), most + 2.0 * most.sqrt());
-            let width = (top - bottom + 1.0).log2().ceil().max(1.0);
+            // Among 32 alike draws the outermost lie two standard deviations out; a heavy cell is alone.
+            let alike = (block.sum / block.most.max(1.0)).max(1.0);
+            let (bottom, top) = ((least - 2.0 * least.sqrt()).max(0.0), most + (1.2 * alike.ln() * most).sqrt());
+            // A range near a power of two is as often above it as below.
+            let width = (top - bottom + 1.0).log2();
+            let width = f64::midpoint((width - 0.25).ceil().max(1.0), (width + 0.25).ceil());
             let head = 1.0 + if bottom < 1.0 { 0.0 } else { varint_bytes(bottom.log2()) };
             let filled = 1.0 - (-block.sum * scale).exp();
             filled * (head + (width * block.cells / 8.0).ceil()) + (1.0 - filled) * filled.max(0.05)
@@ -286,7 +289,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
         #[test]
         fn the_estimate_of_a_pane_is_near_the_truth(magnitude in 0u32..17, heavy in 0usize..9, seed in any::<u64>()) {
@@ -296,7 +299,8 @@ mod tests {
             (0..heavy).for_each(|atom| reference[100 + 60 * atom] = 2_000);
             let events = 1 << magnitude;
             let (estimate, truth) = estimated_and_true(&reference, events, seed);
-            prop_assert!((estimate - truth).abs() < 0.25 * truth + 24.0, "{events} events: {estimate} bytes estimated, {truth} taken");
+            // Of panes of few events it may be off by less than half of what a slice takes beside its counts.
+            prop_assert!((estimate - truth).abs() < 0.25 * truth + 0.4 * SLICE_BYTES, "{events} events: {estimate} bytes estimated, {truth} taken");
         }
     }
 

@@ -13,7 +13,7 @@ use crate::window::bytes::{Malformed, Reader, put_varint};
 use crate::window::{JoinedLayout, JoinedPane, Observed, Pane, SparseJoined, SparsePane};
 
 use super::retention::Retention;
-use super::slices::Slices;
+use super::slices::{Slice, Slices};
 
 /// Number of a version in the model's list, and number of a segment in its plan.
 pub type Place = (u16, u16);
@@ -163,14 +163,14 @@ impl History {
     /// Prediction events of a window, over all versions.
     #[must_use]
     pub fn count(&self, window: &WindowRef) -> u64 {
-        let panes = self.sealed.within(window).flat_map(|slice| slice.panes());
+        let panes = self.sealed.within(window).flat_map(Slice::panes);
         panes.filter(|((_, segment), _)| *segment == 0).map(|(_, pane)| pane.n()).sum()
     }
 
     /// Predictions of a window with a label, and a number that changes whenever one of them does.
     #[must_use]
     pub fn matched(&self, window: &WindowRef) -> (u64, u64) {
-        let panes = self.joined.within(window).flat_map(|slice| slice.panes());
+        let panes = self.joined.within(window).flat_map(Slice::panes);
         let matched = panes.filter(|((_, segment), _)| *segment == 0).map(|(_, pairs)| pairs.matched()).sum();
         (matched, self.joined.within(window).map(|slice| slice.epoch).max().unwrap_or(0))
     }
@@ -178,8 +178,8 @@ impl History {
     /// The versions and segments with events or labels in a window.
     #[must_use]
     pub fn places(&self, window: &WindowRef) -> BTreeSet<Place> {
-        let sealed = self.sealed.within(window).flat_map(|slice| slice.panes()).map(|(place, _)| place);
-        let joined = self.joined.within(window).flat_map(|slice| slice.panes()).map(|(place, _)| place);
+        let sealed = self.sealed.within(window).flat_map(Slice::panes).map(|(place, _)| place);
+        let joined = self.joined.within(window).flat_map(Slice::panes).map(|(place, _)| place);
         sealed.chain(joined).collect()
     }
 

@@ -50,6 +50,7 @@ pub(super) fn put_sum(out: &mut Vec<u8>, sum: &ExactSum) {
 }
 
 /// Appends counts, whose number the reader must know.
+#[allow(clippy::cast_possible_truncation)] // A width is at most 64, and bits are cut off on purpose.
 pub(super) fn put_counts(out: &mut Vec<u8>, counts: &[u64]) {
     let mut zeros = 0;
     for block in counts.chunks(BLOCK) {
@@ -157,6 +158,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Adds the counts that were put to others.
+    #[allow(clippy::cast_possible_truncation)] // What is cut off belongs to the counts after.
     pub(super) fn add_counts(&mut self, counts: &mut [u64]) -> Result<(), Malformed> {
         let mut blocks = counts.chunks_mut(BLOCK);
         while let Some(block) = blocks.next() {
@@ -264,7 +266,7 @@ mod tests {
         put_counts(&mut bytes, &(0..320).map(|cell| 1_000 + cell % 16).collect::<Vec<u64>>());
         assert_eq!(bytes.len(), 10 * (1 + 2 + 32 * 4 / 8));
         bytes.clear();
-        put_counts(&mut bytes, &[0; 10_000]);
+        put_counts(&mut bytes, &vec![0; 10_000]);
         assert_eq!(bytes.len(), 3);
     }
 }
