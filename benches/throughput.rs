@@ -1,11 +1,12 @@
 //! The whole agent against Kafka: how many events a second one core takes, beside the least that any consumer would cost.
 //!
-//! `cargo bench --bench throughput [-- --events 1000000 --rounds 3]`. A process of its own serves a topic of standard events from
+//! `cargo bench --bench throughput [-- --events 1000000 --rounds 3 --checkpoints]`. A process of its own serves a topic of standard events from
 //! the mock cluster of librdkafka. Then, in turn and each in a new process: `bare` reads every record and drops it; `parse` reads
 //! and decodes every record, which is the ceiling of anything that looks at features; `agent` is `driftline run` with one worker,
 //! up to the moment at which windows that hold all events have closed. Where `taskset` is there, the broker has the first core
 //! and the measured process the second. Time begins with the assignment of the partitions; processor time is that of the whole
-//! process, librdkafka's threads and the console included.
+//! process, librdkafka's threads and the console included. With `--checkpoints` there are two agents instead: `on` writes a
+//! checkpoint each half second, `off` none until its end; the ratio of the two is what checkpoints cost.
 // A benchmark reads the clock, prints its numbers and stops at the first surprise; its counts are far from 2^52.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, clippy::panic, clippy::unwrap_used)]
 #![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::similar_names)]
@@ -63,7 +64,11 @@ fn main() {
             }));
         }
         ["agent", config, events] => print(&agent(Path::new(config), number(events))),
-        others => compare(option(others, "--events", EVENTS), option(others, "--rounds", ROUNDS)),
+        ["on" | "off", config, events] => print(&agent(Path::new(config), number(events))),
+        others => {
+            let checkpoints = others.contains(&"--checkpoints");
+            compare(option(others, "--events", EVENTS), option(others, "--rounds", ROUNDS), checkpoints);
+        }
     }
 }
 
@@ -89,12 +94,17 @@ fn print(sample: &Sample) {
 }
 
 /// Runs everything in turn and prints the table.
-fn compare(events: usize, rounds: usize) {
+fn compare(events: usize, rounds: usize, checkpoints: bool) {
     let model = StandardModel::build("throughput", BASELINE_EVENTS);
     let mut broker = Broker::start(events);
     let config = model.configure(&broker.servers, "");
+    let (on, off) = (with_interval(&config, "500ms"), with_interval(&config, "1h"));
     let config = config.to_string_lossy();
-    let kinds = [("bare", &*broker.servers), ("parse", &*broker.servers), ("agent", &*config)];
+    let kinds: &[(&str, &str)] = if checkpoints {
+        &[("on", &on), ("off", &off)]
+    } else {
+        &[("bare", &*broker.servers), ("parse", &*broker.servers), ("agent", &*config)]
+    };
     println!("{events} standard events in {} partitions, {rounds} rounds; one core for the consumer: {}", partitions(events), is_pinned());
     let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); kinds.len()];
     for round in 0..rounds {
@@ -128,7 +138,25 @@ fn compare(events: usize, rounds: usize) {
             median(place, |sample| sample.resident) / 1e6
         );
     }
+    if checkpoints {
+        let ratio = |of: fn(&Sample) -> f64| median(1, of) / median(0, of);
+        println!(
+            "throughput on / off: {:.3} by wall time, {:.3} by processor time",
+            ratio(|sample| sample.wall),
+            ratio(|sample| sample.cpu)
+        );
+    }
     broker.stop();
+}
+
+/// The same configuration with another time between two checkpoints, in a file of its own.
+fn with_interval(config: &Path, interval: &str) -> String {
+    let text = std::fs::read_to_string(config).expect("the configuration can be read");
+    let path = config.with_file_name(format!("every-{interval}.yaml"));
+    let changed = text.replace("/state }", &format!("/state, checkpoint_interval: {interval} }}"));
+    assert_ne!(changed, text, "the configuration says where the state is");
+    std::fs::write(&path, changed).expect("the configuration can be written");
+    path.to_string_lossy().into_owned()
 }
 
 fn partitions(events: usize) -> usize {
