@@ -17,6 +17,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 
 use super::client::{Context, Reader, close, describe};
+use super::ends::ends;
 use super::settings::Settings;
 
 /// What waits for the application, in items. A new owner reads all panes of its models; most are some KiB.
@@ -27,7 +28,7 @@ const WAITING: usize = 256;
 const POLL_WAIT: Duration = Duration::from_millis(10);
 /// How long a full application is waited for before partitions are paused. Pausing throws away what was fetched ahead.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// How long the broker may take to tell the ends of one partition.
+/// How long the broker may take to tell the ends of partitions.
 const LOOKUP_PATIENCE: Duration = Duration::from_secs(2);
 /// How long after a failure the broker is asked again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -405,36 +406,34 @@ impl Loop {
         }
         self.looked = None;
         let new: Vec<i32> = self.owned.iter().filter(|(_, stage)| **stage == Stage::Looking).map(|(partition, _)| *partition).collect();
-        for partition in new {
-            if let Err(trouble) = self.look_at(partition) {
-                self.waiting.push_back(Heard::Trouble(trouble));
-                self.looked = Some(Instant::now());
-                // The group is served before the broker is asked for the next one.
-                return;
-            }
+        if !new.is_empty()
+            && let Err(trouble) = self.look_at(&new)
+        {
+            self.waiting.push_back(Heard::Trouble(trouble));
+            self.looked = Some(Instant::now());
         }
     }
 
-    fn look_at(&mut self, partition: i32) -> Result<(), String> {
-        let ends = |topic: &str| {
-            let ends = self.reader.fetch_watermarks(topic, partition, LOOKUP_PATIENCE);
-            ends.map_err(|error| format!("the end of {topic}[{partition}]: {}", describe(&error)))
-        };
-        let (first_pane, panes) = ends(&self.panes)?;
-        let (first_decision, decisions) = ends(&self.decisions)?;
-        // Zero: there is nothing to wait for.
-        let panes = if first_pane < panes { panes } else { 0 };
-        if first_decision >= decisions {
-            self.decided(partition, panes);
-            return Ok(());
-        }
+    fn look_at(&mut self, partitions: &[i32]) -> Result<(), String> {
+        let panes = ends(&self.reader, &self.panes, partitions, LOOKUP_PATIENCE)?;
+        let decisions = ends(&self.reader, &self.decisions, partitions, LOOKUP_PATIENCE)?;
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&self.decisions, partition, Offset::Beginning).map_err(|error| describe(&error))?;
-        self.reader.incremental_assign(&list).map_err(|error| describe(&error))?;
-        if self.is_paused {
-            self.reader.pause(&list).map_err(|error| describe(&error))?;
+        for ((partition, panes), (first, decisions)) in partitions.iter().zip(panes).zip(decisions) {
+            // Zero: there is nothing to wait for.
+            let panes = if panes.0 < panes.1 { panes.1 } else { 0 };
+            if first >= decisions {
+                self.decided(*partition, panes);
+                continue;
+            }
+            list.add_partition_offset(&self.decisions, *partition, Offset::Beginning).map_err(|error| describe(&error))?;
+            self.owned.insert(*partition, Stage::Deciding { decisions, panes });
         }
-        self.owned.insert(partition, Stage::Deciding { decisions, panes });
+        if list.count() > 0 {
+            self.reader.incremental_assign(&list).map_err(|error| describe(&error))?;
+            if self.is_paused {
+                self.reader.pause(&list).map_err(|error| describe(&error))?;
+            }
+        }
         Ok(())
     }
 
