@@ -83,7 +83,7 @@ impl<T> Barriers<T> {
     }
 
     /// The partitions of which the broker is to be asked anew what follows, with the positions to ask from.
-    pub fn to_ask(&mut self, now: Instant) -> Vec<(i32, i64)> {
+    pub fn ask(&mut self, now: Instant) -> Vec<(i32, i64)> {
         let mut asked = Vec::new();
         for ((index, place), partition) in self.places.iter_mut().enumerate().zip(0..) {
             let mut is_missing = false;
@@ -101,7 +101,7 @@ impl<T> Barriers<T> {
     }
 
     /// The barriers that are over, by what they still miss where their time is over. To be called after
-    /// [`Barriers::to_ask`], which sees what is done.
+    /// [`Barriers::ask`], which sees what is done.
     pub fn over(&mut self, now: Instant) -> Vec<(T, Option<Missing>)> {
         let mut over = Vec::new();
         let places = &self.places;
@@ -126,7 +126,7 @@ mod tests {
     const LATER: Duration = Duration::from_secs(60);
 
     fn over(barriers: &mut Barriers<&'static str>, now: Instant) -> Vec<(&'static str, Option<Missing>)> {
-        barriers.to_ask(now);
+        barriers.ask(now);
         barriers.over(now)
     }
 
@@ -168,15 +168,15 @@ mod tests {
         barriers.begin(&[(0, 9)], now + LATER, "a");
         // From before the barrier: the records 7 and 8 may be on their way.
         barriers.at_end(0);
-        assert_eq!(barriers.to_ask(now), []);
+        assert_eq!(barriers.ask(now), []);
         assert_eq!(barriers.over(now), []);
-        assert_eq!(barriers.to_ask(now + QUIET), [(0, 7)]);
-        assert_eq!(barriers.to_ask(now + 2 * QUIET), [], "asked once");
+        assert_eq!(barriers.ask(now + QUIET), [(0, 7)]);
+        assert_eq!(barriers.ask(now + 2 * QUIET), [], "asked once");
         // A record came after all: the word that follows it is not the answer.
         barriers.taken(0, 7);
         barriers.at_end(0);
         assert_eq!(over(&mut barriers, now + 3 * QUIET), []);
-        assert_eq!(barriers.to_ask(now + 4 * QUIET), [(0, 8)]);
+        assert_eq!(barriers.ask(now + 4 * QUIET), [(0, 8)]);
         barriers.at_end(0);
         assert_eq!(over(&mut barriers, now + 5 * QUIET), [("a", None)]);
     }
@@ -186,10 +186,10 @@ mod tests {
         let now = Instant::now();
         let mut barriers = Barriers::new(1);
         barriers.begin(&[(0, 9)], now + LATER, "a");
-        assert_eq!(barriers.to_ask(now), []);
-        assert_eq!(barriers.to_ask(now + QUIET), [(0, 0)]);
-        assert_eq!(barriers.to_ask(now + QUIET + ASK_AGAIN / 2), []);
-        assert_eq!(barriers.to_ask(now + QUIET + ASK_AGAIN), [(0, 0)]);
+        assert_eq!(barriers.ask(now), []);
+        assert_eq!(barriers.ask(now + QUIET), [(0, 0)]);
+        assert_eq!(barriers.ask(now + QUIET + ASK_AGAIN / 2), []);
+        assert_eq!(barriers.ask(now + QUIET + ASK_AGAIN), [(0, 0)]);
         assert_eq!(barriers.over(now + LATER).len(), 1);
     }
 

@@ -160,7 +160,7 @@ impl<F: FnMut(Followed<'_>)> Loop<F> {
     #[allow(clippy::disallowed_methods)]
     fn look(&mut self) {
         let now = Instant::now();
-        for (partition, next) in self.barriers.to_ask(now) {
+        for (partition, next) in self.barriers.ask(now) {
             // From here on librdkafka forgets what it knew of the partition, so that its next word of an end is new. It is
             // not waited for: what was said before is dropped from now on.
             if let Err(error) = self.consumer.seek(&self.topic, partition, Offset::Offset(next), Duration::ZERO) {

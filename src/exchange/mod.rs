@@ -21,6 +21,7 @@ mod chunk;
 mod client;
 mod ends;
 mod follower;
+mod member;
 mod owners;
 mod publisher;
 mod requirement;
