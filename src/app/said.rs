@@ -107,7 +107,6 @@ mod tests {
     fn windows_are_known_to_the_next_process() {
         let path = std::env::temp_dir().join(format!("driftline-said-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
         let mut plan = Plan::empty();
         plan.by_name.insert("loan".into(), 0);
         let (plan, telemetry) = (Arc::new(plan), Telemetry::start(&telemetry::Settings::default()).unwrap());

@@ -35,11 +35,12 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal of a directory, or begins it. Gives its entries, the oldest first.
+    /// Opens the journal of a directory, or begins it and where needed the directory. Gives its entries, the oldest first.
     ///
     /// # Errors
     /// [`StoreError::Io`].
     pub fn open(directory: &Path, limit: u64) -> Result<(Journal, Vec<Vec<u8>>), StoreError> {
+        fs::create_dir_all(directory).map_err(|source| io_error(directory, source))?;
         let (path, previous) = (directory.join(CURRENT), directory.join(PREVIOUS));
         let mut entries = Vec::new();
         read(&previous, &mut entries)?;
@@ -137,7 +138,6 @@ mod tests {
     fn directory(name: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("driftline-journal-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
         path
     }
 

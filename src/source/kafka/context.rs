@@ -125,6 +125,12 @@ impl Context {
         positions.get(place).map(Arc::clone).unwrap_or_default()
     }
 
+    /// Whether a commit would be sent at once. One that waits for the coordinator may outlive the session; then it is sent
+    /// without a member id, by which a static member is fenced: a fatal error, for a courtesy.
+    pub fn may_commit(&self) -> bool {
+        self.is_member.load(Ordering::Relaxed)
+    }
+
     /// Where reading of a source goes on: after what was taken of it, else where the checkpoint says.
     pub fn position(&self, source: &SourceInfo) -> Option<i64> {
         let taken = Some(self.cell(source.id).load(Ordering::Relaxed)).filter(|next| *next != NOWHERE);

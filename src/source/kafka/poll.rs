@@ -253,9 +253,7 @@ impl Loop {
                 self.begin_waiting();
                 self.tell_remade();
                 self.report();
-                if let Err(error) = self.rejoin.look(&self.consumer, &self.context) {
-                    tracing::debug!(target: "driftline::kafka", %error, "the partitions of the topics are not known yet");
-                }
+                self.rejoin.look(&self.consumer, &self.context);
             }
         }
         for worker in 0..self.filling.len() {
@@ -344,11 +342,6 @@ impl Loop {
     }
 
     fn commit(&self, positions: &[(SourceId, NextOffset)]) {
-        // librdkafka keeps a commit until the coordinator is back. If the session has ended meanwhile it is sent without a
-        // member id, which for a static member looks as if another had taken its place: a fatal error, for a courtesy.
-        if !self.context.is_member.load(Ordering::Relaxed) {
-            return;
-        }
         let mut list = TopicPartitionList::new();
         let registry = self.context.registry();
         let assigned = self.context.assigned();
@@ -359,6 +352,7 @@ impl Loop {
         }
         drop((registry, assigned));
         if list.count() > 0
+            && self.context.may_commit()
             && let Err(error) = self.consumer.commit(&list, CommitMode::Async)
         {
             tracing::debug!(target: "driftline::kafka", %error, "commit for lag tools failed");

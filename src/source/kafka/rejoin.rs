@@ -30,13 +30,18 @@ impl Rejoin {
     }
 
     /// Looks, once partitions are assigned. Another member may read what is unknown here; then joining again changes nothing.
-    ///
-    /// # Errors
-    /// What the broker or librdkafka says; it is tried again at the next call.
-    pub fn look(&mut self, consumer: &BaseConsumer<Context>, context: &Context) -> Result<(), KafkaError> {
+    pub fn look(&mut self, consumer: &BaseConsumer<Context>, context: &Context) {
         if self.is_done || context.assigned().is_empty() {
-            return Ok(());
+            return;
         }
+        match Rejoin::join_where_there_are_more(consumer, context) {
+            Ok(()) => self.is_done = true,
+            // It is tried again at the next call.
+            Err(error) => tracing::debug!(target: "driftline::kafka", %error, "the partitions of the topics are not known yet"),
+        }
+    }
+
+    fn join_where_there_are_more(consumer: &BaseConsumer<Context>, context: &Context) -> Result<(), KafkaError> {
         let topics: Vec<&str> = context.settings.topics.iter().map(|topic| topic.name.as_str()).collect();
         let mut has_more = false;
         for topic in &topics {
@@ -50,7 +55,6 @@ impl Rejoin {
             consumer.unsubscribe();
             consumer.subscribe(&topics)?;
         }
-        self.is_done = true;
         Ok(())
     }
 }
