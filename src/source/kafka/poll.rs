@@ -241,7 +241,6 @@ impl Loop {
                     self.mend();
                 }
                 self.begin_waiting();
-                self.tell_remade();
                 self.report();
             }
         }
