@@ -9,6 +9,7 @@ use driftline::config::load::{Loading, parse};
 use driftline::config::{Config, Environment, Purpose, SchemaKind, schema};
 use driftline::event::decode::{Selector, TsUnit};
 use driftline::event::{Metric, Span, Timestamp};
+use driftline::source::kafka::GroupProtocol;
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
 

@@ -42,7 +42,17 @@ impl Batch {
         self.bytes.extend_from_slice(key);
         self.bytes.extend_from_slice(value);
         let place = self.heads.len();
-        self.heads.push(Head { source, offset, timestamp, start, key: key.len(), value: value.len(), oversize: None, headers: None, is_move: false });
+        self.heads.push(Head {
+            source,
+            offset,
+            timestamp,
+            start,
+            key: key.len(),
+            value: value.len(),
+            oversize: None,
+            headers: None,
+            is_move: false,
+        });
         &mut self.heads[place]
     }
 

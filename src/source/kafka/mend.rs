@@ -48,10 +48,11 @@ impl Loop {
                         let _ = self.consumer.fetch_metadata(Some(&source.topic), ENDS_PATIENCE);
                         return;
                     }
-                    let (to, cause) = match self.context.knows_id(&source.topic) {
-                        true => (high, GapCause::Truncation),
+                    let (to, cause) = if self.context.knows_id(&source.topic) {
+                        (high, GapCause::Truncation)
+                    } else {
                         // A broker that tells no ids is old; what is there may be all new.
-                        false => (low, GapCause::Recreation),
+                        (low, GapCause::Recreation)
                     };
                     gaps.push((source.id, position, to, cause));
                     offset = Offset::Offset(to);

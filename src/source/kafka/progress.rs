@@ -45,7 +45,13 @@ impl Loop {
 
 /// Whether the broker has said for long enough, without a break, that nothing came. While it says nothing nobody knows, and
 /// when it is back, those who write need their time, too.
-fn is_quiet(moved: &mut Moved, (position, confirmed): (Option<i64>, Option<Instant>), idle_after: Duration, fresh: Duration, now: Instant) -> bool {
+fn is_quiet(
+    moved: &mut Moved,
+    (position, confirmed): (Option<i64>, Option<Instant>),
+    idle_after: Duration,
+    fresh: Duration,
+    now: Instant,
+) -> bool {
     let confirmed = confirmed.filter(|confirmed| now.saturating_duration_since(*confirmed) <= fresh);
     match (moved.as_ref(), confirmed) {
         (Some((before, since)), Some(confirmed)) if *before == position => confirmed.saturating_duration_since(*since) >= idle_after,

@@ -144,7 +144,8 @@ mod tests {
 
     #[test]
     fn a_static_member_is_waited_for_longer_unless_told_otherwise() {
-        let session = |instance, properties: &[_]| config(GroupProtocol::Classic, instance, properties).get("session.timeout.ms").map(str::to_owned);
+        let session =
+            |instance, properties: &[_]| config(GroupProtocol::Classic, instance, properties).get("session.timeout.ms").map(str::to_owned);
         assert_eq!(session(None, &[]), None);
         assert_eq!(session(Some("pod-0"), &[]).as_deref(), Some("60000"));
         assert_eq!(session(None, &[("group.instance.id", "pod-0")]).as_deref(), Some("60000"));

@@ -91,7 +91,8 @@ mod tests {
     use super::*;
 
     fn silence(broker: &str, partition: &str) -> Option<Duration> {
-        let text = format!(r#"{{"brokers":{{"a:1/1":{{"nodeid":1,{broker}}}}},"topics":{{"t":{{"partitions":{{"0":{{{partition}}}}}}}}}}}"#);
+        let text =
+            format!(r#"{{"brokers":{{"a:1/1":{{"nodeid":1,{broker}}}}},"topics":{{"t":{{"partitions":{{"0":{{{partition}}}}}}}}}}}"#);
         let statistics: Statistics = serde_json::from_str(&text).unwrap();
         statistics.silence_of(&statistics.topics["t"].partitions["0"])
     }
