@@ -19,10 +19,10 @@ use crate::engine::measure::performance;
 use crate::engine::{DriftRecipe, FeaturesFrom, ModelPlan, Plan, SegmentPlan};
 use crate::event::decode::{Dictionary, Field, Mapping};
 use crate::event::{Metric, Segment, Span, Subject};
+use crate::kafka::{Connection, check_property, is_own};
 use crate::notify::settings::StandardWebhooks;
 use crate::notify::{ActionSettings, Auth, EmailTarget, NotifySettings, ReceiverSettings, SmtpSettings, Transports, WebhookTarget};
 use crate::rule::{self, ModelScope, RuleFile, RuleSet, Scope, WindowScope};
-use crate::kafka::{Connection, check_property, is_own};
 use crate::window::WindowSpec;
 
 /// Bytes that one prediction takes in the ledger, its share of the tables included. Measured with a million of them.
