@@ -9,6 +9,7 @@ use driftline::config::load::{Loading, parse};
 use driftline::config::{Config, Environment, Purpose, SchemaKind, schema};
 use driftline::event::decode::{Selector, TsUnit};
 use driftline::event::{Metric, Span, Timestamp};
+use driftline::source::kafka::GroupProtocol;
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
@@ -99,6 +100,7 @@ fn every_key_reaches_the_settings() {
     let config = config(&file("rich.yaml"), &[("SASL", "hunter2")], Purpose::Run);
     assert_eq!(config.kafka.bootstrap_servers, ["a:9092", "SSL://b:9093", "[::1]:9092"]);
     assert_eq!(config.kafka.features, ["f1", "f2"]);
+    assert_eq!((config.kafka.instance_id.as_deref(), config.kafka.group_protocol), (Some("monitor-0"), GroupProtocol::Consumer));
     assert_eq!(config.kafka.start, Start::At(Timestamp::parse_rfc3339("2026-11-21T23:00:00Z").unwrap()));
     assert_eq!(config.kafka.dead_letters, Some(DeadLetters { topic: "dead.letters".into(), rate: 3, block: true }));
     let librdkafka: Vec<(&str, &str)> =

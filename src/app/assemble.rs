@@ -20,10 +20,10 @@ use crate::engine::measure::performance;
 use crate::engine::{DriftRecipe, FeaturesFrom, ModelPlan, Plan, SegmentPlan};
 use crate::event::decode::{Dictionary, Field, Mapping};
 use crate::event::{Metric, Segment, Span, Subject};
+use crate::kafka::{Connection, check_property, is_own};
 use crate::notify::settings::StandardWebhooks;
 use crate::notify::{ActionSettings, Auth, EmailTarget, NotifySettings, ReceiverSettings, SmtpSettings, Transports, WebhookTarget};
 use crate::rule::{self, ModelScope, RuleFile, RuleSet, Scope, WindowScope};
-use crate::kafka::{Connection, check_property, is_own};
 use crate::window::WindowSpec;
 
 /// The part of `limits.memory` that ledgers may take together.

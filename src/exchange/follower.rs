@@ -13,17 +13,15 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use super::barrier::{Barriers, Missing};
 use super::client::{Context, Reader, close, describe};
+use super::ends::ends;
 use super::settings::Settings;
 
 /// How long the poll waits for a record.
 const POLL_WAIT: Duration = Duration::from_millis(20);
 /// Records between two looks at what is asked for.
 const RECORDS: usize = 1024;
-/// How long a partition may stand before the barrier asks whether what is missing is a hole.
-const QUIET: Duration = Duration::from_millis(200);
-/// How long a call of librdkafka that goes to its own threads may take.
-const LOCAL_PATIENCE: Duration = Duration::from_secs(1);
 /// How much longer than a barrier its caller waits for the answer: the thread looks at its clock between calls.
 const ANSWER_SLACK: Duration = Duration::from_secs(2);
 
@@ -73,8 +71,7 @@ impl Follower {
         consumer.assign(&list)?;
         // Barriers are asked for by one thread of the application, at assignments.
         let (requests, inbox) = crossbeam_channel::bounded(4);
-        let places = (0..partitions).map(|_| Place { next: 0, moved: None, asked: false }).collect();
-        let running = Loop { consumer, topic: settings.panes.clone(), places, barriers: Vec::new(), hand };
+        let running = Loop { consumer, topic: settings.panes.clone(), barriers: Barriers::new(partitions), hand };
         let thread = std::thread::Builder::new()
             .name("exchange-follow".into())
             .spawn(move || running.run(&inbox))
@@ -110,27 +107,10 @@ impl Drop for Follower {
     }
 }
 
-/// How far a partition has come.
-struct Place {
-    /// The offset after the last record handed on.
-    next: i64,
-    /// When the last record came, while a barrier waits.
-    moved: Option<Instant>,
-    /// Whether the broker was asked for what follows `next`, and nothing came yet.
-    asked: bool,
-}
-
-struct Barrier {
-    /// By partition the end of what must be handed on; none where that is done.
-    ends: Vec<Option<i64>>,
-    request: Request,
-}
-
 struct Loop<F> {
     consumer: Reader,
     topic: String,
-    places: Vec<Place>,
-    barriers: Vec<Barrier>,
+    barriers: Barriers<Sender<Result<(), String>>>,
     hand: F,
 }
 
@@ -146,20 +126,15 @@ impl<F: FnMut(Followed<'_>)> Loop<F> {
             for _ in 0..RECORDS {
                 match self.consumer.poll(std::mem::take(&mut wait)) {
                     Some(Ok(message)) => {
-                        let place = usize::try_from(message.partition()).ok().and_then(|place| self.places.get_mut(place));
-                        if let Some(place) = place {
-                            place.next = message.offset() + 1;
-                            place.moved = None;
-                            place.asked = false;
-                        }
                         (self.hand)(Followed {
                             partition: message.partition(),
                             offset: message.offset(),
                             key: message.key().unwrap_or(&[]),
                             value: message.payload(),
                         });
+                        self.barriers.taken(message.partition(), message.offset());
                     }
-                    Some(Err(KafkaError::PartitionEOF(partition))) => self.at_end(partition),
+                    Some(Err(KafkaError::PartitionEOF(partition))) => self.barriers.at_end(partition),
                     Some(Err(error)) => {
                         tracing::info!(target: "driftline::exchange", topic = self.topic, "following: {}", describe(&error));
                     }
@@ -174,77 +149,30 @@ impl<F: FnMut(Followed<'_>)> Loop<F> {
     /// Asks for the ends of all partitions.
     #[allow(clippy::disallowed_methods)]
     fn begin(&mut self, request: Request) {
-        let mut ends = Vec::with_capacity(self.places.len());
-        for (partition, place) in (0..).zip(&mut self.places) {
-            let patience = request.until.saturating_duration_since(Instant::now());
-            match self.consumer.fetch_watermarks(&self.topic, partition, patience) {
-                Ok((low, high)) => {
-                    // A topic that is shorter than what was read of it was made anew, and is read from its beginning.
-                    if place.next > high {
-                        place.next = low;
-                    }
-                    (place.moved, place.asked) = (None, false);
-                    ends.push(Some(high).filter(|high| low < *high));
-                }
-                Err(error) => {
-                    let _ = request.reply.send(Err(format!("the end of {}[{partition}]: {}", self.topic, describe(&error))));
-                    return;
-                }
-            }
-        }
-        self.barriers.push(Barrier { ends, request });
-    }
-
-    /// The broker says that nothing follows. Said after it was asked anew for a barrier, what is missing is a hole; said
-    /// without, it may be from before the barrier.
-    fn at_end(&mut self, partition: i32) {
-        let Ok(place) = usize::try_from(partition) else { return };
-        if self.places.get(place).is_some_and(|place| place.asked) {
-            for barrier in &mut self.barriers {
-                if let Some(end) = barrier.ends.get_mut(place) {
-                    *end = None;
-                }
-            }
+        let patience = request.until.saturating_duration_since(Instant::now());
+        match ends(&self.consumer, &self.topic, &self.barriers.partitions(), patience) {
+            Ok(ends) => self.barriers.begin(&ends, request.until, request.reply),
+            Err(reason) => drop(request.reply.send(Err(reason))),
         }
     }
 
-    /// Ends barriers, and asks the broker anew where a partition stands before the end of one.
+    /// Asks what follows where partitions stand before the end of a barrier, and answers the barriers that are over.
     #[allow(clippy::disallowed_methods)]
     fn look(&mut self) {
-        if self.barriers.is_empty() {
-            return;
-        }
         let now = Instant::now();
-        for (partition, place) in (0..).zip(&mut self.places) {
-            let index = usize::try_from(partition).unwrap_or(usize::MAX);
-            let mut is_missing = false;
-            for end in self.barriers.iter_mut().filter_map(|barrier| barrier.ends.get_mut(index)) {
-                *end = end.filter(|end| place.next < *end);
-                is_missing |= end.is_some();
-            }
-            if !is_missing || place.asked {
-                continue;
-            }
-            let since = *place.moved.get_or_insert(now);
-            if now.duration_since(since) >= QUIET {
-                // From here on librdkafka forgets what it knew of the partition, so that the next word of an end is new.
-                place.asked = self.consumer.seek(&self.topic, partition, Offset::Offset(place.next), LOCAL_PATIENCE).is_ok();
-                place.moved = Some(now);
+        for (partition, next) in self.barriers.ask(now) {
+            // From here on librdkafka forgets what it knew of the partition, so that its next word of an end is new. It is
+            // not waited for: what was said before is dropped from now on.
+            if let Err(error) = self.consumer.seek(&self.topic, partition, Offset::Offset(next), Duration::ZERO) {
+                tracing::info!(target: "driftline::exchange", topic = self.topic, partition, "asking again: {}", describe(&error));
             }
         }
-        let (topic, places) = (&self.topic, &self.places);
-        self.barriers.retain(|barrier| {
-            let missing =
-                barrier.ends.iter().zip(places).zip(0..).find_map(|((end, place), partition)| Some((partition, place.next, (*end)?)));
-            let result = match missing {
-                None => Ok(()),
-                Some((partition, next, end)) if now >= barrier.request.until => {
-                    Err(format!("{topic}[{partition}] is read up to offset {next} of {end}"))
-                }
-                Some(_) => return true,
-            };
-            let _ = barrier.request.reply.send(result);
-            false
-        });
+        for (reply, missing) in self.barriers.over(now) {
+            let result = missing.map_or(Ok(()), |missing| {
+                let Missing { partition, next, end } = missing;
+                Err(format!("{}[{partition}] is read up to offset {next} of {end}", self.topic))
+            });
+            let _ = reply.send(result);
+        }
     }
 }

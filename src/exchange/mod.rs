@@ -16,9 +16,12 @@
 //!   against positions and the broker's word that a partition is at its end, never a count of records.
 //! * No thread of these waits for the application without bound, and none is waited for without bound.
 
+mod barrier;
 mod chunk;
 mod client;
+mod ends;
 mod follower;
+mod member;
 mod owners;
 mod publisher;
 mod requirement;

@@ -5,18 +5,18 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TryRecvError};
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance, RebalanceProtocol};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use rdkafka::types::RDKafkaRespErr;
 
 use super::client::{Context, Reader, close, describe};
+use super::ends::ends;
+use super::member::{Change, Changes, Member};
 use super::settings::Settings;
 
 /// What waits for the application, in items. A new owner reads all panes of its models; most are some KiB.
@@ -27,7 +27,7 @@ const WAITING: usize = 256;
 const POLL_WAIT: Duration = Duration::from_millis(10);
 /// How long a full application is waited for before partitions are paused. Pausing throws away what was fetched ahead.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// How long the broker may take to tell the ends of one partition.
+/// How long the broker may take to tell the ends of partitions.
 const LOOKUP_PATIENCE: Duration = Duration::from_secs(2);
 /// How long after a failure the broker is asked again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -128,75 +128,6 @@ impl Drop for Owners {
             let _ = thread.join();
         }
     }
-}
-
-type Member = BaseConsumer<Context<Changes>>;
-
-/// Changes of the assignment in their order, from the callback to the loop on the same thread.
-#[derive(Default)]
-struct Changes(Mutex<VecDeque<Change>>);
-
-enum Change {
-    Assigned(Vec<i32>),
-    Revoked(Vec<i32>),
-    Trouble(String),
-}
-
-impl Changes {
-    fn push(&self, change: Change) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(change);
-    }
-
-    fn pop(&self) -> Option<Change> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
-    }
-}
-
-impl Context<Changes> {
-    /// Takes partitions from their beginning and holds them: decisions are read first.
-    fn assign(member: &Member, partitions: &TopicPartitionList) -> Result<(), KafkaError> {
-        let mut list = partitions.clone();
-        list.set_all_offsets(Offset::Beginning)?;
-        match member.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => member.incremental_assign(&list)?,
-            _ => member.assign(&list)?,
-        }
-        member.pause(&list)
-    }
-}
-
-impl ConsumerContext for Context<Changes> {
-    fn rebalance(&self, member: &Member, code: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
-        let numbers: Vec<i32> = partitions.elements().iter().map(|element| element.partition()).collect();
-        let result = match code {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
-                let result = Context::assign(member, partitions);
-                self.kept.push(Change::Assigned(numbers));
-                result
-            }
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
-                self.kept.push(Change::Revoked(numbers));
-                match member.rebalance_protocol() {
-                    RebalanceProtocol::Cooperative => member.incremental_unassign(partitions),
-                    _ => member.unassign(),
-                }
-            }
-            other => {
-                self.kept.push(Change::Trouble(format!("rebalance failed: {other:?}")));
-                member.unassign()
-            }
-        };
-        if let Err(error) = result {
-            self.kept.push(Change::Trouble(format!("rebalance: {}", describe(&error))));
-        }
-    }
-
-    /// Between polls callbacks are served at least this often.
-    fn main_queue_min_poll_interval(&self) -> rdkafka::util::Timeout {
-        rdkafka::util::Timeout::After(Duration::from_millis(200))
-    }
-
-    fn pre_rebalance(&self, _: &BaseConsumer<Self>, _: &Rebalance<'_>) {}
 }
 
 /// How far a partition of ours has come.
@@ -405,36 +336,34 @@ impl Loop {
         }
         self.looked = None;
         let new: Vec<i32> = self.owned.iter().filter(|(_, stage)| **stage == Stage::Looking).map(|(partition, _)| *partition).collect();
-        for partition in new {
-            if let Err(trouble) = self.look_at(partition) {
-                self.waiting.push_back(Heard::Trouble(trouble));
-                self.looked = Some(Instant::now());
-                // The group is served before the broker is asked for the next one.
-                return;
-            }
+        if !new.is_empty()
+            && let Err(trouble) = self.look_at(&new)
+        {
+            self.waiting.push_back(Heard::Trouble(trouble));
+            self.looked = Some(Instant::now());
         }
     }
 
-    fn look_at(&mut self, partition: i32) -> Result<(), String> {
-        let ends = |topic: &str| {
-            let ends = self.reader.fetch_watermarks(topic, partition, LOOKUP_PATIENCE);
-            ends.map_err(|error| format!("the end of {topic}[{partition}]: {}", describe(&error)))
-        };
-        let (first_pane, panes) = ends(&self.panes)?;
-        let (first_decision, decisions) = ends(&self.decisions)?;
-        // Zero: there is nothing to wait for.
-        let panes = if first_pane < panes { panes } else { 0 };
-        if first_decision >= decisions {
-            self.decided(partition, panes);
-            return Ok(());
-        }
+    fn look_at(&mut self, partitions: &[i32]) -> Result<(), String> {
+        let panes = ends(&self.reader, &self.panes, partitions, LOOKUP_PATIENCE)?;
+        let decisions = ends(&self.reader, &self.decisions, partitions, LOOKUP_PATIENCE)?;
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&self.decisions, partition, Offset::Beginning).map_err(|error| describe(&error))?;
-        self.reader.incremental_assign(&list).map_err(|error| describe(&error))?;
-        if self.is_paused {
-            self.reader.pause(&list).map_err(|error| describe(&error))?;
+        for ((partition, panes), (first, decisions)) in partitions.iter().zip(panes).zip(decisions) {
+            // Zero: there is nothing to wait for.
+            let panes = if panes.0 < panes.1 { panes.1 } else { 0 };
+            if first >= decisions {
+                self.decided(*partition, panes);
+                continue;
+            }
+            list.add_partition_offset(&self.decisions, *partition, Offset::Beginning).map_err(|error| describe(&error))?;
+            self.owned.insert(*partition, Stage::Deciding { decisions, panes });
         }
-        self.owned.insert(partition, Stage::Deciding { decisions, panes });
+        if list.count() > 0 {
+            self.reader.incremental_assign(&list).map_err(|error| describe(&error))?;
+            if self.is_paused {
+                self.reader.pause(&list).map_err(|error| describe(&error))?;
+            }
+        }
         Ok(())
     }
 
@@ -484,8 +413,9 @@ impl Loop {
 /// The partition that is told of, where it is one that a rebalance can take back.
 fn of(heard: &Heard) -> Option<i32> {
     match heard {
-        Heard::Decision { partition, .. } | Heard::Pane { partition, .. } => Some(*partition),
-        Heard::Decided(partition) | Heard::CaughtUp(partition) => Some(*partition),
+        Heard::Decision { partition, .. } | Heard::Pane { partition, .. } | Heard::Decided(partition) | Heard::CaughtUp(partition) => {
+            Some(*partition)
+        }
         Heard::Assigned(_) | Heard::Revoked(_) | Heard::Trouble(_) | Heard::Fatal(_) => None,
     }
 }

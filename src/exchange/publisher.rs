@@ -226,6 +226,7 @@ impl Publisher {
     ///
     /// # Errors
     /// [`Refused`]; then nothing was taken and no acknowledgement follows.
+    #[allow(clippy::needless_pass_by_value)] // Nobody needs them afterwards: what fails is said anew, with what came since.
     pub fn publish(&self, records: Vec<Outgoing>) -> Result<Ticket, Refused> {
         let size = |record: &Outgoing| record.key.len() + record.value.as_ref().map_or(0, Vec::len);
         if let Some(record) = records.iter().find(|record| size(record) > self.record_bytes) {

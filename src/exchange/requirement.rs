@@ -68,10 +68,11 @@ pub(super) fn wanted(settings: &Settings, copies: i32) -> [Vec<(&'static str, St
 pub(super) fn create_command(settings: &Settings, topic: &str, partitions: i32, copies: i32) -> String {
     let [panes, owners] = wanted(settings, copies);
     let config = if topic == settings.panes { panes } else { owners };
-    let config: String = config.iter().map(|(name, value)| format!(" --config {name}={value}")).collect();
+    let config: Vec<String> = config.iter().map(|(name, value)| format!("--config {name}={value}")).collect();
     let servers = settings.connection.bootstrap_servers();
     format!(
-        "kafka-topics.sh --bootstrap-server {servers} --create --topic {topic} --partitions {partitions} --replication-factor {copies}{config}"
+        "kafka-topics.sh --bootstrap-server {servers} --create --topic {topic} --partitions {partitions} --replication-factor {copies} {}",
+        config.join(" ")
     )
 }
 

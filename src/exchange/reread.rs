@@ -15,6 +15,7 @@ use crate::kafka::Connection;
 
 use super::chunk::Chunk;
 use super::client::{Context, Reader, close, describe};
+use super::ends::ends;
 use super::settings::Settings;
 
 /// Records in a chunk at most.
@@ -37,7 +38,8 @@ pub struct Range {
     pub topic: String,
     /// The partition.
     pub partition: i32,
-    /// From the first record of this time or later; from the beginning where the broker does not know times.
+    /// From the first record of this time or later, by the records' own time; from the beginning where the broker does not
+    /// know times.
     pub from: Timestamp,
     /// Up to this offset, which is not read.
     pub until: i64,
@@ -181,10 +183,12 @@ impl Loop {
             wanted.add_partition_offset(topic, range.partition, at).map_err(|error| describe(&error))?;
         }
         let found = consumer.offsets_for_times(wanted, LOOKUP_PATIENCE).map_err(|error| describe(&error))?;
+        let partitions: Vec<i32> = self.ranges.iter().filter(|range| range.topic == topic).map(|range| range.partition).collect();
+        let ends = ends(consumer, topic, &partitions, LOOKUP_PATIENCE)?;
+        let of_topic = self.ranges.iter().zip(&mut self.is_open).filter(|(range, _)| range.topic == topic);
         let mut list = TopicPartitionList::new();
-        for (range, is_open) in self.ranges.iter().zip(&mut self.is_open).filter(|(range, _)| range.topic == topic) {
+        for ((range, is_open), (low, high)) in of_topic.zip(ends) {
             let of_range = |error: KafkaError| format!("{topic}[{}]: {}", range.partition, describe(&error));
-            let (low, high) = consumer.fetch_watermarks(topic, range.partition, LOOKUP_PATIENCE).map_err(of_range)?;
             let first = match found.find_partition(topic, range.partition).map(|element| element.offset()) {
                 Some(Offset::Offset(offset)) if offset >= 0 => offset,
                 // No record of that time: true where the broker knows times at all.

@@ -16,6 +16,9 @@ pub const RECORD_BYTES: usize = 16 << 20;
 const SESSION_TIMEOUT: u64 = 45_000;
 /// Longest a record may wait for its acknowledgement, in milliseconds; a shorter session makes it shorter.
 const MESSAGE_TIMEOUT: u64 = 30_000;
+/// `heartbeat.interval.ms` of the owners, in milliseconds. Members hear of a hand-over with a heartbeat, and nobody judges
+/// a model meanwhile; the default of 3 s makes it twice as long.
+const HEARTBEAT: u64 = 1_000;
 /// What librdkafka adds to a record's key and value when it counts its size, in bytes, generously.
 const RECORD_OVERHEAD: usize = 4096;
 
@@ -91,6 +94,11 @@ impl Settings {
         if let Some(instance) = &self.instance_id {
             config.set("group.instance.id", instance);
         }
+        if config.get("heartbeat.interval.ms").is_none() {
+            config.set("heartbeat.interval.ms", HEARTBEAT.to_string());
+        }
+        // From leaders only: the word of a follower that nothing follows is about what it has copied so far.
+        config.remove("client.rack");
         config
             .set("group.id", self.owners_group())
             .set("partition.assignment.strategy", "cooperative-sticky")
@@ -100,6 +108,9 @@ impl Settings {
             .set("auto.offset.reset", "earliest")
             .set("enable.partition.eof", "true")
             .set("fetch.queue.backoff.ms", "10")
+            // A broker answers one request after the other, and holds a fetch back for so long: the half second of the
+            // default would be added to every question for an end and to every word of one.
+            .set("fetch.wait.max.ms", "100")
             .set("queued.max.messages.kbytes", self.queue_kib.to_string());
         config
     }
@@ -166,9 +177,10 @@ mod tests {
     }
 
     #[test]
-    fn a_static_member_has_one_client() {
-        let settings = settings(&[("group.instance.id", "driftline-0"), ("client.id", "mine")]);
+    fn a_static_member_has_one_client_and_readers_ask_leaders() {
+        let settings = settings(&[("group.instance.id", "driftline-0"), ("client.id", "mine"), ("client.rack", "a")]);
         assert_eq!(settings.member().get("group.instance.id"), Some("driftline-0"));
+        assert_eq!((settings.member().get("client.rack"), settings.reader().get("client.rack")), (None, None));
         for config in [settings.reader(), settings.producer(), settings.admin()] {
             assert_eq!(config.get("group.instance.id"), None);
             assert_eq!(config.get("client.id"), Some("mine"));

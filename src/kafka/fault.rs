@@ -73,7 +73,10 @@ mod tests {
         let error = KafkaError::Global(RDKafkaErrorCode::SSL);
         let reason = "ssl://localhost:9/1: SSL handshake failed: certificate verify failed (after 4ms in state SSL_HANDSHAKE)";
         let told = explain(&error, reason);
-        assert!(told.starts_with("ssl://localhost:9/1: SSL handshake failed: certificate verify failed; the broker's certificate"), "{told}");
+        assert!(
+            told.starts_with("ssl://localhost:9/1: SSL handshake failed: certificate verify failed; the broker's certificate"),
+            "{told}"
+        );
         assert!(!told.contains("4ms"), "{told}");
         let other = KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure);
         assert_eq!(explain(&other, "1/1 brokers are down"), "1/1 brokers are down");

@@ -257,7 +257,7 @@ impl Shared {
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
-    use std::sync::mpsc::{Receiver, channel};
+    use std::sync::mpsc::{Receiver, sync_channel};
 
     use super::*;
 
@@ -265,7 +265,7 @@ mod tests {
     fn endpoint(answers: Vec<(u16, &'static str)>) -> (Endpoint, Receiver<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = Url::parse(&format!("http://{}/token?tenant=hunter3", listener.local_addr().unwrap())).unwrap();
-        let (heard, hears) = channel();
+        let (heard, hears) = sync_channel(16);
         std::thread::spawn(move || {
             for (status, body) in answers {
                 let (mut stream, _) = listener.accept().unwrap();
@@ -290,17 +290,16 @@ mod tests {
         (endpoint, hears)
     }
 
+    #[allow(clippy::disallowed_methods)] // the token lives by the clock
+    fn now() -> Timestamp {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        Timestamp(i64::try_from(since.as_millis()).unwrap())
+    }
+
     #[test]
     fn a_token_is_asked_for_once_and_renewed_before_it_expires() {
-        let (endpoint, hears) = endpoint(vec![
-            (200, r#"{"access_token":"first","expires_in":2}"#),
-            (200, r#"{"access_token":"second","expires_in":"3600"}"#),
-        ]);
-        #[allow(clippy::disallowed_methods)] // the token lives by the clock
-        fn now() -> Timestamp {
-            let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-            Timestamp(i64::try_from(since.as_millis()).unwrap())
-        }
+        let (endpoint, hears) =
+            endpoint(vec![(200, r#"{"access_token":"first","expires_in":2}"#), (200, r#"{"access_token":"second","expires_in":"3600"}"#)]);
         let keeper = Keeper::new(endpoint, now);
         assert_eq!(keeper.token().unwrap().token, "first");
         assert_eq!(keeper.token().unwrap().token, "first");

@@ -146,11 +146,7 @@ impl Token {
     }
 
     pub fn handed_out(&self) -> OAuthToken {
-        OAuthToken {
-            token: self.value.expose_secret().to_owned(),
-            principal_name: self.principal.clone(),
-            lifetime_ms: self.expires.0,
-        }
+        OAuthToken { token: self.value.expose_secret().to_owned(), principal_name: self.principal.clone(), lifetime_ms: self.expires.0 }
     }
 }
 
@@ -250,7 +246,10 @@ mod tests {
     #[test]
     fn unsecured_tokens_are_those_that_librdkafka_makes() {
         let token = unsecured(Some("principal=alice lifeSeconds=60 scope=a,b"), NOW).unwrap();
-        assert_eq!(claims(&token.token).unwrap(), json!({ "sub": "alice", "iat": 1_700_000_000, "exp": 1_700_000_060, "scope": ["a", "b"] }));
+        assert_eq!(
+            claims(&token.token).unwrap(),
+            json!({ "sub": "alice", "iat": 1_700_000_000, "exp": 1_700_000_060, "scope": ["a", "b"] })
+        );
         assert_eq!(token.lifetime_ms, 1_700_000_060_000);
         assert!(unsecured(None, NOW).is_err_and(|error| error.contains("sasl.oauthbearer.method: oidc")));
     }

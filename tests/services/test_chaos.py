@@ -320,6 +320,37 @@ def outcomes(run):
     return totals
 
 
+def judge(run):
+    """Lets everything be said, and compares it with the oracle and with a replay."""
+    last = run.settle()
+    read = run.records()
+    oracle = Oracle(
+        Settings(chaos_stream.MODEL, chaos_stream.CLASSES, 0.5, WINDOWS, chaos_stream.LATENESS, chaos_stream.HORIZON, SEGMENTS, json.loads(run.baseline.read_text())),
+        read["predictions"],
+        read["labels"],
+    )
+    assert oracle.clock == last
+    # Up to the windows whose horizon the last records have passed, with a tick to spare.
+    until = last - chaos_stream.HORIZON - 2 * max(slide for _, _, slide in WINDOWS)
+    expected = oracle.windows(until)
+    say(f"{len(oracle.counted)} predictions counted, {len(oracle.late)} late, {len(oracle.truths)} labelled; {len(expected)} windows; rejected: {dict(oracle.rejected['predictions'])}")
+
+    def all_is_shown():
+        shown = Witness()
+        for agent in run.agents:
+            shown.ask(agent)
+        recent = {about: must for about, must in expected.items() if about[1] > until - SHOWN}
+        wrong = compare(shown, recent) + compare(run.witness, expected)
+        (run.folder / "differences.txt").write_text("\n".join(wrong))
+        assert not wrong, f"{len(wrong)} differences, all in differences.txt, such as:\n" + "\n".join(wrong[:12])
+        return True
+
+    eventually(all_is_shown, 20, "all windows are shown and right")
+    assert not run.witness.contradictions, f"said twice, and not the same: {run.witness.contradictions[:3]}"
+    check_outcomes(run, oracle)
+    check_replay(run, read, until)
+
+
 @pytest.mark.parametrize(("brokers", "agents", "mode", "rude"), [(1, 1, "local", False), (3, 1, "local", True)])
 def test_chaos(folder, brokers, agents, mode, rude):
     say(f"seed {SEED}, {brokers} brokers, {agents} agents, state {mode}")
@@ -330,33 +361,7 @@ def test_chaos(folder, brokers, agents, mode, rude):
         cluster.start()
         run = Run(folder / name, cluster, agents, mode, rude)
         run.harm_it(SECONDS, KILLS)
-        last = run.settle()
-        read = run.records()
-        oracle = Oracle(
-            Settings(chaos_stream.MODEL, chaos_stream.CLASSES, 0.5, WINDOWS, chaos_stream.LATENESS, chaos_stream.HORIZON, SEGMENTS, json.loads(run.baseline.read_text())),
-            read["predictions"],
-            read["labels"],
-        )
-        assert oracle.clock == last
-        # Up to the windows whose horizon the last records have passed, with a tick to spare.
-        until = last - chaos_stream.HORIZON - 2 * max(slide for _, _, slide in WINDOWS)
-        expected = oracle.windows(until)
-        say(f"{len(oracle.counted)} predictions counted, {len(oracle.late)} late, {len(oracle.truths)} labelled; {len(expected)} windows; rejected: {dict(oracle.rejected['predictions'])}")
-
-        def all_is_shown():
-            shown = Witness()
-            for agent in run.agents:
-                shown.ask(agent)
-            recent = {about: must for about, must in expected.items() if about[1] > until - SHOWN}
-            wrong = compare(shown, recent) + compare(run.witness, expected)
-            (run.folder / "differences.txt").write_text("\n".join(wrong))
-            assert not wrong, f"{len(wrong)} differences, all in differences.txt, such as:\n" + "\n".join(wrong[:12])
-            return True
-
-        eventually(all_is_shown, 20, "all windows are shown and right")
-        assert not run.witness.contradictions, f"said twice, and not the same: {run.witness.contradictions[:3]}"
-        check_outcomes(run, oracle)
-        check_replay(run, read, until)
+        judge(run)
         for agent in run.agents:
             assert agent.drain() == 0, agent.server.tail()
     finally:

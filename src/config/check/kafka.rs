@@ -55,7 +55,7 @@ pub(super) fn check(section: Option<&KafkaSection>, checker: &mut Checker<'_>) -
     }
     let there = section.is_some();
     let section = section.unwrap_or(&missing);
-    let protocol = protocol(section.group_protocol.as_deref(), checker);
+    let protocol = protocol(section.group_protocol.as_deref());
     let mut kafka = Kafka {
         bootstrap_servers: servers(section.bootstrap_servers.as_ref(), checker),
         group_id: section.group_id.clone().unwrap_or_else(|| GROUP_ID.to_owned()),
@@ -182,20 +182,9 @@ fn start(text: &str, checker: &mut Checker<'_>) -> Start {
     }
 }
 
-fn protocol(text: Option<&str>, checker: &mut Checker<'_>) -> GroupProtocol {
-    match text {
-        None | Some("classic") => GroupProtocol::Classic,
-        Some("consumer") => GroupProtocol::Consumer,
-        Some(other) => {
-            let hint = suggestion(other, ["classic", "consumer"]);
-            checker.error_with(
-                "/kafka/group_protocol",
-                format!("'{other}' is no protocol of groups"),
-                hint.as_deref().unwrap_or("it is classic or consumer"),
-            );
-            GroupProtocol::Classic
-        }
-    }
+/// Other texts are a fault of the structure and were told.
+fn protocol(text: Option<&str>) -> GroupProtocol {
+    if text == Some("consumer") { GroupProtocol::Consumer } else { GroupProtocol::Classic }
 }
 
 fn instance_id(section: &KafkaSection, checker: &mut Checker<'_>) -> Option<String> {

@@ -50,7 +50,7 @@ pub(super) struct Context {
     identities: Mutex<Identities>,
     /// Partitions of topics that were made anew, with the positions they had, until the windows know.
     pub remade: Mutex<Vec<(SourceId, i64)>>,
-    /// A topic that is being read was made anew: what the consumer has of it is not to be taken.
+    /// A topic that is ours was made anew: nothing is to be taken before that is told and reading begun again.
     pub must_restart: AtomicBool,
     /// How many partitions a topic had when reading of it began.
     counts: Mutex<BTreeMap<String, i32>>,
@@ -216,6 +216,10 @@ impl Context {
                 Some(offset) => {
                     list.add_partition_offset(&source.topic, source.partition, offset)?;
                     assigned.push((source.id, offset));
+                    if lock(&self.remade).iter().any(|(id, _)| *id == source.id) {
+                        // Their windows are marked before the first record of the new topic is taken.
+                        self.must_restart.store(true, Ordering::Relaxed);
+                    }
                 }
                 None => waiting.push(source.id),
             }

@@ -48,10 +48,11 @@ impl Loop {
                         let _ = self.consumer.fetch_metadata(Some(&source.topic), ENDS_PATIENCE);
                         return;
                     }
-                    let (to, cause) = match self.context.knows_id(&source.topic) {
-                        true => (high, GapCause::Truncation),
+                    let (to, cause) = if self.context.knows_id(&source.topic) {
+                        (high, GapCause::Truncation)
+                    } else {
                         // A broker that tells no ids is old; what is there may be all new.
-                        false => (low, GapCause::Recreation),
+                        (low, GapCause::Recreation)
                     };
                     gaps.push((source.id, position, to, cause));
                     offset = Offset::Offset(to);
@@ -70,7 +71,7 @@ impl Loop {
         }
     }
 
-    /// A topic was made anew while it was read: its partitions are read from their start, the others from where they were.
+    /// A topic that is ours was made anew: its partitions are read from their start, the others from where they were.
     pub(super) fn restart(&mut self) {
         let mut list = TopicPartitionList::new();
         for (source, start) in &self.ours() {
@@ -84,7 +85,7 @@ impl Loop {
     }
 
     /// Partitions of topics that were made anew are told once they are ours: before, there is nobody to mark their windows.
-    pub(super) fn tell_remade(&mut self) {
+    fn tell_remade(&mut self) {
         let ours: Vec<SourceId> = self.context.assigned().iter().map(|(id, _)| *id).collect();
         let (told, kept) = std::mem::take(&mut *lock(&self.context.remade)).into_iter().partition(|(id, _)| ours.contains(id));
         *lock(&self.context.remade) = kept;

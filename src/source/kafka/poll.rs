@@ -251,7 +251,6 @@ impl Loop {
                     self.mend();
                 }
                 self.begin_waiting();
-                self.tell_remade();
                 self.report();
                 self.rejoin.look(&self.consumer, &self.context);
             }

@@ -35,10 +35,7 @@ pub(super) fn starts(context: &Context, consumer: &BaseConsumer<Context>, wanted
     }
     let committed = consumer.committed_offsets(wanted.clone(), LOOKUP_TIMEOUT)?;
     let is_any_committed = committed.elements().iter().any(|element| matches!(element.offset(), Offset::Offset(_)));
-    let look_back = match is_any_committed {
-        true => Some(offsets_at(consumer, wanted, (context.now)() - context.settings.look_back)?),
-        false => None,
-    };
+    let look_back = if is_any_committed { Some(offsets_at(consumer, wanted, (context.now)() - context.settings.look_back)?) } else { None };
     let at = match context.settings.start {
         StartAt::At(instant) => Some(offsets_at(consumer, wanted, instant)?),
         StartAt::Earliest | StartAt::Latest => None,

@@ -1,0 +1,116 @@
+"""Replicas that share their state in Kafka: whatever happens to them, the windows are those of one process.
+
+The stream, the oracle and the replay are those of the chaos test; here what happens to agents is written down, and brokers
+stay alive.
+"""
+
+import signal
+import time
+
+import pytest
+
+import test_chaos
+from chaos_brokers import Brokers
+from server import eventually, fetch
+from test_chaos import PATIENCE, Run, judge, say
+
+
+@pytest.fixture(scope="module")
+def cluster(folder):
+    """A broker of its own: groups come and go here faster than the defaults of the shared one allow."""
+    brokers = Brokers(folder / "cluster-brokers", 1)
+    try:
+        yield brokers.start()
+    finally:
+        brokers.stop()
+
+
+@pytest.fixture
+def start(request, folder, cluster):
+    """Starts so many agents on topics of their own and lets producers write; all of it ends with the test."""
+    runs = []
+
+    def start(agents):
+        run = Run(folder / request.node.name.replace("test_", "").replace("_", "-"), cluster, agents, "cluster", False)
+        runs.append(run)
+        for agent in run.agents:
+            # A group of its own, and with it topics of its own.
+            agent.config["kafka"]["group_id"] = run.folder.name
+        run.producers.add(range(test_chaos.PARTITIONS))
+        for agent in run.agents:
+            agent.start(ready=False)
+        for agent in run.agents:
+            agent.server.wait_for(lambda agent=agent: ready(agent), PATIENCE, "it is ready")
+        run.producers.start()
+        return run
+
+    yield start
+    for run in runs:
+        run.stop()
+
+
+def ready(agent):
+    return fetch(f"{agent.url}/readyz")[0] == 200
+
+
+def windows(run):
+    """How many windows were said."""
+    return sum(about[0] == "window" for about in run.witness.lines)
+
+
+def wait_for_windows(run, more):
+    """Lets so many further windows be said."""
+    goal = windows(run) + more
+    eventually(lambda: windows(run) >= goal, PATIENCE, f"{more} more windows are said")
+
+
+def readers(run):
+    """How many partitions each agent reads."""
+    return [len(agent.status()["partitions"]) for agent in run.agents if agent.is_running()]
+
+
+def drain(run):
+    for agent in run.agents:
+        if agent.is_running():
+            assert agent.drain() == 0, agent.server.tail()
+
+
+def test_one_agent_is_as_good_as_a_replay(start):
+    run = start(1)
+    wait_for_windows(run, 8)
+    judge(run)
+    drain(run)
+
+
+def test_three_agents_say_what_one_says(start):
+    run = start(3)
+    eventually(lambda: all(readers(run)) and sum(readers(run)) == 2 * run.partitions, PATIENCE, "all three read")
+    wait_for_windows(run, 8)
+    judge(run)
+    drain(run)
+
+
+def test_agents_that_are_killed_take_nothing_along(start):
+    run = start(3)
+    for agent in run.agents * 2:
+        wait_for_windows(run, 3)
+        say(f"kill {agent.name}")
+        agent.kill()
+        agent.start(ready=False)
+    wait_for_windows(run, 4)
+    judge(run)
+    drain(run)
+
+
+def test_an_agent_that_ends_hands_over(start):
+    run = start(3)
+    wait_for_windows(run, 4)
+    for agent in run.agents[1:]:
+        began = time.monotonic()
+        assert agent.drain() == 0, agent.server.tail()
+        say(f"{agent.name} ended within {time.monotonic() - began:.1f} s")
+        eventually(lambda: sum(readers(run)) == 2 * run.partitions, PATIENCE, "the others read all partitions")
+        wait_for_windows(run, 4)
+    run.agents = run.agents[:1]
+    judge(run)
+    drain(run)
