@@ -25,6 +25,14 @@ def check(request, folder, broker, baseline, driftline):
         agent.config["state"].update(state)
         return driftline("check", *agent.write(), "--connect", *arguments, status=status).stdout
 
+    def at_once(count):
+        # One file for all: written by each, it would be read half written.
+        files = agent.write()
+        with concurrent.futures.ThreadPoolExecutor(count) as pool:
+            running = [pool.submit(driftline, "check", *files, "--connect") for _ in range(count)]
+            return [done.result().stdout for done in running]
+
+    run.at_once = at_once
     run.topics = [f"driftline-{name}.panes", f"driftline-{name}.owners"]
     return run
 
@@ -61,9 +69,8 @@ def test_missing_topics_are_made_and_then_right(broker, check):
 
 
 def test_replicas_that_make_them_at_once_are_all_right(broker, check):
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        for said in [future.result() for future in [pool.submit(check) for _ in range(4)]]:
-            assert "8 partitions" in said
+    for said in check.at_once(8):
+        assert "8 partitions" in said
     assert [partitions(broker, topic) for topic in check.topics] == [8, 8]
 
 
