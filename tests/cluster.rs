@@ -758,12 +758,24 @@ fn a_dead_replica_is_waited_for_and_then_done_without() {
     assert!(labels.iter().any(|line| line["gaps"].as_array().unwrap().contains(&missing)), "{labels:?}");
     // The next owner does not wait for it again.
     let stored = listener.owner.state();
+    // And if it comes back with nothing for those windows, they are whole without it.
+    let mut quiet = Listener { owner: listener.owner.clone(), offset: listener.offset, said: Said::default() };
 
+    let mut whole = Vec::new();
     for (source, range) in dead {
-        listener.hear(&replicas.turn(stream, source, range, false));
+        let posts = replicas.turn(stream, source, range, false);
+        listener.hear(&posts);
         listener.advance(replicas.at);
+        let without: Vec<Post> = posts.into_iter().filter(|post| matches!(post.key, Key::Progress { .. } | Key::Labels { .. })).collect();
+        quiet.hear(&without);
+        whole.extend(quiet.advance(replicas.at));
     }
     assert_eq!(listener.owner.completeness(), (3, 3));
+    let without_gap = |line: &Value| (line["window"].clone(), line["gaps"].to_string().contains("nothing was heard"));
+    for line in &closed {
+        let last = windows(&whole).into_iter().map(without_gap).rfind(|(window, _)| *window == line["window"]);
+        assert_eq!(last.map(|(_, is_marked)| is_marked), Some(false), "{line}");
+    }
     for source in 0..stream.len() {
         listener.hear(&replicas.turn(stream, source, 0..0, true));
     }
@@ -773,7 +785,7 @@ fn a_dead_replica_is_waited_for_and_then_done_without() {
     let is_marked = |line: &&String| line.contains("labels of the partitions 2");
     let unmark = |line: &String| {
         let mut value: Value = serde_json::from_str(line).unwrap();
-        if value["type"] == "window" {
+        if value["type"] == "window" && value["gaps"].as_array().unwrap().contains(&missing) {
             value["gaps"].as_array_mut().unwrap().retain(|gap| *gap != missing);
             value["partitions"] = json!("3/3");
             value["complete"] = json!(value["gaps"].as_array().unwrap().is_empty());
@@ -848,6 +860,30 @@ fn an_idle_partition_that_comes_back_is_restated_and_counted_once() {
     }
     listener.advance(NOW);
     assert_same_words(wanted, &listener.said.text());
+}
+
+#[test]
+fn labels_that_are_said_to_be_idle_hold_the_clock_when_predictions_go_on() {
+    let (stream, _) = &*SHORT;
+    let mut replicas = Replicas::new(&PLANS.one);
+    let mut listener = Listener::new(None);
+    for (source, records) in stream.iter().enumerate() {
+        listener.hear(&replicas.turn(stream, source, 0..records.len() / 3, true));
+    }
+    for source in 0..stream.len() {
+        listener.hear(&replicas.turn(stream, source, 0..0, true));
+    }
+    listener.advance(NOW);
+    let said = replicas.joins.iter().filter_map(|joins| joins.tick).max().unwrap();
+    for (source, records) in stream.iter().enumerate().skip(3) {
+        let posts = replicas.turn(stream, source, records.len() / 3..records.len(), false);
+        // What is said of the labels is still under way.
+        let first: Vec<Post> = posts.into_iter().filter(|post| matches!(post.key, Key::Events { .. } | Key::Progress { .. })).collect();
+        listener.hear(&first);
+    }
+    listener.advance(NOW);
+    assert!(listener.owner.event_clock().unwrap() > said + Span(20_000), "predictions have gone on");
+    assert!(listener.owner.labelled() <= said, "labels were looked at before they had been said");
 }
 
 #[test]

@@ -81,6 +81,8 @@ pub struct Book {
     late: BTreeMap<(Timestamp, Timestamp), u64>,
     open: BTreeMap<(Timestamp, SeriesNumber), Held>,
     sealed: BTreeMap<Timestamp, BTreeSet<SeriesNumber>>,
+    /// The greatest end of a pane that was said.
+    end: i64,
     known: Known,
     /// The last wall time at which anybody said anything of it.
     said_at: Option<Timestamp>,
@@ -101,6 +103,7 @@ impl Book {
         if self.sealed.get(&at.0).is_some_and(|sealed| sealed.contains(&at.1)) {
             return (false, Vec::new());
         }
+        self.end = self.end.max(events.end);
         let mut portions = Vec::new();
         if let Some(held) = self.open.get_mut(&at) {
             if held.end >= events.end {
@@ -186,10 +189,10 @@ impl Book {
         &self.gaps
     }
 
-    /// Whether it is at its end without news.
+    /// Whether it is at its end without news: its panes, which are said first, are no further either.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.progress.as_ref().is_some_and(|progress| progress.is_idle)
+        self.progress.as_ref().is_some_and(|progress| progress.is_idle && progress.end >= self.end)
     }
 
     /// Whether it has been silent for so long that it is not waited for.
@@ -275,4 +278,134 @@ fn unpack(value: &[u8]) -> Option<Pane> {
 #[must_use]
 pub fn name(source: &SourceName) -> String {
     format!("{}/{}", source.topic, source.partition)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::output::Counts;
+    use crate::event::TopicRole;
+
+    const SLICE: (Timestamp, SeriesNumber) = (Timestamp(0), 0);
+
+    fn events(end: i64, n: u64) -> (Events, Vec<u8>) {
+        let events = Events { end, sealed_at: Timestamp(15), pane: Pane { n, cells: vec![n], ..Pane::default() } };
+        let value = wire::to_bytes(&events);
+        (events, value)
+    }
+
+    fn say(book: &mut Book, offset: i64, end: i64, n: u64) -> (bool, Vec<(u64, bool)>) {
+        let (events, value) = events(end, n);
+        let (is_new, portions) = book.hear_pane(offset, SLICE, &events, &value);
+        (is_new, counted(&portions))
+    }
+
+    fn counted(portions: &[Portion]) -> Vec<(u64, bool)> {
+        portions.iter().map(|portion| (portion.pane.n, portion.is_news)).collect()
+    }
+
+    fn progress(end: i64, watermark: i64, is_idle: bool, at: i64) -> Progress {
+        Progress {
+            role: TopicRole::Predictions,
+            start: 0,
+            end,
+            watermark: Some(Timestamp(watermark)),
+            earliest: None,
+            is_idle,
+            counts: Counts::default(),
+            late: Vec::new(),
+            gaps: Vec::new(),
+            instance: "a".into(),
+            at: Timestamp(at),
+        }
+    }
+
+    fn read(book: &mut Book, end: i64, watermark: i64, is_idle: bool) -> Vec<(u64, bool)> {
+        assert!(book.hear_progress(progress(end, watermark, is_idle, end), BTreeMap::new()).is_some());
+        counted(&book.hand_on_sealed())
+    }
+
+    #[test]
+    fn a_pane_is_handed_on_when_nothing_more_can_come() {
+        let mut book = Book::default();
+        assert_eq!(say(&mut book, 0, 5, 2), (true, vec![]));
+        assert_eq!(say(&mut book, 1, 9, 3), (true, vec![]));
+        assert_eq!(say(&mut book, 2, 5, 2), (false, vec![]), "said by somebody who reads no longer");
+        assert_eq!(read(&mut book, 9, 14, false), []);
+        assert_eq!(read(&mut book, 12, 15, false), [(3, true)]);
+        assert_eq!(say(&mut book, 3, 12, 3), (false, vec![]));
+        assert!(book.hand_on_sealed().is_empty());
+    }
+
+    #[test]
+    fn of_what_was_handed_on_while_idle_only_the_difference_follows() {
+        let mut book = Book::default();
+        say(&mut book, 0, 5, 2);
+        assert_eq!(read(&mut book, 5, 7, true), []);
+        assert_eq!(counted(&book.hand_on_open(2)), [(2, true)]);
+        assert!(book.hand_on_open(2).is_empty());
+        say(&mut book, 2, 8, 6);
+        assert!(!book.is_idle(), "somebody has read on");
+        assert_eq!(read(&mut book, 9, 20, false), [(4, true)]);
+    }
+
+    #[test]
+    fn the_next_owner_knows_what_was_handed_on() {
+        let mut book = Book::default();
+        say(&mut book, 0, 5, 2);
+        read(&mut book, 5, 7, true);
+        book.hand_on_open(2);
+        let known = book.to_know(true);
+        // It hears the same again, and more, before it looks at anything.
+        let mut next = Book::known(known.clone());
+        assert_eq!(say(&mut next, 0, 5, 2), (true, vec![]));
+        read(&mut next, 5, 7, true);
+        assert_eq!(say(&mut next, 2, 8, 6), (true, vec![(2, false)]), "what it takes the place of was known");
+        assert_eq!(read(&mut next, 9, 20, false), [(4, true)]);
+        // Or nothing more.
+        let mut next = Book::known(known.clone());
+        say(&mut next, 0, 5, 2);
+        read(&mut next, 5, 7, true);
+        assert_eq!(counted(&next.put_back_open()), [(2, false)]);
+        // Or only what was said after it, the rest having been compacted away.
+        let mut next = Book::known(known);
+        say(&mut next, 2, 8, 6);
+        assert!(next.put_back_open().is_empty());
+        // And what was sealed before is no news at all.
+        read(&mut book, 9, 20, false);
+        let mut next = Book::known(book.to_know(true));
+        say(&mut next, 2, 8, 6);
+        assert_eq!(read(&mut next, 9, 20, false), [(6, false)]);
+    }
+
+    #[test]
+    fn late_records_and_progress_are_told_once() {
+        let mut book = Book::default();
+        let late = |records| BTreeMap::from([((Timestamp(0), Timestamp(10)), records)]);
+        let more =
+            |said: Option<Vec<((Timestamp, Timestamp), u64)>>| said.map(|late| late.iter().map(|(_, records)| *records).sum::<u64>());
+        assert_eq!(more(book.hear_progress(progress(5, 1, false, 1), late(2))), Some(2));
+        assert_eq!(more(book.hear_progress(progress(9, 3, false, 2), late(5))), Some(3));
+        assert_eq!(more(book.hear_progress(progress(7, 2, false, 9), late(3))), None, "somebody who reads no longer");
+        assert_eq!(more(book.hear_progress(progress(9, 3, true, 3), late(5))), Some(0));
+        assert!(book.is_idle() && book.watermark() == Some(Timestamp(3)));
+    }
+
+    #[test]
+    fn who_is_silent_is_given_up_until_he_speaks() {
+        let mut book = Book::default();
+        book.hear_progress(progress(5, 7, true, 100), BTreeMap::new());
+        let bury = |book: &mut Book, oldest| book.bury(Timestamp(50), Timestamp(oldest));
+        assert_eq!(bury(&mut book, 100), None);
+        assert_eq!(bury(&mut book, 101), Some(Change::GivenUp));
+        assert_eq!(bury(&mut book, 150), None);
+        // A record that was long under way, then one of now, and of somebody who is not as far.
+        book.hear_progress(progress(5, 7, true, 120), BTreeMap::new());
+        assert_eq!(bury(&mut book, 150), None);
+        book.hear_progress(progress(3, 6, false, 160), BTreeMap::new());
+        assert_eq!(bury(&mut book, 150), Some(Change::Back(Some(Timestamp(7)))));
+        // Whoever has just begun to listen cannot know.
+        let mut unheard = Book::default();
+        assert_eq!(unheard.bury(Timestamp(200), Timestamp(150)), None);
+    }
 }

@@ -172,3 +172,60 @@ fn unpack(value: &[u8]) -> Option<JoinedPane> {
 fn epoch(at: Timestamp) -> u64 {
     u64::try_from(at.0).unwrap_or(0).saturating_add(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::WindowRef;
+
+    fn part(partition: i32) -> Part {
+        Part { slice: Timestamp(0), place: (0, 0), partition }
+    }
+
+    fn value(tick: i64, matched: u64) -> Vec<u8> {
+        wire::to_bytes(&Joined { tick: Timestamp(tick), pane: JoinedPane { matched, ..JoinedPane::default() } })
+    }
+
+    fn matched(history: &History) -> (u64, u64) {
+        history.matched(&WindowRef { name: "w".into(), start: Timestamp(0), end: Timestamp(10) })
+    }
+
+    fn hear(parts: &mut Parts, history: &mut History, partition: i32, tick: i64, matched: u64, is_known: bool) -> bool {
+        parts.hear(part(partition), Timestamp(tick), &value(tick, matched), is_known, history)
+    }
+
+    #[test]
+    fn a_tick_shows_the_newest_version_of_every_part_that_had_come_by_then() {
+        let (mut parts, mut history) = (Parts::default(), History::default());
+        for (partition, tick, pairs) in [(0, 20, 3), (0, 30, 5), (1, 25, 7), (0, 40, 4)] {
+            assert!(hear(&mut parts, &mut history, partition, tick, pairs, false));
+        }
+        assert_eq!(matched(&history), (0, 0));
+        assert_eq!(parts.next_tick(), Some(Timestamp(20)));
+        assert_eq!(parts.apply(Timestamp(10), Timestamp(30), &mut history), (true, BTreeSet::new()));
+        assert_eq!(matched(&history), (12, 31));
+        assert_eq!(parts.apply(Timestamp(30), Timestamp(35), &mut history), (false, BTreeSet::new()));
+        assert!(!hear(&mut parts, &mut history, 0, 30, 5, false), "again");
+        parts.apply(Timestamp(35), Timestamp(50), &mut history);
+        assert_eq!(matched(&history), (11, 41), "a corrected label may take pairs away");
+        assert_eq!(parts.pending(), 0);
+    }
+
+    #[test]
+    fn what_comes_when_its_tick_has_passed_is_news_at_the_next() {
+        let (mut parts, mut history) = (Parts::default(), History::default());
+        hear(&mut parts, &mut history, 0, 20, 3, false);
+        parts.apply(Timestamp(10), Timestamp(30), &mut history);
+        hear(&mut parts, &mut history, 1, 15, 2, false);
+        let before = matched(&history);
+        assert_eq!(parts.apply(Timestamp(30), Timestamp(40), &mut history), (true, BTreeSet::from([Timestamp(0)])));
+        assert_eq!((before, matched(&history)), ((3, 21), (5, 41)));
+        // Another owner that hears it all again tells no change from it.
+        let (mut again, mut anew) = (Parts::default(), History::default());
+        again.set_moved(parts.moved().clone());
+        hear(&mut again, &mut anew, 1, 15, 2, true);
+        hear(&mut again, &mut anew, 0, 20, 3, true);
+        assert_eq!(matched(&anew), (5, 41));
+        assert_eq!((again.reached(0), again.reached(1), again.reached(2)), (Some(Timestamp(20)), Some(Timestamp(15)), None));
+    }
+}

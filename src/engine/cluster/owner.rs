@@ -202,7 +202,10 @@ impl Owner {
             return Ok(());
         }
         let number = self.series_number(series);
-        let (is_new, portions) = self.books.entry(source.clone()).or_default().hear_pane(offset, (slice, number), &events, value);
+        let book = self.books.entry(source.clone()).or_default();
+        let was_idle = book.is_idle();
+        let (is_new, portions) = book.hear_pane(offset, (slice, number), &events, value);
+        self.has_news |= was_idle != book.is_idle();
         self.ignored.repeated += u64::from(!is_new);
         self.hand_on(portions);
         Ok(())
