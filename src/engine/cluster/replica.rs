@@ -10,7 +10,7 @@ use crate::engine::output::{Counts, JoinHalf, ShardOutput};
 use crate::engine::plan::Plan;
 use crate::engine::series::SeriesKey;
 use crate::engine::shard::Shard;
-use crate::event::{Outcome, SourceId, Span, Timestamp, TopicRole};
+use crate::event::{Outcome, SourceId, Timestamp, TopicRole};
 use crate::window::LateKey;
 
 use super::address::{Addresses, Post};
@@ -319,13 +319,27 @@ impl Replica {
 }
 
 impl Reading {
-    /// Forgets late records of slices that no window shows any more.
+    /// Forgets late records of old slices, but for as many slices as windows may show at a time. Not by the watermark: where
+    /// that leaps, nobody has been told of them yet, and other partitions may be far behind.
     fn prune(&mut self, plan: &Plan) {
-        let Some(watermark) = self.watermark else { return };
-        self.late.retain(|key, _| {
-            let reach = plan.model(key.model).map_or(Span(0), |model| Span(3 * model.longest_window().0) + model.lateness);
-            key.slice >= watermark - reach
-        });
+        let most = |model: u16| plan.model(model).map_or(0, |plan| (3 * plan.longest_window().0 + plan.lateness.0) / plan.slice.0.max(1) + 2);
+        // The one that was looked at last, and how many slices of its model are left.
+        let (mut last, mut left) = (None, 0);
+        let mut old = Vec::new();
+        for key in self.late.keys().rev() {
+            let at = (key.model, key.slice);
+            if last.is_none_or(|(model, _)| model != key.model) {
+                left = most(key.model) + 1;
+            }
+            left -= i64::from(last != Some(at));
+            last = Some(at);
+            if left <= 0 {
+                old.push(*key);
+            }
+        }
+        for key in old {
+            self.late.remove(&key);
+        }
     }
 }
 
