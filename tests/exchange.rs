@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use driftline::kafka::Connection;
 use driftline::event::{Span, Timestamp};
 use driftline::exchange::topic::{TopicError, input_partitions, prepare};
 use driftline::exchange::{Follower, Heard, Outgoing, Owners, Publisher, Range, Read, Refused, Reread, Settings, Ticket, Which};
+use driftline::kafka::Connection;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};

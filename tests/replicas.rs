@@ -33,7 +33,12 @@ static PLAN: LazyLock<Assembly> = LazyLock::new(|| {
         let country = ["de", "fr", "fr", "pl"][usize::try_from(row % 4).unwrap()];
         let region = if row % 3 == 0 { "eu" } else { "us" };
         let prediction = if row % 5 < 3 { "repaid" } else { "default" };
-        let _ = writeln!(csv, "r{row},{},{country},{region},{prediction},{},repaid", 20 + (row * row + 3 * row) % 53, 0.01 * (row % 100) as f64);
+        let _ = writeln!(
+            csv,
+            "r{row},{},{country},{region},{prediction},{},repaid",
+            20 + (row * row + 3 * row) % 53,
+            0.01 * (row % 100) as f64
+        );
     }
     let csv = write(&directory, "rows.csv", &csv);
     let model = |name: &str| {
@@ -101,7 +106,8 @@ type Input = BTreeMap<(&'static str, i32), Vec<(i64, i64, String)>>;
 fn input(seed: u64, records: i64) -> Input {
     let mut dice = Dice(seed);
     let mut input = Input::new();
-    let mut push = |topic, partition, arrival, value: String| input.entry((topic, partition)).or_insert_with(Vec::new).push((0, arrival, value));
+    let mut push =
+        |topic, partition, arrival, value: String| input.entry((topic, partition)).or_insert_with(Vec::new).push((0, arrival, value));
     let length = 900_000;
     for number in 0..records {
         let arrival = START + number * length / records;
@@ -377,7 +383,15 @@ impl Court {
         heard
     }
 
-    fn step(&mut self, model: &'static str, exchange: &mut Exchange, addresses: &Addresses, now: i64, store: bool, told: &mut BTreeSet<String>) {
+    fn step(
+        &mut self,
+        model: &'static str,
+        exchange: &mut Exchange,
+        addresses: &Addresses,
+        now: i64,
+        store: bool,
+        told: &mut BTreeSet<String>,
+    ) {
         let home = addresses.get(PLAN.plan.by_name[model]).unwrap().home;
         let (owner, heard) = self.owners.get_mut(model).unwrap();
         *heard = Court::listen(owner, *heard, home, exchange);

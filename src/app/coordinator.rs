@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
 
-use crate::engine::state::Written;
 use crate::engine::state::Change;
+use crate::engine::state::Written;
 use crate::engine::{Emission, Evaluator, Plan};
 use crate::event::{SourceId, Span, Timestamp};
 use crate::http::Check;

@@ -16,6 +16,7 @@ pub mod inspect;
 pub mod intake;
 pub mod keeper;
 pub mod letter;
+mod local;
 pub mod memory;
 pub mod publish;
 pub mod replay;

@@ -21,8 +21,8 @@ use crate::telemetry::event_log::AlertEvent;
 use crate::telemetry::score;
 
 use super::event::{AppEvent, Listener};
-use super::said::Said;
 use super::letter::DeadLetters;
+use super::said::Said;
 use super::shape;
 
 /// The way out for results.

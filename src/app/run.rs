@@ -20,21 +20,20 @@ use crate::http::{self, BaselineView, Check, FeatureView, Hooks, ModelView, Relo
 use crate::kafka::{Connection, describe};
 use crate::notify::{Dispatcher, Options, Outbox, Transports};
 use crate::rule::RuleSet;
-use crate::source::kafka::{self, Consumer, Letters, OnFailure, Routing, StartAt, Topic};
-use crate::store::{Opened, Store, StoreError};
+use crate::source::kafka::{self, Letters, OnFailure, StartAt, Topic};
+use crate::store::StoreError;
 use crate::telemetry::{self, Telemetry};
 
 use super::assemble::{Assembly, assemble};
-use super::checkpoint::{CheckpointError, FORMAT, Restored};
+use super::checkpoint::CheckpointError;
 use super::clock;
 use super::cluster;
-use super::coordinator::{Control, Coordinator};
+use super::coordinator::Control;
 use super::event::{AppEvent, Listener};
-use super::keeper::Keeper;
 use super::letter::DeadLetters;
+use super::local;
 use super::publish::Publisher;
 use super::said::Said;
-use super::worker;
 
 /// How long the last deliveries may take at the end.
 const DELIVERY_PATIENCE: Duration = Duration::from_secs(10);
@@ -44,8 +43,6 @@ const TELEMETRY_PATIENCE: Duration = Duration::from_secs(5);
 const HEARTBEAT_PATIENCE: Span = Span(60_000);
 /// Notifications of the consumer that may wait.
 pub(super) const NOTIFICATIONS: usize = 1024;
-/// The part of `limits.memory` that the store may take for its caches and for changes on their way to its tables.
-const STORE_SHARE: u64 = 8;
 /// The least the consumer may fetch ahead, in KiB; it is otherwise an eighth of `limits.memory`.
 const LEAST_QUEUE_KIB: u64 = 4096;
 
@@ -131,7 +128,7 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
     let (local, outbox) = match config.state.cluster {
         Some(_) => (None, Vec::new()),
         None => {
-            let (store, restored) = restore(&config, &plan, &rules, workers)?;
+            let (store, restored) = local::restore(&config, &plan, &rules, workers)?;
             let outbox = restored.outbox.clone();
             (Some((store, restored)), outbox)
         }
@@ -203,7 +200,7 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
             })?
         }
         Some((store, restored)) => {
-            let coordinator = coordinator(&config, &plan, rules, restored, store, publisher, control_in, heartbeat, fatal)?;
+            let coordinator = local::coordinator(&config, &plan, rules, restored, store, publisher, control_in, heartbeat, fatal)?;
             std::thread::Builder::new().name("coordinator".into()).spawn(move || Some(coordinator.run()))?
         }
     };
@@ -261,53 +258,6 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
     }
 }
 
-/// Everything that local state needs: workers on what was stored, the consumer, and the owner of the evaluator.
-#[allow(clippy::too_many_arguments)] // Said once, at the one place that starts it.
-fn coordinator(
-    config: &Config,
-    plan: &Arc<Plan>,
-    rules: Arc<RuleSet>,
-    restored: Restored,
-    store: Store,
-    publisher: Publisher,
-    control: crossbeam_channel::Receiver<Control>,
-    heartbeat: Arc<AtomicI64>,
-    fatal: crossbeam_channel::Sender<String>,
-) -> Result<Coordinator, RunError> {
-    let workers = worker_count(config);
-    let (notifications, notified) = crossbeam_channel::bounded(NOTIFICATIONS);
-    let mut batch_senders = Vec::new();
-    let (empties, empties_out) = crossbeam_channel::bounded(workers * worker::QUEUE * 2);
-    let mut running = Vec::new();
-    let Restored { registry, snapshots, evaluator, written, .. } = restored;
-    for (number, snapshot) in snapshots.into_iter().enumerate() {
-        let (sender, receiver) = crossbeam_channel::bounded(worker::QUEUE);
-        batch_senders.push(sender);
-        running.push(worker::spawn(number, Arc::clone(plan), registry.topics(), snapshot, receiver, empties.clone(), None, publisher.letters.clone())?);
-    }
-    drop(empties);
-    let routing = Routing { workers: batch_senders, empties: empties_out };
-    let consumer = Consumer::start(kafka_settings(config, plan)?, registry.clone(), routing, notifications, clock::now)
-        .map_err(|error| RunError::Kafka(describe(&error)))?;
-    Ok(Coordinator {
-        plan: Arc::clone(plan),
-        rules,
-        evaluator,
-        workers: running,
-        consumer: Some(consumer),
-        notifications: notified,
-        control,
-        keeper: Keeper::start(store)?,
-        written,
-        checkpoint_every: config.state.checkpoint_interval,
-        publisher,
-        sources: registry.all().to_vec(),
-        now: clock::now,
-        heartbeat,
-        fatal,
-    })
-}
-
 fn tell(listener: Option<&Listener>, event: &AppEvent) {
     if let Some(listener) = listener {
         listener(event);
@@ -337,18 +287,6 @@ pub(super) fn worker_count(config: &Config) -> usize {
         Workers::Count(count) => count.max(1),
         Workers::Auto => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
     }
-}
-
-fn restore(config: &Config, plan: &Arc<Plan>, rules: &Arc<RuleSet>, workers: usize) -> Result<(Store, Restored), RunError> {
-    let Opened { mut store, damage } = Store::open(&config.state.path, FORMAT, config.limits.memory / STORE_SHARE)?;
-    if let Some(damage) = damage {
-        tracing::error!("{damage}");
-    }
-    let restored = Restored::read(&mut store, plan, rules, workers)?;
-    if restored.is_changed {
-        tracing::warn!("models, windows or baselines have changed: positions are kept, open windows start anew");
-    }
-    Ok((store, restored))
 }
 
 fn telemetry_settings(config: &Config, environment: &Environment) -> telemetry::Settings {

@@ -134,7 +134,7 @@ impl History {
             self.open.push((start, place));
         }
         if let Pairs::Open(pane) = pairs {
-            if pane.label.cells.is_empty() {
+            if **pane == JoinedPane::default() {
                 **pane = now.clone();
             } else {
                 pane.merge(now);

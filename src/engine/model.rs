@@ -10,8 +10,8 @@ use crate::join::{Bounds, Change, Label, Ledger, Prediction, RecordId, Shelf, Ta
 use crate::window::{LateKey, Pane, Schedule};
 
 use super::clocks::Clocks;
-use super::cluster::joined::Parts;
 use super::closed::Closed;
+use super::cluster::joined::Parts;
 use super::history::{History, Piece, Place, Versions};
 use super::labels::{DEFAULT_COVERAGE, Look, Settings, Track, Waiting};
 use super::measure;

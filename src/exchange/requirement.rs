@@ -105,7 +105,9 @@ fn partitions(settings: &Settings, panes: &Found, owners: &Found, findings: &mut
             "the topic {} has {p} partitions and {} has {o}, and a model must belong to the same partition of both; \
              stop all replicas and remove the one that is wrong, it is made anew: \
              kafka-topics.sh --bootstrap-server {} --delete --topic {odd}",
-            settings.panes, settings.owners, settings.connection.bootstrap_servers()
+            settings.panes,
+            settings.owners,
+            settings.connection.bootstrap_servers()
         ));
     } else if p != settings.partitions {
         findings.warnings.push(format!(
@@ -140,7 +142,9 @@ impl Examined<'_> {
         format!(
             "the topic {} has {name}={found} instead of {wanted}: {why}; mend it: \
              kafka-configs.sh --bootstrap-server {} --alter --entity-type topics --entity-name {} --add-config '{name}={value}'",
-            self.topic, self.settings.connection.bootstrap_servers(), self.topic
+            self.topic,
+            self.settings.connection.bootstrap_servers(),
+            self.topic
         )
     }
 

@@ -639,7 +639,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prediction_that_is_read_after_its_time_lives_until_the_clock_moves() {
+    fn a_prediction_that_is_read_after_its_time_meets_no_label_that_came_after_it() {
         let mut book = Book::new(10);
         book.advance(150);
         book.predict(ONE, prediction(0));
@@ -647,7 +647,7 @@ mod tests {
         assert_eq!(book.ledger.predictions(), 1, "again the same");
         book.label(&Label { ts: Timestamp(90), ..label(1, 151, 1) });
         book.advance(151);
-        assert_eq!((book.take_pairs().len(), book.ledger.predictions()), (1, 0));
+        assert_eq!((book.take_pairs().len(), book.ledger.predictions()), (0, 0));
         book.label(&Label { ts: Timestamp(91), ..label(1, 152, 0) });
         book.advance(152);
         assert!(book.take_pairs().is_empty());

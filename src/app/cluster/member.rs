@@ -10,11 +10,10 @@ use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
 use crate::engine::cluster::wire::{SourceName, offset_of};
 use crate::engine::cluster::{Addresses, Directory, Post, Replica, ResumedSource};
 use crate::engine::{Emission, Plan, SourceState};
-use crate::event::{NextOffset, SourceId, Span, Timestamp, TopicRole};
-use crate::exchange::{self, Ack, Heard, Outgoing, Owners, Range, Reread, Which};
-use crate::http::Check;
+use crate::event::{SourceId, Span, Timestamp, TopicRole};
+use crate::exchange::{self, Ack, Outgoing, Owners, Range, Reread, Which};
 use crate::rule::RuleSet;
-use crate::source::kafka::{Command, Consumer, Notification};
+use crate::source::kafka::{Consumer, Notification};
 use crate::source::{SourceInfo, Turn};
 
 use super::super::coordinator::Control;
@@ -88,24 +87,24 @@ pub struct Inputs {
 
 /// A running replica.
 pub struct Member {
-    of: Parts,
-    replica: Replica,
-    court: Court,
-    flush: Flush,
-    rebuilds: Vec<Rebuild>,
-    sources: BTreeMap<SourceId, SourceInfo>,
-    lags: BTreeMap<SourceId, i64>,
-    idle: BTreeSet<SourceId>,
-    ended: Vec<bool>,
+    pub(super) of: Parts,
+    pub(super) replica: Replica,
+    pub(super) court: Court,
+    pub(super) flush: Flush,
+    pub(super) rebuilds: Vec<Rebuild>,
+    pub(super) sources: BTreeMap<SourceId, SourceInfo>,
+    pub(super) lags: BTreeMap<SourceId, i64>,
+    pub(super) idle: BTreeSet<SourceId>,
+    pub(super) ended: Vec<bool>,
     /// The last words of workers that have ended.
-    last: Vec<Published>,
+    pub(super) last: Vec<Published>,
     /// Windows have been said since the last look.
-    has_said: bool,
-    is_draining: bool,
-    is_broken: bool,
-    shown: Timestamp,
-    ticked: Timestamp,
-    rotated: Timestamp,
+    pub(super) has_said: bool,
+    pub(super) is_draining: bool,
+    pub(super) is_broken: bool,
+    pub(super) shown: Timestamp,
+    pub(super) ticked: Timestamp,
+    pub(super) rotated: Timestamp,
 }
 
 impl Member {
@@ -224,42 +223,6 @@ impl Member {
         }
     }
 
-    fn notified(&mut self, notification: Notification) {
-        match notification {
-            Notification::Assigned(sources) => {
-                tracing::info!(partitions = sources.len(), "partitions assigned");
-                self.of.publisher.view.set_checks(vec![Check::new("kafka", true, "partitions assigned")]);
-                self.tell(&AppEvent::Assigned(sources.len()));
-            }
-            Notification::Revoked(sources) => {
-                tracing::info!(partitions = sources.len(), "partitions revoked");
-                // What was counted of them is said once more if it still can be; whoever has them now may know more already.
-                self.flush.hurry();
-            }
-            Notification::Progress { idle, lag } => {
-                self.lags.extend(lag);
-                let idle: BTreeSet<SourceId> = idle.into_iter().collect();
-                for source in self.idle.symmetric_difference(&idle) {
-                    self.replica.set_idle(*source, idle.contains(source));
-                }
-                self.idle = idle;
-            }
-            Notification::Gap { source, from, to, cause } => {
-                let topic = self.sources.get(&source).map_or("", |source| source.topic.as_str());
-                let reason = cause.describe(topic, from, to);
-                tracing::error!("{reason}; the windows they belong to are marked");
-                self.replica.add_gap(source, reason.into());
-            }
-            // Positions are said with an epoch of their own.
-            Notification::TopicId { .. } => {}
-            Notification::Trouble(what) => tracing::warn!(target: "driftline::kafka", "{what}"),
-            Notification::Fatal(what) => {
-                let _ = self.of.fatal.send(format!("kafka: {what}"));
-                self.stop();
-            }
-        }
-    }
-
     fn heard(&mut self, number: usize, saying: Saying) {
         self.of.publisher.record_latencies(&saying.output.latencies);
         self.replica.absorb(number, saying.output);
@@ -355,45 +318,6 @@ impl Member {
         }
     }
 
-    fn arrived(&mut self, ticket: exchange::Ticket, result: Result<(), String>) {
-        if let Err(error) = &result {
-            tracing::warn!(error, "what was counted or decided has not arrived in Kafka; it is said again");
-        }
-        let is_ok = result.is_ok();
-        if self.court.settle(ticket, is_ok) {
-            return;
-        }
-        if let Some(ends) = self.flush.settle(ticket, is_ok).filter(|_| is_ok) {
-            self.replica.acknowledge();
-            for (source, end) in &ends {
-                if let Some(info) = self.sources.get_mut(source).filter(|_| *end >= 0) {
-                    info.next = Some(NextOffset(offset_of(*end)));
-                }
-            }
-            let positions = ends.into_iter().filter(|(_, end)| *end >= 0).map(|(source, end)| (source, NextOffset(offset_of(end))));
-            self.of.consumer.command(Command::Commit(positions.collect()));
-        }
-    }
-
-    fn owned(&mut self, heard: Heard) {
-        match heard {
-            Heard::Assigned(homes) => tracing::debug!(?homes, "partitions of the panes topic assigned"),
-            Heard::Decision { partition, key, value, .. } => self.court.decision(partition, key, value),
-            Heard::Decided(partition) => self.court.seat(partition, (self.of.now)()),
-            Heard::Pane { partition, offset, key, value } => self.court.hear(partition, offset, &key, value.as_deref()),
-            Heard::CaughtUp(partition) => self.court.caught_up(partition),
-            Heard::Revoked(homes) => {
-                homes.into_iter().for_each(|home| self.court.leave(home));
-                self.show_alerts();
-            }
-            Heard::Trouble(what) => tracing::warn!(target: "driftline::kafka", "{what}"),
-            Heard::Fatal(what) => {
-                let _ = self.of.fatal.send(format!("kafka: {what}"));
-                self.stop();
-            }
-        }
-    }
-
     fn step(&mut self) {
         let now = (self.of.now)();
         self.of.heartbeat.store(now.0, Ordering::Relaxed);
@@ -454,7 +378,7 @@ impl Member {
         }
     }
 
-    fn show_alerts(&self) {
+    pub(super) fn show_alerts(&self) {
         let (views, statuses) = self.court.alerts();
         self.of.publisher.show_alerts(views, &statuses);
     }
@@ -476,7 +400,7 @@ impl Member {
         }
     }
 
-    fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         if !self.is_draining {
             self.is_draining = true;
             self.of.consumer.stop_polling();
@@ -514,7 +438,7 @@ impl Member {
         }
     }
 
-    fn tell(&self, event: &AppEvent) {
+    pub(super) fn tell(&self, event: &AppEvent) {
         if let Some(listener) = &self.of.publisher.listener {
             listener(event);
         }

@@ -12,6 +12,7 @@
 
 mod court;
 mod flush;
+mod hear;
 mod member;
 mod rebuild;
 mod start;

@@ -83,7 +83,16 @@ pub fn start(surroundings: Surroundings) -> Result<Member, RunError> {
         channels.push(batches);
         let topics: Topics = registry.topics();
         let homes = Some(Arc::clone(&addresses));
-        running.push(worker::spawn(number, Arc::clone(&plan), topics, Snapshot::default(), batches_in, empties.clone(), homes, publisher.letters.clone())?);
+        running.push(worker::spawn(
+            number,
+            Arc::clone(&plan),
+            topics,
+            Snapshot::default(),
+            batches_in,
+            empties.clone(),
+            homes,
+            publisher.letters.clone(),
+        )?);
     }
     drop(empties);
     let mut source = kafka_settings(&config, &plan)?;

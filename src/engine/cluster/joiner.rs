@@ -120,7 +120,9 @@ impl Joiner {
     /// Applies what has come up to the clock, tick by tick.
     pub fn advance(&mut self, plan: &ModelPlan, clock: Option<Timestamp>, is_idle: bool) {
         self.is_idle = is_idle;
-        let Some(end) = clock.map(|clock| clock.align(plan.slice, Span(0))) else { return };
+        // What is idle is not waited for by others, so its last labels must be said by the tick at which they count.
+        let reached = |clock: Timestamp| if is_idle { ceiling(clock, plan.slice) } else { clock.align(plan.slice, Span(0)) };
+        let Some(end) = clock.map(reached) else { return };
         // While records are read again, nothing beyond what was said before may be counted.
         if self.is_rebuilding || self.labelled.is_some_and(|labelled| end <= labelled) {
             return;

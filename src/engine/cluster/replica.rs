@@ -10,7 +10,7 @@ use crate::engine::output::{Counts, JoinHalf, ShardOutput};
 use crate::engine::plan::Plan;
 use crate::engine::series::SeriesKey;
 use crate::engine::shard::Shard;
-use crate::event::{Outcome, SourceId, Timestamp, TopicRole};
+use crate::event::{Outcome, SourceId, Span, Timestamp, TopicRole};
 use crate::window::LateKey;
 
 use super::address::{Addresses, Post};
@@ -322,7 +322,8 @@ impl Reading {
     /// Forgets late records of old slices, but for as many slices as windows may show at a time. Not by the watermark: where
     /// that leaps, nobody has been told of them yet, and other partitions may be far behind.
     fn prune(&mut self, plan: &Plan) {
-        let most = |model: u16| plan.model(model).map_or(0, |plan| (3 * plan.longest_window().0 + plan.lateness.0) / plan.slice.0.max(1) + 2);
+        let most =
+            |model: u16| plan.model(model).map_or(0, |plan| (3 * plan.longest_window().0 + plan.lateness.0) / plan.slice.0.max(1) + 2);
         // The one that was looked at last, and how many slices of its model are left.
         let (mut last, mut left) = (None, 0);
         let mut old = Vec::new();

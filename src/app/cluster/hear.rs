@@ -1,0 +1,89 @@
+//! What the consumers and the producer of a replica tell it.
+
+use std::collections::BTreeSet;
+
+use crate::engine::cluster::wire::offset_of;
+use crate::event::{NextOffset, SourceId};
+use crate::exchange::{self, Heard};
+use crate::http::Check;
+use crate::source::kafka::{Command, Notification};
+
+use super::super::event::AppEvent;
+use super::member::Member;
+
+impl Member {
+    pub(super) fn notified(&mut self, notification: Notification) {
+        match notification {
+            Notification::Assigned(sources) => {
+                tracing::info!(partitions = sources.len(), "partitions assigned");
+                self.of.publisher.view.set_checks(vec![Check::new("kafka", true, "partitions assigned")]);
+                self.tell(&AppEvent::Assigned(sources.len()));
+            }
+            Notification::Revoked(sources) => {
+                tracing::info!(partitions = sources.len(), "partitions revoked");
+                // What was counted of them is said once more if it still can be; whoever has them now may know more already.
+                self.flush.hurry();
+            }
+            Notification::Progress { idle, lag } => {
+                self.lags.extend(lag);
+                let idle: BTreeSet<SourceId> = idle.into_iter().collect();
+                for source in self.idle.symmetric_difference(&idle) {
+                    self.replica.set_idle(*source, idle.contains(source));
+                }
+                self.idle = idle;
+            }
+            Notification::Gap { source, from, to, cause } => {
+                let topic = self.sources.get(&source).map_or("", |source| source.topic.as_str());
+                let reason = cause.describe(topic, from, to);
+                tracing::error!("{reason}; the windows they belong to are marked");
+                self.replica.add_gap(source, reason.into());
+            }
+            // Positions are said with an epoch of their own.
+            Notification::TopicId { .. } => {}
+            Notification::Trouble(what) => tracing::warn!(target: "driftline::kafka", "{what}"),
+            Notification::Fatal(what) => {
+                let _ = self.of.fatal.send(format!("kafka: {what}"));
+                self.stop();
+            }
+        }
+    }
+
+    pub(super) fn owned(&mut self, heard: Heard) {
+        match heard {
+            Heard::Assigned(homes) => tracing::debug!(?homes, "partitions of the panes topic assigned"),
+            Heard::Decision { partition, key, value, .. } => self.court.decision(partition, key, value),
+            Heard::Decided(partition) => self.court.seat(partition, (self.of.now)()),
+            Heard::Pane { partition, offset, key, value } => self.court.hear(partition, offset, &key, value.as_deref()),
+            Heard::CaughtUp(partition) => self.court.caught_up(partition),
+            Heard::Revoked(homes) => {
+                homes.into_iter().for_each(|home| self.court.leave(home));
+                self.show_alerts();
+            }
+            Heard::Trouble(what) => tracing::warn!(target: "driftline::kafka", "{what}"),
+            Heard::Fatal(what) => {
+                let _ = self.of.fatal.send(format!("kafka: {what}"));
+                self.stop();
+            }
+        }
+    }
+
+    pub(super) fn arrived(&mut self, ticket: exchange::Ticket, result: Result<(), String>) {
+        if let Err(error) = &result {
+            tracing::warn!(error, "what was counted or decided has not arrived in Kafka; it is said again");
+        }
+        let is_ok = result.is_ok();
+        if self.court.settle(ticket, is_ok) {
+            return;
+        }
+        if let Some(ends) = self.flush.settle(ticket, is_ok).filter(|_| is_ok) {
+            self.replica.acknowledge();
+            for (source, end) in &ends {
+                if let Some(info) = self.sources.get_mut(source).filter(|_| *end >= 0) {
+                    info.next = Some(NextOffset(offset_of(*end)));
+                }
+            }
+            let positions = ends.into_iter().filter(|(_, end)| *end >= 0).map(|(source, end)| (source, NextOffset(offset_of(end))));
+            self.of.consumer.command(Command::Commit(positions.collect()));
+        }
+    }
+}
