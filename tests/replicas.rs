@@ -2,6 +2,8 @@
 //! process that saw everything at once. The exchange topics are simulated as lists of records; everything else is the code
 //! that runs.
 
+#![allow(clippy::type_complexity)] // Rows of a table, said once.
+
 mod replay_support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -106,8 +108,7 @@ type Input = BTreeMap<(&'static str, i32), Vec<(i64, i64, String)>>;
 fn input(seed: u64, records: i64) -> Input {
     let mut dice = Dice(seed);
     let mut input = Input::new();
-    let mut push =
-        |topic, partition, arrival, value: String| input.entry((topic, partition)).or_insert_with(Vec::new).push((0, arrival, value));
+    let mut push = |topic, partition, arrival, value: String| input.entry((topic, partition)).or_default().push((0, arrival, value));
     let length = 900_000;
     for number in 0..records {
         let arrival = START + number * length / records;

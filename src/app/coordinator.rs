@@ -85,6 +85,7 @@ pub struct Coordinator {
 }
 
 /// The state of the running loop.
+#[allow(clippy::struct_excessive_bools)] // Four facts that do not depend on each other.
 struct Loop {
     of: Coordinator,
     lags: BTreeMap<SourceId, i64>,

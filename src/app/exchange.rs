@@ -20,7 +20,6 @@ const MOST_QUEUE_KIB: u64 = 64 * 1024;
 ///
 /// # Errors
 /// Properties of the connection that cannot be used.
-#[must_use]
 pub fn settings(config: &Config, plan: &Plan) -> Result<Option<Settings>, RunError> {
     let Some(cluster) = config.state.cluster.as_ref() else { return Ok(None) };
     let needed = plan.models.iter().map(|model| Span(3 * model.longest_window().0) + model.lateness + model.horizon.unwrap_or_default());

@@ -125,13 +125,12 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
     let Assembly { config, plan, rules, notify, rule_globs, .. } = assembly;
     let workers = worker_count(&config);
     // In a cluster nothing is kept here.
-    let (local, outbox) = match config.state.cluster {
-        Some(_) => (None, Vec::new()),
-        None => {
-            let (store, restored) = local::restore(&config, &plan, &rules, workers)?;
-            let outbox = restored.outbox.clone();
-            (Some((store, restored)), outbox)
-        }
+    let (local, outbox) = if config.state.cluster.is_some() {
+        (None, Vec::new())
+    } else {
+        let (store, restored) = local::restore(&config, &plan, &rules, workers)?;
+        let outbox = restored.outbox.clone();
+        (Some((store, restored)), outbox)
     };
     let outbox = if outbox.is_empty() {
         Outbox::default()

@@ -94,6 +94,7 @@ pub struct Worker {
 ///
 /// # Errors
 /// When the system gives no thread.
+#[allow(clippy::too_many_arguments)] // Said once for each kind of run.
 pub fn spawn(
     number: usize,
     plan: Arc<Plan>,

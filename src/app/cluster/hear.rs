@@ -67,8 +67,8 @@ impl Member {
         }
     }
 
-    pub(super) fn arrived(&mut self, ticket: exchange::Ticket, result: Result<(), String>) {
-        if let Err(error) = &result {
+    pub(super) fn arrived(&mut self, ticket: exchange::Ticket, result: &Result<(), String>) {
+        if let Err(error) = result {
             tracing::warn!(error, "what was counted or decided has not arrived in Kafka; it is said again");
         }
         let is_ok = result.is_ok();

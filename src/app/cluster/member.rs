@@ -82,7 +82,15 @@ pub struct Inputs {
     /// What was found.
     pub found: Receiver<Vec<(SourceName, TopicRole)>>,
     /// Ends the looking up with its owner.
-    pub _running: Sender<()>,
+    _running: Sender<()>,
+}
+
+impl Inputs {
+    /// What is found, until this is dropped.
+    #[must_use]
+    pub fn new(found: Receiver<Vec<(SourceName, TopicRole)>>, running: Sender<()>) -> Inputs {
+        Inputs { found, _running: running }
+    }
 }
 
 /// A running replica.
@@ -196,7 +204,7 @@ impl Member {
         }
         for _ in 0..TURN {
             let Ok(Ack { ticket, result }) = self.of.exchange.acks().try_recv() else { break };
-            self.arrived(ticket, result);
+            self.arrived(ticket, &result);
         }
         for _ in 0..TURN {
             match self.of.owners.heard().try_recv() {
@@ -433,7 +441,7 @@ impl Member {
         let began = super::super::clock::monotonic();
         while !is_done(self) && began.elapsed() < LAST_PATIENCE {
             if let Ok(Ack { ticket, result }) = self.of.exchange.acks().recv_timeout(BEAT) {
-                self.arrived(ticket, result);
+                self.arrived(ticket, &result);
             }
         }
     }

@@ -184,7 +184,7 @@ fn look_up_inputs(config: &Arc<Config>, settings: &exchange::Settings, has_label
         }
     };
     std::thread::Builder::new().name("inputs".into()).spawn(body)?;
-    Ok(Inputs { found: inputs, _running: running })
+    Ok(Inputs::new(inputs, running))
 }
 
 /// What keeps predictions and labels from being joined exactly: their topics differ in the number of partitions.

@@ -111,8 +111,8 @@ impl Joiner {
     }
 
     /// Takes a label in.
-    pub fn label(&mut self, label: Label) {
-        if let Some(outcome) = self.ledger.label(&label) {
+    pub fn label(&mut self, label: &Label) {
+        if let Some(outcome) = self.ledger.label(label) {
             *self.settled.entry(outcome).or_default() += 1;
         }
     }

@@ -389,7 +389,7 @@ fn take_halves(
                 let Some(key) = series.get(number.0 as usize) else { continue };
                 joiner.predict(&key.version, (came, position.1, reading.name.topic.clone()), id, ts, segments, predicted);
             }
-            JoinHalf::Label { label, .. } => joiner.label(label),
+            JoinHalf::Label { label, .. } => joiner.label(&label),
         }
     }
 }

@@ -61,6 +61,7 @@ impl Evaluator {
     /// The first piece that cannot be used.
     pub fn restore(plan: Arc<Plan>, rules: Arc<RuleSet>, pieces: &[Piece]) -> Result<Evaluator, Unreadable> {
         let mut evaluator = Evaluator::new(Arc::clone(&plan), Arc::clone(&rules));
+        #[allow(clippy::type_complexity)] // Said once.
         let mut panes: BTreeMap<u16, Vec<(&[u8], &[u8])>> = BTreeMap::new();
         for piece in pieces {
             match piece.part {

@@ -128,6 +128,7 @@ pub struct Unreadable {
 impl Piece {
     /// Why it cannot be used.
     #[must_use]
+    #[allow(clippy::needless_pass_by_value)] // Errors of any kind, at the end of their way.
     pub fn unreadable(&self, reason: impl ToString) -> Unreadable {
         Unreadable { part: self.part, key: self.key.clone(), reason: reason.to_string() }
     }

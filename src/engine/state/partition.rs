@@ -98,6 +98,7 @@ fn encode_time(time: Option<Timestamp>) -> impl Iterator<Item = u8> {
     std::iter::once(u8::from(time.is_some())).chain(time.unwrap_or_default().0.to_le_bytes())
 }
 
+#[allow(clippy::type_complexity)] // Said once.
 fn read_progress(piece: &Piece) -> Result<(SourceId, (Option<Timestamp>, Option<Timestamp>)), Malformed> {
     let time = |bytes: &[u8]| {
         let (is_there, time) = bytes.split_first().ok_or(Malformed)?;
