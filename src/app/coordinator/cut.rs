@@ -67,7 +67,6 @@ impl Loop {
     /// Hands what has changed until this moment to the thread that commits.
     pub(super) fn write(&mut self, snapshots: Vec<Snapshot>) {
         self.checkpointed = (self.of.now)();
-        self.is_kept = false;
         let (outbox, mark) = match self.of.publisher.outbox.snapshot() {
             Ok(snapshot) => snapshot,
             Err(error) => return self.give_up(&format!("the outbox cannot be stored: {error}")),
@@ -94,7 +93,6 @@ impl Loop {
         let Some(Writing { mark, positions }) = self.writing.take() else { return };
         match answer {
             Ok(bytes) => {
-                self.is_kept = true;
                 self.of.evaluator.settle_ledger_changes();
                 self.of.publisher.outbox.release(mark);
                 self.tell(&AppEvent::Checkpoint(bytes));

@@ -128,7 +128,7 @@ pub struct Unreadable {
 impl Piece {
     /// Why it cannot be used.
     #[must_use]
-    pub fn unreadable(&self, reason: impl ToString) -> Unreadable {
+    pub fn unreadable(&self, reason: &(impl ToString + ?Sized)) -> Unreadable {
         Unreadable { part: self.part, key: self.key.clone(), reason: reason.to_string() }
     }
 }

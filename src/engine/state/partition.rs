@@ -39,11 +39,11 @@ pub fn partitions<'a>(pieces: impl IntoIterator<Item = &'a Piece>) -> Result<BTr
     for piece in pieces {
         match piece.part {
             Part::Partition => {
-                let (source, times) = read_progress(piece).map_err(|error| piece.unreadable(error))?;
+                let (source, times) = read_progress(piece).map_err(|error| piece.unreadable(&error))?;
                 progress.insert(source, times);
             }
             Part::Open => {
-                let (source, series, pane) = read_open(piece).map_err(|error| piece.unreadable(error))?;
+                let (source, series, pane) = read_open(piece).map_err(|error| piece.unreadable(&error))?;
                 let (panes, known) = open.entry(source).or_default();
                 let number = u32::try_from(known.len()).unwrap_or(u32::MAX);
                 known.push(series);
@@ -66,7 +66,7 @@ pub fn partitions<'a>(pieces: impl IntoIterator<Item = &'a Piece>) -> Result<BTr
 /// # Errors
 /// Where its key names none.
 pub fn source_of(piece: &Piece) -> Result<SourceId, Unreadable> {
-    Key(&piece.key).u32().map(SourceId).map_err(|error| piece.unreadable(error))
+    Key(&piece.key).u32().map(SourceId).map_err(|error| piece.unreadable(&error))
 }
 
 /// The key of what there is once for each source.
@@ -98,7 +98,10 @@ fn encode_time(time: Option<Timestamp>) -> impl Iterator<Item = u8> {
     std::iter::once(u8::from(time.is_some())).chain(time.unwrap_or_default().0.to_le_bytes())
 }
 
-fn read_progress(piece: &Piece) -> Result<(SourceId, (Option<Timestamp>, Option<Timestamp>)), Malformed> {
+/// A watermark and the least event time.
+type Progress = (Option<Timestamp>, Option<Timestamp>);
+
+fn read_progress(piece: &Piece) -> Result<(SourceId, Progress), Malformed> {
     let time = |bytes: &[u8]| {
         let (is_there, time) = bytes.split_first().ok_or(Malformed)?;
         let time = Timestamp(i64::from_le_bytes(time.try_into().map_err(|_| Malformed)?));
