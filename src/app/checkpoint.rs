@@ -153,7 +153,7 @@ impl Restored {
             let id = source_of(piece)?;
             let source = registry.get(id).ok_or_else(|| piece.unreadable("there is no such source"))?;
             let Some(snapshot) = snapshots.get_mut(Routing::worker(source.partition, workers)) else { continue };
-            snapshot.written.note(piece);
+            snapshot.said.note(piece);
             snapshot.partitions.extend(states.remove(&id).map(|state| (id, state)));
         }
         let mut of_evaluator = Vec::new();

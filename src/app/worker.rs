@@ -7,7 +7,8 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
 
 use crate::engine::shard::PartitionState;
-use crate::engine::state::{Change, Written, partition};
+use crate::engine::state::Change;
+use crate::engine::state::partition::Said;
 use crate::engine::{Plan, Record, Shard, ShardOutput};
 use crate::event::decode::RecordMeta;
 use crate::event::{NextOffset, SourceId, TopicRole};
@@ -47,7 +48,7 @@ pub struct Snapshot {
     /// Open panes and progress, to start from.
     pub partitions: BTreeMap<SourceId, PartitionState>,
     /// What is stored of them, to start from.
-    pub written: Written,
+    pub said: Said,
     /// What has changed since the last snapshot.
     pub changes: Vec<Change>,
     /// Where reading goes on.
@@ -84,8 +85,7 @@ pub fn spawn(
         for (source, state) in restored.partitions {
             shard.restore(source, state);
         }
-        let mut body =
-            Body { shard, written: restored.written, topics, known: Vec::new(), positions: Vec::new(), unsaid: 0, mouth, empties };
+        let mut body = Body { shard, said: restored.said, topics, known: Vec::new(), positions: Vec::new(), unsaid: 0, mouth, empties };
         restored.positions.into_iter().for_each(|(source, next)| reach(&mut body.positions, source, next));
         body.run(&batches, &inbox);
     })?;
@@ -95,7 +95,7 @@ pub fn spawn(
 struct Body {
     shard: Shard,
     /// What was said of its partitions when it was last asked.
-    written: Written,
+    said: Said,
     topics: Topics,
     known: Vec<(Arc<str>, TopicRole)>,
     /// By number of the source.
@@ -174,7 +174,7 @@ impl Body {
     fn say_all(&mut self, is_last: bool) {
         let output = self.shard.take_output();
         let positions = (0..).map(SourceId).zip(&self.positions).filter_map(|(source, next)| Some((source, (*next)?)));
-        let changes = self.written.changes(partition::pieces(&self.shard));
+        let changes = self.said.changes(&self.shard);
         let snapshot = Snapshot { changes, positions: positions.collect(), ..Snapshot::default() };
         self.say(Saying { output, flushed: Vec::new(), snapshot: Some(snapshot), is_last });
     }

@@ -388,7 +388,12 @@ impl Pass<'_, '_> {
                 overall = series;
             }
             let layout = &known.layout;
-            let Some(pane) = self.partition.pane(series, slice, sealed_at, || Pane::new(layout)) else { continue };
+            let Some(open) = self.partition.pane(series, slice, sealed_at, || Pane::new(layout)) else { continue };
+            if self.record.offset < open.resume {
+                continue;
+            }
+            open.end = self.record.offset + 1;
+            let pane = &mut open.pane;
             pane.n += u64::from(is_prediction);
             if is_prediction {
                 pane.weight.add(weight.unwrap_or(1.0));

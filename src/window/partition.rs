@@ -25,6 +25,10 @@ pub struct OpenPane {
     pub sealed_at: Timestamp,
     /// The counts.
     pub pane: Pane,
+    /// The offset after the last record counted.
+    pub end: i64,
+    /// Records before this offset are in the counts already: it was restored further ahead than its partition.
+    pub resume: i64,
 }
 
 /// Late records of one model by the slice they belong to and by how far the partition had come.
@@ -55,6 +59,9 @@ pub struct Partition {
     /// The pane the last record went to: most records follow one of the same slice.
     #[serde(skip)]
     last: usize,
+    /// By model: late records before this offset have been said already.
+    #[serde(skip)]
+    late_resume: Vec<i64>,
 }
 
 impl Partition {
@@ -87,19 +94,19 @@ impl Partition {
 
     /// The open pane of a series and slice, made by `new` where there is none yet.
     #[inline]
-    pub fn pane(&mut self, series: SeriesId, slice: Timestamp, sealed_at: Timestamp, new: impl FnOnce() -> Pane) -> Option<&mut Pane> {
+    pub fn pane(&mut self, series: SeriesId, slice: Timestamp, sealed_at: Timestamp, new: impl FnOnce() -> Pane) -> Option<&mut OpenPane> {
         let hit = self.open.get(self.last).is_some_and(|open| open.series == series && open.slice == slice);
         if !hit {
             self.last = if let Some(place) = self.index.get(&(series, slice)) {
                 *place
             } else {
                 self.index.insert((series, slice), self.open.len());
-                self.open.push(OpenPane { series, slice, sealed_at, pane: new() });
+                self.open.push(OpenPane { series, slice, sealed_at, pane: new(), end: 0, resume: 0 });
                 self.next_seal = Some(self.next_seal.map_or(sealed_at, |seal| seal.min(sealed_at)));
                 self.open.len() - 1
             };
         }
-        self.open.get_mut(self.last).map(|open| &mut open.pane)
+        self.open.get_mut(self.last)
     }
 
     /// Takes the panes that the watermark has sealed.
@@ -117,6 +124,29 @@ impl Partition {
     pub fn resume(&mut self, panes: impl IntoIterator<Item = OpenPane>) {
         self.open.extend(panes);
         self.reindex();
+    }
+
+    /// Notes that the late records of a model before an offset have been said already.
+    pub fn resume_late(&mut self, model: u16, offset: i64) {
+        let place = usize::from(model);
+        if place >= self.late_resume.len() {
+            self.late_resume.resize(place + 1, 0);
+        }
+        if let Some(resume) = self.late_resume.get_mut(place) {
+            *resume = offset;
+        }
+    }
+
+    /// The offset before which late records of a model have been said already.
+    #[must_use]
+    pub fn late_resume(&self, model: u16) -> i64 {
+        self.late_resume.get(usize::from(model)).copied().unwrap_or(0)
+    }
+
+    /// Drops the panes that the watermark has sealed and that hold nothing from `acknowledged` on: they are kept elsewhere.
+    pub fn drop_sealed(&mut self, acknowledged: i64) {
+        let watermark = self.watermark;
+        self.take(|open| watermark.is_some_and(|watermark| open.sealed_at <= watermark) && open.end <= acknowledged);
     }
 
     /// The open panes.
@@ -158,7 +188,7 @@ mod tests {
         let slice = Timestamp(ts).align(Span(10), Span(0));
         let sealed = partition.accept(Timestamp(ts));
         if let Some(pane) = partition.pane(SERIES, slice, slice + Span(10) + Span(5), Pane::default) {
-            pane.n += 1;
+            pane.pane.n += 1;
         }
         if sealed { partition.take_sealed() } else { Vec::new() }
     }

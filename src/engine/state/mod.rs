@@ -9,7 +9,7 @@
 //! | plan      | none                                         | what panes are counted over                | application   |
 //! | topic     | source                                       | topic, partition, role, next offset        | application   |
 //! | partition | source                                       | watermark, least event time                | shard         |
-//! | open      | source, model, segment, slice, version       | when it is sealed, the pane                | shard         |
+//! | open      | source, model, segment, slice, version       | when it is sealed, last offset, the pane   | shard         |
 //! | source    | source                                       | counts and gaps                            | evaluator     |
 //! | panes     | model, and the key of the history            | a sealed or joined pane                    | evaluator     |
 //! | model     | model                                        | the rest: schedules, windows that wait     | evaluator     |
