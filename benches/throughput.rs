@@ -6,7 +6,7 @@
 //! up to the moment at which windows that hold all events have closed. Where `taskset` is there, the broker has the first core
 //! and the measured process the second. Time begins with the assignment of the partitions; processor time is that of the whole
 //! process, librdkafka's threads and the console included. With `--checkpoints` there are two agents instead: `on` writes a
-//! checkpoint each half second, `off` none until its end; the ratio of the two is what checkpoints cost.
+//! checkpoint each second, `off` none until its end; the ratio of the two is what checkpoints cost.
 // A benchmark reads the clock, prints its numbers and stops at the first surprise; its counts are far from 2^52.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, clippy::panic, clippy::unwrap_used)]
 #![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::similar_names)]
@@ -98,7 +98,7 @@ fn compare(events: usize, rounds: usize, checkpoints: bool) {
     let model = StandardModel::build("throughput", BASELINE_EVENTS);
     let mut broker = Broker::start(events);
     let config = model.configure(&broker.servers, "");
-    let (on, off) = (with_interval(&config, "500ms"), with_interval(&config, "1h"));
+    let (on, off) = (with_interval(&config, "1s"), with_interval(&config, "1h"));
     let config = config.to_string_lossy();
     let kinds: &[(&str, &str)] = if checkpoints {
         &[("on", &on), ("off", &off)]

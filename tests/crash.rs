@@ -5,7 +5,8 @@
 //! at moments of no choice; and a disk that is full. A store of this size has all kinds of files: more than one journal is
 //! too large to be cut everywhere, so its audit is tested beside it.
 
-#![allow(clippy::disallowed_methods)] // A process is killed after a while.
+// A process is killed after a while of no meaning.
+#![allow(clippy::disallowed_methods)]
 
 use std::collections::BTreeMap;
 use std::fs;

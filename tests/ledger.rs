@@ -424,7 +424,10 @@ fn engine(plan: &Arc<Plan>, rules: &Arc<RuleSet>, shelf: Option<&Arc<MemoryShelf
                 open(&mut again);
                 assert_eq!(again.waiting(), evaluator.waiting());
                 let mut other = Shard::new(Arc::clone(plan));
-                for (source, state) in partition::partitions(&partition::pieces(&shard)).unwrap() {
+                let all = partition::Said::default().changes(&shard).into_iter();
+                let all: Vec<Piece> =
+                    all.map(|change| Piece { part: change.part, key: change.key, value: change.value.unwrap() }).collect();
+                for (source, state) in partition::partitions(&all).unwrap() {
                     other.restore(source, state);
                 }
                 (evaluator, shard) = (again, other);

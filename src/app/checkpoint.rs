@@ -26,7 +26,7 @@ const DELETED_AT_ONCE: usize = 50_000;
 /// What the ledgers of all models may take on disk.
 const LEDGER_DISK_BYTES: u64 = 8 << 30;
 /// Bytes that one prediction takes on disk until its horizon has passed, measured: see docs/state.md.
-const LEDGER_STORED_BYTES: u64 = 150;
+const LEDGER_STORED_BYTES: u64 = 180;
 /// The part of what a ledger may hold in memory that is for records which are on disk as well.
 const LEDGER_CACHE_SHARE: usize = 2;
 
@@ -144,7 +144,7 @@ impl Restored {
         let mut registry = Registry::default();
         let mut snapshots: Vec<Snapshot> = (0..workers).map(|_| Snapshot::default()).collect();
         for piece in &topics {
-            let source: StoredSource = postcard::from_bytes(&piece.value).map_err(|error| piece.unreadable(error))?;
+            let source: StoredSource = postcard::from_bytes(&piece.value).map_err(|error| piece.unreadable(&error))?;
             let id = registry.register(&source.topic, source.partition, source.role);
             if id != source_of(piece)? {
                 return Err(piece.unreadable("sources are not numbered one by one").into());
@@ -166,7 +166,7 @@ impl Restored {
             let id = source_of(piece)?;
             let source = registry.get(id).ok_or_else(|| piece.unreadable("there is no such source"))?;
             let Some(snapshot) = snapshots.get_mut(Routing::worker(source.partition, workers)) else { continue };
-            snapshot.written.note(piece);
+            snapshot.said.note(piece);
             snapshot.partitions.extend(states.remove(&id).map(|state| (id, state)));
         }
         let mut of_evaluator = Vec::new();

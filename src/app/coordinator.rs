@@ -94,8 +94,6 @@ struct Loop {
     is_broken: bool,
     /// The cut that is being committed: what may be let go when it is.
     writing: Option<Writing>,
-    /// The last cut was committed.
-    is_kept: bool,
     /// Sources of the checkpoint that have not been assigned yet, and when the first assignment came.
     expected: BTreeSet<SourceId>,
     first_assigned: Option<Timestamp>,
@@ -132,7 +130,6 @@ impl Coordinator {
             idle: BTreeSet::new(),
             is_broken: false,
             writing: None,
-            is_kept: false,
             expected,
             first_assigned: None,
             last_record: BTreeMap::new(),
@@ -156,7 +153,7 @@ impl Coordinator {
         }
         body.end();
         let store = body.of.keeper.end();
-        Remains { store: store.filter(|_| body.is_kept) }
+        Remains { store: store.filter(|_| !body.is_broken) }
     }
 }
 

@@ -10,7 +10,8 @@ use rustc_hash::FxHashMap;
 use crate::engine::cluster::wire::{LIFE, SourceName, offset_of};
 use crate::engine::cluster::{Addresses, Post, changed_panes};
 use crate::engine::shard::PartitionState;
-use crate::engine::state::{Change, Written, partition};
+use crate::engine::state::Change;
+use crate::engine::state::partition::Said;
 use crate::engine::{Plan, Record, Shard, ShardOutput};
 use crate::event::decode::RecordMeta;
 use crate::event::{NextOffset, Outcome, SourceId, TopicRole};
@@ -70,7 +71,7 @@ pub struct Snapshot {
     /// Open panes and progress, to start from.
     pub partitions: BTreeMap<SourceId, PartitionState>,
     /// What is stored of them, to start from.
-    pub written: Written,
+    pub said: Said,
     /// What has changed since the last snapshot.
     pub changes: Vec<Change>,
     /// Where reading goes on.
@@ -116,7 +117,7 @@ pub fn spawn(
         }
         let mut body = Body {
             shard,
-            written: restored.written,
+            said: restored.said,
             topics,
             known: Vec::new(),
             wants_headers,
@@ -139,7 +140,7 @@ pub fn spawn(
 struct Body {
     shard: Shard,
     /// What was said of its partitions when it was last asked.
-    written: Written,
+    said: Said,
     topics: Topics,
     known: Vec<(Arc<str>, TopicRole)>,
     /// Whether the event mapping asks for headers.
@@ -312,7 +313,7 @@ impl Body {
         let output = self.shard.take_output();
         let positions = (0..).map(SourceId).zip(&self.positions).filter_map(|(source, next)| Some((source, (*next)?)));
         // What a worker that owes letters has changed is said with a later snapshot.
-        let changes = if owes_letters { Vec::new() } else { self.written.changes(partition::pieces(&self.shard)) };
+        let changes = if owes_letters { Vec::new() } else { self.said.changes(&self.shard) };
         let snapshot = Snapshot { changes, positions: positions.collect(), owes_letters, ..Snapshot::default() };
         self.say(Saying { output, snapshot: Some(snapshot), is_last, ..Saying::default() });
     }

@@ -22,9 +22,6 @@ use super::mark::{Mark, Witness};
 const LOCK: &str = "lock";
 const TREE: &str = "store";
 const FRESH: &str = "store.new";
-/// Keys with their values, in the order of the keys.
-pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
-
 /// What formats before the store left; it is named, not read.
 const OLD_SNAPSHOT: &str = "checkpoint";
 /// The format of what those wrote.
@@ -44,6 +41,9 @@ const LEAST_MEMTABLE: u64 = 32 * 1024;
 const GREATEST_MEMTABLE: u64 = 64 << 20;
 /// Of the budget, the part of the cache of what was read.
 const CACHE_SHARE: u64 = 2;
+
+/// A key and its value.
+pub type Entry = (Vec<u8>, Vec<u8>);
 
 /// The state that was found in a directory.
 #[derive(Debug)]
@@ -171,7 +171,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Reader::scan`].
-    pub fn all(&self, space: u8) -> Result<Pairs, StoreError> {
+    pub fn all(&self, space: u8) -> Result<Vec<Entry>, StoreError> {
         self.reader.scan(space, &[], None, usize::MAX)
     }
 
@@ -197,7 +197,7 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::get`].
-    pub fn scan(&self, space: u8, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Pairs, StoreError> {
+    pub fn scan(&self, space: u8, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>, StoreError> {
         self.usable()?;
         let end = to.map_or_else(|| vec![space + 1], |to| in_space(space, to));
         let start = in_space(space, from);

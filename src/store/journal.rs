@@ -61,8 +61,10 @@ pub(super) fn audit(tree: &Path, number_key: &[u8]) -> Result<Audit, StoreError>
         }
     }
     files.sort();
-    if let Some(pair) = files.windows(2).find(|pair| matches!(pair, [(before, _), (after, _)] if *after != before + 1)) {
-        return Err(damaged(tree, &pair[1].1, "the journal before it is missing"));
+    for ((before, _), (after, path)) in files.iter().zip(files.iter().skip(1)) {
+        if *after != before + 1 {
+            return Err(damaged(tree, path, "the journal before it is missing"));
+        }
     }
     let mut audit = Audit::default();
     let mut last: Option<Last> = None;

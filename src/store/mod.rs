@@ -16,6 +16,6 @@ mod manifest;
 mod mark;
 
 pub use batch::Batch;
-pub use database::{Opened, Reader, Store};
+pub use database::{Entry, Opened, Reader, Store};
 pub use error::StoreError;
 pub use logbook::Journal;

@@ -87,7 +87,6 @@ impl Loop {
         snapshots.splice(0..0, unwritten.map(|changes| Snapshot { changes, ..Snapshot::default() }));
         // No window is known as closed that could be forgotten.
         self.of.publisher.said.sync();
-        self.is_kept = false;
         let (outbox, mark) = match self.of.publisher.outbox.snapshot() {
             Ok(snapshot) => snapshot,
             Err(error) => return self.give_up(&format!("the outbox cannot be stored: {error}")),
@@ -114,7 +113,6 @@ impl Loop {
         let Some(Writing { mark, positions }) = self.writing.take() else { return };
         match answer {
             Ok(bytes) => {
-                self.is_kept = true;
                 self.of.evaluator.settle_ledger_changes();
                 self.of.publisher.outbox.release(mark);
                 self.tell(&AppEvent::Checkpoint(bytes));

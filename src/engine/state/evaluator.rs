@@ -12,6 +12,9 @@ use crate::rule::RuleSet;
 use super::partition::{source_key, source_of};
 use super::{Change, Key, Part, Piece, Unreadable};
 
+/// Keys and values of the pieces of a history.
+type Stored<'a> = Vec<(&'a [u8], &'a [u8])>;
+
 impl Evaluator {
     /// All pieces of sources, models and alerts: few and small, so that they are compared with what was last written.
     ///
@@ -61,8 +64,7 @@ impl Evaluator {
     /// The first piece that cannot be used.
     pub fn restore(plan: Arc<Plan>, rules: Arc<RuleSet>, pieces: &[Piece]) -> Result<Evaluator, Unreadable> {
         let mut evaluator = Evaluator::new(Arc::clone(&plan), Arc::clone(&rules));
-        #[allow(clippy::type_complexity)] // Said once.
-        let mut panes: BTreeMap<u16, Vec<(&[u8], &[u8])>> = BTreeMap::new();
+        let mut panes: BTreeMap<u16, Stored<'_>> = BTreeMap::new();
         for piece in pieces {
             match piece.part {
                 Part::Source => {
@@ -70,18 +72,18 @@ impl Evaluator {
                     evaluator.sources.insert(source_of(piece)?, state);
                 }
                 Part::Model => {
-                    let number = Key(&piece.key).u16().map_err(|error| piece.unreadable(error))?;
+                    let number = Key(&piece.key).u16().map_err(|error| piece.unreadable(&error))?;
                     let state: ModelState = decode(piece)?;
                     let place = evaluator.models.get_mut(usize::from(number));
                     *place.ok_or_else(|| piece.unreadable("there is no such model"))? = state;
                 }
                 Part::Panes => {
                     let mut key = Key(&piece.key);
-                    let number = key.u16().map_err(|error| piece.unreadable(error))?;
+                    let number = key.u16().map_err(|error| piece.unreadable(&error))?;
                     panes.entry(number).or_default().push((key.rest(), &piece.value));
                 }
                 Part::Alerts => {
-                    evaluator.alerts = serde_json::from_slice(&piece.value).map_err(|error| piece.unreadable(error))?;
+                    evaluator.alerts = serde_json::from_slice(&piece.value).map_err(|error| piece.unreadable(&error))?;
                 }
                 _ => {}
             }
@@ -107,5 +109,5 @@ fn encode<T: serde::Serialize>(state: &T) -> Result<Vec<u8>, String> {
 }
 
 fn decode<T: serde::de::DeserializeOwned>(piece: &Piece) -> Result<T, Unreadable> {
-    postcard::from_bytes(&piece.value).map_err(|error| piece.unreadable(error))
+    postcard::from_bytes(&piece.value).map_err(|error| piece.unreadable(&error))
 }

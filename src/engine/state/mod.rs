@@ -9,7 +9,7 @@
 //! | plan      | none                                         | what panes are counted over                | application   |
 //! | topic     | source                                       | topic, partition, role, next offset        | application   |
 //! | partition | source                                       | watermark, least event time                | shard         |
-//! | open      | source, model, segment, slice, version       | when it is sealed, the pane                | shard         |
+//! | open      | source, model, segment, slice, version       | when it is sealed, last offset, the pane   | shard         |
 //! | source    | source                                       | counts and gaps                            | evaluator     |
 //! | panes     | model, and the key of the history            | a sealed or joined pane                    | evaluator     |
 //! | model     | model                                        | the rest: schedules, windows that wait     | evaluator     |
@@ -128,8 +128,7 @@ pub struct Unreadable {
 impl Piece {
     /// Why it cannot be used.
     #[must_use]
-    #[allow(clippy::needless_pass_by_value)] // Errors of any kind, at the end of their way.
-    pub fn unreadable(&self, reason: impl ToString) -> Unreadable {
+    pub fn unreadable(&self, reason: &(impl ToString + ?Sized)) -> Unreadable {
         Unreadable { part: self.part, key: self.key.clone(), reason: reason.to_string() }
     }
 }
