@@ -158,7 +158,9 @@ fn said(emissions: &[Emission], told: &mut BTreeSet<String>) {
     let mut sequence = 0;
     for emission in emissions {
         // Why there is no performance yet differs while a ledger is made again after a hand-over.
-        told.extend(lines(emission, &mut sequence).into_iter().map(|line| line.json.replace("labels are being read again", "awaiting_labels")));
+        told.extend(
+            lines(emission, &mut sequence).into_iter().map(|line| line.json.replace("labels are being read again", "awaiting_labels")),
+        );
     }
 }
 
