@@ -41,6 +41,8 @@ class Witness:
 
     def normal(self, text):
         """A line without what is ignored; as it is where nothing is."""
+        # Whether labels are on their way or being read again after a hand-over is not in the records.
+        text = text.replace('"reason":"labels are being read again"', '"reason":"awaiting_labels"')
         if not self.ignore or not text.startswith('{"type":"window"'):
             return text
         line = json.loads(text)

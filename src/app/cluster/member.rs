@@ -1,7 +1,7 @@
 //! The one thread of a replica that owns its state: it listens to everybody and never waits for anybody.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -75,6 +75,8 @@ pub struct Parts {
     pub heartbeat: Arc<AtomicI64>,
     /// Told when the member ends by itself: why.
     pub fatal: Sender<String>,
+    /// Set when nothing is to be waited for any more.
+    pub is_stopping: Arc<AtomicBool>,
 }
 
 /// All partitions of the input topics, said whenever they are others than before.
@@ -411,35 +413,42 @@ impl Member {
     pub(super) fn stop(&mut self) {
         if !self.is_draining {
             self.is_draining = true;
+            self.of.is_stopping.store(true, Ordering::Relaxed);
             self.of.consumer.stop_polling();
         }
     }
 
     /// Says what is left to say, gives it time to arrive, and leaves both groups.
     fn end(mut self) {
+        let began = super::super::clock::monotonic();
         if !self.is_broken {
             self.flush.give_up();
-            self.settle_until(|member| !member.flush.is_busy() && !member.court.is_busy());
+            self.settle(began);
             let last = std::mem::take(&mut self.last);
             self.send(last);
             let exchange = &self.of.exchange;
             self.court.store((self.of.now)(), true, |record| exchange.publish(vec![record]).map_err(|refused| refused.to_string()));
-            self.settle_until(|member| !member.flush.is_busy() && !member.court.is_busy());
+            self.settle(began);
         }
         let now = (self.of.now)();
         self.show_status(now);
         let Member { of, .. } = self;
-        drop(of.owners);
+        // Both wait for brokers, so both at once.
+        let owners = of.owners;
+        let leaving = std::thread::Builder::new().name("leave".into()).spawn(move || drop(owners));
         of.consumer.stop();
-        of.exchange.flush(LAST_PATIENCE);
+        if let Ok(leaving) = leaving {
+            let _ = leaving.join();
+        }
+        of.exchange.flush(LAST_PATIENCE.saturating_sub(began.elapsed()));
         for worker in of.workers {
             let _ = worker.thread.join();
         }
     }
 
-    fn settle_until(&mut self, is_done: impl Fn(&Member) -> bool) {
-        let began = super::super::clock::monotonic();
-        while !is_done(self) && began.elapsed() < LAST_PATIENCE {
+    /// Waits until everything that is on its way has arrived, for as long as is left since the end began.
+    fn settle(&mut self, began: std::time::Instant) {
+        while (self.flush.is_busy() || self.court.is_busy()) && began.elapsed() < LAST_PATIENCE {
             if let Ok(Ack { ticket, result }) = self.of.exchange.acks().recv_timeout(BEAT) {
                 self.arrived(ticket, &result);
             }

@@ -1,7 +1,7 @@
 //! Everything a replica needs is started here: topics, directory, consumers, workers.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,8 +24,9 @@ use super::super::run::{NOTIFICATIONS, RunError, kafka_settings};
 use super::super::worker::{self, Snapshot};
 use super::member::{Inputs, Member, Parts};
 
-/// How long the directory may take to hear what was said last, before the log says that it is waited for.
-const BARRIER_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the directory may take to hear what was said last, before the log says that it is waited for. Whoever wants to
+/// stop waits as long.
+const BARRIER_PATIENCE: Duration = Duration::from_secs(2);
 /// How often the partitions of the input topics are looked up.
 const INPUTS_EVERY: Duration = Duration::from_secs(30);
 
@@ -97,7 +98,8 @@ pub fn start(surroundings: Surroundings) -> Result<Member, RunError> {
     drop(empties);
     let mut source = kafka_settings(&config, &plan)?;
     let headers = source.headers;
-    source.resume = Some(resume(follower, Arc::clone(&directory)));
+    let is_stopping = Arc::new(AtomicBool::new(false));
+    source.resume = Some(resume(follower, Arc::clone(&directory), Arc::clone(&is_stopping)));
     let routing = Routing { workers: channels, empties: empties_out };
     let consumer = Consumer::start(source, registry, routing, notifications, clock::now).map_err(|error| kafka_error(&error))?;
     let owners = Owners::start(&settings).map_err(|error| kafka_error(&error))?;
@@ -121,12 +123,13 @@ pub fn start(surroundings: Surroundings) -> Result<Member, RunError> {
         now: clock::now,
         heartbeat,
         fatal,
+        is_stopping,
     }))
 }
 
 /// Where to go on with partitions: what was said of them last. Without that nothing can be counted rightly, so it is waited
 /// for as long as it takes.
-fn resume(follower: Follower, directory: Arc<Mutex<Directory>>) -> Resume {
+fn resume(follower: Follower, directory: Arc<Mutex<Directory>>, is_stopping: Arc<AtomicBool>) -> Resume {
     let follower = Mutex::new(follower);
     Resume(Arc::new(move |partitions: &[(String, i32)]| {
         if partitions.is_empty() {
@@ -134,6 +137,10 @@ fn resume(follower: Follower, directory: Arc<Mutex<Directory>>) -> Resume {
         }
         let follower = follower.lock().unwrap_or_else(PoisonError::into_inner);
         while let Err(error) = follower.barrier(BARRIER_PATIENCE) {
+            if is_stopping.load(Ordering::Relaxed) {
+                // Nothing is read any more.
+                return vec![None; partitions.len()];
+            }
             tracing::warn!(error, "the panes topic cannot be read to its end; partitions wait for it");
         }
         let directory = directory.lock().unwrap_or_else(PoisonError::into_inner);

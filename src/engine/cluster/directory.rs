@@ -49,7 +49,20 @@ struct Said {
 #[derive(Clone, Debug, Default)]
 struct Group {
     labels: Option<Labels>,
-    panes: BTreeMap<(SeriesName, Timestamp), (Timestamp, Vec<u8>)>,
+    /// By tick: the newest that the label clock covers, and those that were said ahead of it. Whoever died between a pane and
+    /// its clock leaves such a one behind, and what is in it is counted again.
+    panes: BTreeMap<(SeriesName, Timestamp), BTreeMap<Timestamp, Vec<u8>>>,
+}
+
+impl Group {
+    fn cover(&mut self) {
+        let Some(tick) = self.labels.as_ref().and_then(|labels| labels.tick) else { return };
+        for versions in self.panes.values_mut() {
+            if let Some(newest) = versions.range(..=tick).next_back().map(|(tick, _)| *tick) {
+                *versions = versions.split_off(&newest);
+            }
+        }
+    }
 }
 
 /// The last word about every source partition.
@@ -100,9 +113,9 @@ impl Directory {
                 }
                 let tick: Timestamp = begin_of(value)?;
                 let group = self.groups.entry((partition, Arc::clone(&series.model), series.layout)).or_default();
-                let place = (series, slice);
-                if group.panes.get(&place).is_none_or(|(held, _)| *held <= tick) {
-                    group.panes.insert(place, (tick, value.to_vec()));
+                let versions = group.panes.entry((series, slice)).or_default();
+                if versions.first_key_value().is_none_or(|(oldest, _)| *oldest <= tick) {
+                    versions.insert(tick, value.to_vec());
                 }
             }
             Key::Labels { model, layout, partition } => {
@@ -115,6 +128,7 @@ impl Directory {
                         group.panes.retain(|(_, slice), _| *slice >= tick - Span(reach));
                     }
                     group.labels = Some(labels);
+                    group.cover();
                 }
             }
         }
@@ -162,7 +176,9 @@ impl Directory {
         let mut resumed = ResumedGroup::new();
         for ((_, model, layout), group) in self.groups.iter().filter(|((number, ..), _)| *number == partition) {
             let (Some(number), Some(labels)) = (self.addresses.number(model, *layout), group.labels.clone()) else { continue };
-            let panes = group.panes.iter().filter_map(|((series, slice), (_, value))| {
+            let tick = labels.tick;
+            let panes = group.panes.iter().filter_map(|((series, slice), versions)| {
+                let (_, value) = versions.range(..=tick?).next_back()?;
                 let joined: Joined = from_bytes(value).ok()?;
                 Some(((*slice, Arc::clone(&series.version), series.segment), joined.pane))
             });
