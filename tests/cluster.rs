@@ -443,6 +443,7 @@ impl Replicas {
     fn joined_to(&self, number: i32, is_idle: bool, is_rebuilding: bool) -> Post {
         let model = &self.plan.models[0];
         let labels = Labels {
+            ends: Vec::new(),
             tick: self.joins[usize::try_from(number).unwrap()].tick,
             is_idle,
             is_rebuilding,

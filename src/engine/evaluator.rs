@@ -386,7 +386,9 @@ impl Evaluator {
             // Every partition is at its end: nothing is waited for.
             Least::Nothing => of(false).filter_map(|source| source.watermark).max(),
         };
-        let label_clock = match (events, labels) {
+        // A tick is over when the clock has passed it: what is out of order behind its very instant came at that instant, too.
+        let over = |least: Least| if let Least::At(at) = least { Least::At(Timestamp(at.0.saturating_sub(1))) } else { least };
+        let label_clock = match (over(events), if self.joined.is_some() { labels } else { over(labels) }) {
             (Least::Unknown, _) | (_, Least::Unknown) => None,
             (Least::At(events), Least::At(labels)) => Some(events.min(labels)),
             (Least::At(only), Least::Nothing) | (Least::Nothing, Least::At(only)) => Some(only),

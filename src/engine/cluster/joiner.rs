@@ -199,6 +199,7 @@ impl Joiner {
     pub fn labels(&self, instance: Arc<str>, at: Timestamp) -> Labels {
         Labels {
             tick: self.labelled,
+            ends: Vec::new(),
             is_idle: self.is_idle,
             is_rebuilding: self.is_rebuilding,
             settled: self.settled.iter().map(|(outcome, events)| (*outcome, *events)).collect(),

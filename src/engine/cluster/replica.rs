@@ -32,6 +32,8 @@ struct Reading {
     gaps: Vec<Gap>,
     /// The offset after the last record that joins were told of, or where reading began.
     seen: i64,
+    /// Joins are told of the records before this position by reading them again.
+    told_again: i64,
 }
 
 /// The counting half of a replica, besides its shards.
@@ -79,6 +81,7 @@ impl Replica {
                 late: BTreeMap::new(),
                 gaps: Vec::new(),
                 seen: start,
+                told_again: 0,
             },
             Some(ResumedSource { progress, late, .. }) => Reading {
                 name,
@@ -91,6 +94,7 @@ impl Replica {
                 late,
                 gaps: progress.gaps,
                 seen: start,
+                told_again: 0,
             },
         };
         self.readings.insert(source, reading);
@@ -106,6 +110,14 @@ impl Replica {
     /// since the returned instant have to be read again and given to [`Replica::read_again`].
     pub fn join(&mut self, partition: i32, resumed: &mut ResumedGroup) -> Option<Timestamp> {
         let mut since: Option<Timestamp> = None;
+        for (name, end) in resumed.values().flat_map(|(labels, _)| &labels.ends) {
+            if let Some(reading) = self.readings.values_mut().find(|reading| reading.name == *name) {
+                reading.seen = reading.seen.max(*end);
+            }
+        }
+        for reading in self.readings.values_mut().filter(|reading| reading.name.partition == partition) {
+            reading.told_again = reading.seen;
+        }
         for (number, model) in (0u16..).zip(&self.plan.models) {
             if model.horizon.is_none() {
                 continue;
@@ -194,12 +206,12 @@ impl Replica {
                 reading.seen = reading.seen.max(offset + 1);
             }
         }
-        take_halves(&self.readings, &mut self.joiners, series, output.halves);
+        take_halves(&self.readings, &mut self.joiners, series, output.halves, false);
     }
 
     /// Takes predictions and labels in that were read again after a hand-over, by a shard of their own.
     pub fn read_again(&mut self, series: &[SeriesKey], halves: Vec<JoinHalf>) {
-        take_halves(&self.readings, &mut self.joiners, series, halves);
+        take_halves(&self.readings, &mut self.joiners, series, halves, true);
     }
 
     /// Applies what was read again in the partitions of this number, up to the clock of that reading.
@@ -273,7 +285,9 @@ impl Replica {
                 let key = Key::Joined { series, slice, partition: *partition };
                 posts.push(Post { home: address.home, key: key.to_bytes(), value: to_bytes(joined) });
             }
-            let state: Labels = joiner.labels(Arc::clone(&self.instance), now);
+            let mut state: Labels = joiner.labels(Arc::clone(&self.instance), now);
+            let joined = |reading: &&Reading| reading.role != TopicRole::Features && reading.name.partition == *partition;
+            state.ends = self.readings.values().filter(joined).map(|reading| (reading.name.clone(), reading.seen)).collect();
             let key = Key::Labels { model: Arc::clone(&address.name), layout: address.layout, partition: *partition };
             posts.push(Post { home: address.home, key: key.to_bytes(), value: to_bytes(&state) });
         }
@@ -373,16 +387,17 @@ fn take_halves(
     joiners: &mut BTreeMap<(i32, u16), Joiner>,
     series: &[SeriesKey],
     halves: Vec<JoinHalf>,
+    is_again: bool,
 ) {
     for half in halves {
-        let (source, model) = match &half {
+        let ((source, offset), model) = match &half {
             JoinHalf::Prediction { position, series: number, .. } => {
                 let Some(key) = series.get(number.0 as usize) else { continue };
-                (position.0, key.model)
+                (*position, key.model)
             }
-            JoinHalf::Label { model, label } => (label.position.0, *model),
+            JoinHalf::Label { model, label } => (label.position, *model),
         };
-        let Some(reading) = readings.get(&source) else { continue };
+        let Some(reading) = readings.get(&source).filter(|reading| is_again || offset >= reading.told_again) else { continue };
         let Some(joiner) = joiners.get_mut(&(reading.name.partition, model)) else { continue };
         match half {
             JoinHalf::Prediction { id, ts, came, position, series: number, segments, predicted } => {

@@ -172,6 +172,8 @@ pub struct Late {
 pub struct Labels {
     /// The label clock: all labels that came up to it are in the joined panes.
     pub tick: Option<Timestamp>,
+    /// Up to which position the partitions of this number had been read for it. Progress may have been said of less.
+    pub ends: Vec<(SourceName, i64)>,
     /// Whether all partitions of this number are at their end, so that they hold no label back.
     pub is_idle: bool,
     /// Whether predictions and labels of before are still being read again after a hand-over; the clock stands meanwhile.
