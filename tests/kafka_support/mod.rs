@@ -22,7 +22,7 @@ use driftline::baseline::build::BuildSpec;
 use serde_json::Value;
 
 /// Long for any machine: two cores may be shared with a compiler.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A directory of a test's own, kept when the test fails.
 pub struct Scratch(PathBuf);
