@@ -252,7 +252,8 @@ fn a_coordinator_that_does_not_tell_the_commit_is_asked_again() {
     send(&cluster, 1, 0, HOUR);
     cluster.flush();
     agent.wait_received(cluster.total());
-    agent.wait_for("a checkpoint and its commit", || agent.seen(|seen| seen.checkpoints > 2).then_some(()));
+    agent
+        .wait_for("the coordinator knows the commit", || (cluster.committed("driftline", PREDICTIONS, 2) == cluster.total()).then_some(()));
     agent.stop();
     send(&cluster, 0, HOUR, 2 * HOUR);
     cluster.flush();

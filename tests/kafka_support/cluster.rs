@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use driftline::event::TopicRole;
+use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
@@ -89,6 +91,15 @@ impl Cluster {
 
     pub fn address(&self) -> String {
         self.mock.bootstrap_servers()
+    }
+
+    /// What a group has committed of a topic, in records.
+    pub fn committed(&self, group: &str, topic: &str, partitions: i32) -> u64 {
+        let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", self.address()).set("group.id", group).create().unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(topic, 0, partitions - 1);
+        let committed = consumer.committed_offsets(list, PATIENCE).unwrap();
+        committed.elements().iter().filter_map(|element| element.offset().to_raw()).filter_map(|offset| u64::try_from(offset).ok()).sum()
     }
 
     /// Sends a record with this time.
