@@ -11,13 +11,14 @@ use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 
 use driftline::app::assemble::Assembly;
+use driftline::engine::cluster::owner::Settings;
 use driftline::engine::cluster::wire::{Key, SourceName};
 use driftline::engine::cluster::{Addresses, Directory, Owner, Post, Replica, changed_panes};
 use driftline::engine::result::lines;
 use driftline::engine::series::SeriesKey;
 use driftline::engine::{Emission, Evaluator, Record, Shard};
 use driftline::event::decode::RecordMeta;
-use driftline::event::{SourceId, Timestamp, TopicRole};
+use driftline::event::{SourceId, Span, Timestamp, TopicRole};
 use replay_support::{assembled, build_baseline, scratch, write};
 use serde_json::json;
 
@@ -262,9 +263,9 @@ impl Node {
         if let Some(since) = self.replica.join(partition, &mut directory.group(partition)) {
             let left = ["predictions", "labels"].map(|topic| {
                 let source = number(topic, partition);
-                let until = self.replica.read_until(source);
+                let range = self.replica.read_between(source);
                 let records = input.get(&(topic, partition)).into_iter().flatten();
-                (source, topic, records.filter(|(offset, at, _)| *at >= since.0 && *offset < until).cloned().collect())
+                (source, topic, records.filter(|(offset, at, _)| *at >= since.0 && range.contains(offset)).cloned().collect())
             });
             let watermarks = BTreeMap::from([(number("labels", partition), None)]);
             let shard = Shard::new(Arc::clone(&PLAN.plan));
@@ -368,7 +369,9 @@ impl Court {
         let number = PLAN.plan.by_name[model];
         let plan = Arc::new(PLAN.plan.only(model).unwrap());
         let decision = exchange.decisions.get(model).map(Vec::as_slice);
-        let (mut owner, _) = Owner::new(plan, Arc::clone(&PLAN.rules), decision).unwrap();
+        let (owner, _) = Owner::new(plan, Arc::clone(&PLAN.rules), decision).unwrap();
+        // Here records are lost to newer ones at any time.
+        let mut owner = owner.with_settings(Settings { outlived: Span(0), ..Settings::default() });
         let sources: Vec<(SourceName, TopicRole)> =
             (0..PARTITIONS).flat_map(|partition| ["predictions", "labels"].map(|topic| (name(topic, partition), role(topic)))).collect();
         owner.expect(&sources);
@@ -520,13 +523,6 @@ fn together(input: &Input, seed: u64, trouble: bool) -> BTreeSet<String> {
     told
 }
 
-/// Windows, measurements and alerts that need no label.
-fn of_events(told: &BTreeSet<String>) -> BTreeSet<String> {
-    let is_joined = |line: &str| ["\"subject\":\"label\"", "\"subject\":\"model\"", "AccuracyDrop"].iter().any(|of| line.contains(of));
-    let is_first = |line: &str| line.contains("\"revision\":0") || line.contains("\"type\":\"alert\"");
-    told.iter().filter(|line| is_first(line) && !is_joined(line)).cloned().collect()
-}
-
 #[track_caller]
 fn assert_same(alone: &BTreeSet<String>, together: &BTreeSet<String>, what: &str) {
     let only = |a: &BTreeSet<String>, b: &BTreeSet<String>| a.difference(b).take(4).cloned().collect::<Vec<_>>().join("\n");
@@ -551,9 +547,10 @@ fn three_replicas_say_what_one_process_says() {
 }
 
 #[test]
-fn whoever_dies_hangs_or_comes_back_the_answer_about_events_is_the_same() {
-    for seed in 0..6 {
+fn whoever_dies_hangs_or_comes_back_the_answer_is_the_same() {
+    // These came upon every fault that 130 seeds came upon.
+    for seed in [1, 3, 27, 34, 54] {
         let input = input(seed + 10, 500);
-        assert_same(&of_events(&alone(&input)), &of_events(&together(&input, seed, true)), &format!("seed {seed}"));
+        assert_same(&alone(&input), &together(&input, seed, true), &format!("seed {seed}"));
     }
 }

@@ -294,7 +294,8 @@ impl Member {
             topic: source.topic.clone(),
             partition,
             from: since,
-            until: offset_of(self.replica.read_until(source.id)),
+            least: offset_of(self.replica.read_between(source.id).start),
+            until: offset_of(self.replica.read_between(source.id).end),
         });
         match Reread::start(&self.of.reading, ranges.collect(), self.of.plan.max_bytes, self.of.headers) {
             Ok(reread) => self.rebuilds.push(Rebuild::new(partition, &self.of.plan, reread, sources)),

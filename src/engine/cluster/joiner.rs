@@ -38,8 +38,10 @@ pub struct Joiner {
     labelled: Option<Timestamp>,
     is_idle: bool,
     is_rebuilding: bool,
-    /// Pairs of ticks up to this are in the panes already.
+    /// The tick that an earlier owner had come to: its books count labels up to it.
     resumed: Option<Timestamp>,
+    /// As of which tick the panes are that are gone on from. Pairs of ticks up to it are in them already.
+    known: BTreeMap<Place, Timestamp>,
     settled: BTreeMap<Outcome, u64>,
     capacity: usize,
 }
@@ -60,6 +62,7 @@ impl Joiner {
             is_idle: false,
             is_rebuilding: false,
             resumed: None,
+            known: BTreeMap::new(),
             settled: BTreeMap::new(),
             capacity,
         }
@@ -67,9 +70,16 @@ impl Joiner {
 
     /// Goes on from what somebody else has said. Gives the event time from which predictions and labels have to be read again:
     /// none where there is nothing to go on from.
-    pub fn resume(&mut self, plan: &ModelPlan, labels: Labels, panes: Vec<(Place, JoinedPane)>) -> Option<Timestamp> {
+    ///
+    /// Each pane is gone on from as of its own tick. That need not be the newest one up to the clock: of a pane that was said
+    /// ahead of the clock by somebody who then died, the version before may have been compacted away, and a process that hung
+    /// may have said an old one again.
+    pub fn resume(&mut self, plan: &ModelPlan, labels: Labels, panes: Vec<(Place, Joined)>) -> Option<Timestamp> {
         let tick = labels.tick?;
-        self.held = panes.into_iter().collect();
+        for (place, joined) in panes {
+            self.known.insert(place.clone(), joined.tick);
+            self.held.insert(place, joined.pane);
+        }
         self.labelled = Some(tick);
         self.resumed = Some(tick);
         self.settled = labels.settled.into_iter().collect();
@@ -82,18 +92,17 @@ impl Joiner {
         self.is_rebuilding = true;
     }
 
-    /// Applies the labels that were read again up to the clock of that reading, which begins when all predictions have been
-    /// read again. Their pairs are in the panes already.
+    /// Applies what was read again up to the clock of that reading, which begins when all predictions have been read again.
     pub fn read_again_to(&mut self, plan: &ModelPlan, clock: Timestamp) {
         if let Some(resumed) = self.resumed.filter(|_| self.is_rebuilding) {
-            self.apply(plan, clock.min(resumed));
+            self.run(plan, Timestamp(i64::MIN), clock.min(resumed).align(plan.slice, Span(0)));
         }
     }
 
     /// All that was said before has been read again.
     pub fn rebuilt(&mut self, plan: &ModelPlan) {
         if let Some(resumed) = self.resumed.filter(|_| self.is_rebuilding) {
-            self.apply(plan, resumed);
+            self.run(plan, Timestamp(i64::MIN), resumed);
         }
         self.is_rebuilding = false;
     }
@@ -102,17 +111,15 @@ impl Joiner {
     pub fn predict(&mut self, version: &Arc<str>, turn: Turn, id: RecordId, ts: Timestamp, segments: Box<[u16]>, predicted: Predicted) {
         let version = self.versions.number(version);
         let prediction = Prediction { ts, version, segments, predicted };
-        if self.is_rebuilding && self.resumed.is_some_and(|resumed| turn.0 <= resumed) {
-            // Of what is read again, all predictions come before the first label.
-            let _ = self.ledger.predict(id, prediction, &mut |_| true);
-        } else if self.ahead.len() < self.capacity {
+        if self.ahead.len() < self.capacity {
             self.ahead.insert((turn, id), prediction);
         }
     }
 
     /// Takes a label in.
     pub fn label(&mut self, label: &Label) {
-        if let Some(outcome) = self.ledger.label(label) {
+        let is_known = self.is_rebuilding && self.resumed.is_some_and(|resumed| label.came <= resumed);
+        if let Some(outcome) = self.ledger.label(label).filter(|_| !is_known) {
             *self.settled.entry(outcome).or_default() += 1;
         }
     }
@@ -127,33 +134,41 @@ impl Joiner {
         if self.is_rebuilding || self.labelled.is_some_and(|labelled| end <= labelled) {
             return;
         }
+        // What comes from a partition that was idle came before a tick that has been said: it counts at the next one.
+        let least = self.labelled.map_or(Timestamp(i64::MIN), |labelled| labelled + plan.slice);
+        self.run(plan, least, end);
+        self.labelled = Some(end);
+        let oldest = end - reach(plan);
+        if self.held.first_key_value().is_some_and(|((slice, ..), _)| *slice < oldest) {
+            self.held.retain(|(slice, ..), _| *slice >= oldest);
+        }
+        if self.known.values().all(|known| *known <= end) {
+            self.known.clear();
+        }
+    }
+
+    /// Applies what came up to `end`, at each tick at which there is something, none of them before `least`.
+    fn run(&mut self, plan: &ModelPlan, least: Timestamp, end: Timestamp) {
         loop {
             let prediction = self.ahead.first_key_value().map(|(((came, ..), _), _)| *came);
             let Some(next) = [prediction, self.ledger.next_label()].into_iter().flatten().min() else { break };
-            // What comes from a partition that was idle came before a tick that has been said: it counts at the next one.
-            let least = self.labelled.map_or(Timestamp(i64::MIN), |labelled| labelled + plan.slice);
             let tick = ceiling(next, plan.slice).max(least);
             if tick > end {
                 break;
             }
             self.apply(plan, tick);
-            self.labelled = Some(tick);
         }
         self.apply(plan, end);
-        self.labelled = Some(end);
-        let reach = Span(plan.horizon.unwrap_or_default().0 + plan.lateness.0 + 3 * plan.longest_window().0);
-        let oldest = end - reach;
-        if self.held.first_key_value().is_some_and(|((slice, ..), _)| *slice < oldest) {
-            self.held.retain(|(slice, ..), _| *slice >= oldest);
-        }
     }
 
     fn apply(&mut self, plan: &ModelPlan, tick: Timestamp) {
-        let Joiner { ledger, versions, ahead, held, .. } = self;
-        // What was said before is in the panes and in the books already.
-        let is_known = self.resumed.is_some_and(|resumed| tick <= resumed);
+        let Joiner { ledger, versions, ahead, held, known, resumed, .. } = self;
+        let is_before = resumed.is_some_and(|resumed| tick <= resumed);
+        // Nobody keeps older panes, so of one that is missing nothing follows.
+        let oldest = resumed.filter(|_| is_before).map_or(Timestamp(i64::MIN), |resumed| resumed - reach(plan));
+        let counts = |place: &Place| place.0 >= oldest && known.get(place).is_none_or(|known| tick > *known);
         let mut touched = BTreeSet::new();
-        let mut count = |pair: &Pair<'_>| add(plan, versions, pair, (!is_known).then_some((&mut *held, &mut touched)));
+        let mut count = |pair: &Pair<'_>| add(plan, versions, pair, &counts, held, &mut touched);
         let mut tallies: Vec<Tally> = Vec::new();
         while let Some(first) = ahead.first_entry() {
             let ((came, ..), id) = first.key();
@@ -164,10 +179,8 @@ impl Joiner {
             tallies.extend(ledger.predict(id, first.remove(), &mut count));
         }
         tallies.push(ledger.advance(tick, &mut count));
-        if is_known {
-            return;
-        }
-        for (from, to, labels) in tallies.iter().flat_map(Tally::iter) {
+        // What became of the labels before is in the books already.
+        for (from, to, labels) in tallies.iter().filter(|_| !is_before).flat_map(Tally::iter) {
             *self.settled.entry(to).or_default() += labels;
             if from != Outcome::Waiting {
                 let before = self.settled.entry(from).or_default();
@@ -228,23 +241,26 @@ impl Joiner {
     }
 }
 
-/// Counts a pair into the panes of its prediction's slice, where there are panes to count into. Says whether the version
-/// knows such a truth.
+/// Counts a pair into the panes of its prediction's slice that it `counts` in. Says whether the version knows such a truth.
 fn add(
     plan: &ModelPlan,
     versions: &Versions,
     pair: &Pair<'_>,
-    into: Option<(&mut BTreeMap<Place, JoinedPane>, &mut BTreeSet<Place>)>,
+    counts: &dyn Fn(&Place) -> bool,
+    held: &mut BTreeMap<Place, JoinedPane>,
+    touched: &mut BTreeSet<Place>,
 ) -> bool {
     let prediction = pair.prediction;
     let version = versions.name(prediction.version);
     let Some(baseline) = plan.baseline(&version) else { return true };
     let Some(now) = observe(plan, baseline, prediction.predicted, pair.truth) else { return false };
-    let Some((held, touched)) = into else { return true };
     let previous = pair.previous.and_then(|truth| observe(plan, baseline, prediction.predicted, truth));
     let slice = prediction.ts.align(plan.slice, Span(0));
     for segment in std::iter::once(0).chain(prediction.segments.iter().copied()) {
         let place = (slice, Arc::clone(&version), segment);
+        if !counts(&place) {
+            continue;
+        }
         let pane = held.entry(place.clone()).or_insert_with(|| JoinedPane::new(&baseline.joined));
         if let Some(previous) = &previous {
             pane.remove(&baseline.joined, previous);
@@ -253,6 +269,11 @@ fn add(
         touched.insert(place);
     }
     true
+}
+
+/// How far behind the label clock panes are kept: until no label can come for them and no window shows them.
+pub fn reach(plan: &ModelPlan) -> Span {
+    Span(plan.horizon.unwrap_or_default().0 + plan.lateness.0 + 3 * plan.longest_window().0)
 }
 
 fn ceiling(instant: Timestamp, slice: Span) -> Timestamp {

@@ -2,6 +2,7 @@
 //! wait. It says all of it in records that are cumulative, so that saying it twice does no harm.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::engine::evaluator::{Gap, SourceState};
@@ -16,7 +17,7 @@ use crate::window::LateKey;
 use super::address::{Addresses, Post};
 use super::directory::{ResumedGroup, ResumedSource};
 use super::joiner::Joiner;
-use super::wire::{Events, Key, Labels, Late, Progress, SourceName, to_bytes};
+use super::wire::{Events, Key, LIFE, Labels, Late, Progress, SourceName, offset_of, to_bytes};
 
 /// A source partition that this replica reads.
 #[derive(Debug)]
@@ -100,23 +101,24 @@ impl Replica {
         self.readings.insert(source, reading);
     }
 
-    /// The offset up to which joins have to be told again of a partition's records.
+    /// The positions between which joins have to be told again of a partition's records.
     #[must_use]
-    pub fn read_until(&self, source: SourceId) -> i64 {
-        self.readings.get(&source).map_or(0, |reading| reading.seen)
+    pub fn read_between(&self, source: SourceId) -> Range<i64> {
+        let Some(Reading { start, seen, .. }) = self.readings.get(&source) else { return 0..0 };
+        // Of a topic that was made anew since, everything.
+        let start = if start.div_euclid(LIFE) == seen.div_euclid(LIFE) { *start } else { seen - offset_of(*seen) };
+        start..*seen
     }
 
-    /// Takes over the joins of the partitions of one number, in place of what there was of them. Where they go on from an earlier owner's, predictions and labels
-    /// since the returned instant have to be read again and given to [`Replica::read_again`].
+    /// Takes over the joins of the partitions of one number, in place of what there was of them. Where they go on from an
+    /// earlier owner's, predictions and labels since the returned instant, and within [`Replica::read_between`], have to be
+    /// read again and given to [`Replica::read_again`].
     pub fn join(&mut self, partition: i32, resumed: &mut ResumedGroup) -> Option<Timestamp> {
         let mut since: Option<Timestamp> = None;
         for (name, end) in resumed.values().flat_map(|(labels, _)| &labels.ends) {
             if let Some(reading) = self.readings.values_mut().find(|reading| reading.name == *name) {
                 reading.seen = reading.seen.max(*end);
             }
-        }
-        for reading in self.readings.values_mut().filter(|reading| reading.name.partition == partition) {
-            reading.told_again = reading.seen;
         }
         for (number, model) in (0u16..).zip(&self.plan.models) {
             if model.horizon.is_none() {
@@ -125,10 +127,11 @@ impl Replica {
             let mut joiner = Joiner::new(model, self.plan.ledger_capacity);
             let clock = resumed.remove(&number).and_then(|(labels, panes)| joiner.resume(model, labels, panes));
             let back = clock.or_else(|| {
-                // Read by somebody who had not come to join anything: nothing of it counts yet.
+                // Read by somebody who had not come to join anything: nothing of it counts yet. Whoever died before it could say
+                // how far it had read has not said how early that began either.
                 let joins = |reading: &&Reading| reading.role != TopicRole::Features && reading.name.partition == partition;
                 let read = self.readings.values().filter(joins).filter(|reading| reading.seen > reading.start);
-                let earliest = read.filter_map(|reading| reading.earliest).min()?;
+                let earliest = read.map(|reading| reading.earliest.unwrap_or_default()).min()?;
                 joiner.begin_again();
                 Some(earliest - model.lateness - Span(2 * EARLY_LABEL_PATIENCE.0))
             });
@@ -136,6 +139,11 @@ impl Replica {
                 since = Some(since.map_or(back, |since| since.min(back)));
             }
             self.joiners.insert((partition, number), joiner);
+        }
+        if since.is_some() {
+            for reading in self.readings.values_mut().filter(|reading| reading.name.partition == partition) {
+                reading.told_again = reading.seen;
+            }
         }
         since
     }
@@ -379,7 +387,9 @@ fn clock(readings: &BTreeMap<SourceId, Reading>, partition: i32) -> Clock {
     if busy().any(|reading| reading.watermark.is_none()) {
         return none;
     }
-    Clock { at: busy().filter_map(|reading| reading.watermark).min(), is_idle: false }
+    // A tick is over when the clock has passed it: what is out of order behind its very instant came at that instant, too.
+    let over = |at: Timestamp| Timestamp(at.0.saturating_sub(1));
+    Clock { at: busy().filter_map(|reading| reading.watermark).min().map(over), is_idle: false }
 }
 
 fn take_halves(
