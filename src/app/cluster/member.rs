@@ -249,7 +249,9 @@ impl Member {
             }
         }
         joins.into_iter().for_each(|partition| self.join(partition));
-        if let Some(published) = saying.published {
+        if let Some(mut published) = saying.published {
+            // Now, as they are where the panes were taken: the worker counts on while the others are waited for.
+            published.progress = self.replica.progress(&published.ends, (self.of.now)());
             if saying.is_last {
                 self.last.push(published);
             } else if let Some(answers) = self.flush.answer(number, published) {
@@ -309,13 +311,14 @@ impl Member {
     /// Sends one round: panes, then joined panes and how far the joins are, then progress.
     fn send(&mut self, answers: Vec<Published>) {
         let now = (self.of.now)();
-        let (mut posts, mut ends): (Vec<Post>, Vec<_>) = (Vec::new(), Vec::new());
+        let (mut posts, mut progress, mut ends): (Vec<Post>, Vec<Post>, Vec<_>) = (Vec::new(), Vec::new(), Vec::new());
         for published in answers {
             posts.extend(published.posts);
+            progress.extend(published.progress);
             ends.extend(published.ends);
         }
         posts.extend(self.replica.labels(now));
-        posts.extend(self.replica.progress(&ends, now));
+        posts.extend(progress);
         let bytes: usize = posts.iter().map(|post| post.value.len()).sum();
         match self.of.exchange.publish(posts.into_iter().map(outgoing).collect()) {
             Ok(ticket) => {

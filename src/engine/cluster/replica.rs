@@ -250,7 +250,8 @@ impl Replica {
         }
     }
 
-    /// How far the given partitions are, to be said after their panes. `ends` are the offsets after the last records counted.
+    /// How far the given partitions are, to be said after their panes. `ends` are the offsets after the last records counted:
+    /// of these records, and of none behind them, the shard's output must have been absorbed.
     pub fn progress(&mut self, ends: &[(SourceId, i64)], now: Timestamp) -> Vec<Post> {
         let mut posts = Vec::new();
         for (source, end) in ends {
