@@ -115,6 +115,8 @@ def test_an_agent_that_ends_hands_over(start):
         say(f"{agent.name} ended within {time.monotonic() - began:.1f} s")
         eventually(lambda: sum(readers(run)) == 2 * run.partitions, PATIENCE, "the others read all partitions")
         wait_for_windows(run, 4)
-    run.agents = run.agents[:1]
+    # What they said they show again when they are back.
+    for agent in run.agents[1:]:
+        agent.start()
     judge(run)
     drain(run)

@@ -84,7 +84,7 @@ impl Joiner {
         self.resumed = Some(tick);
         self.settled = labels.settled.into_iter().collect();
         self.is_rebuilding = true;
-        Some(tick - plan.horizon.unwrap_or_default() - plan.lateness - Span(2 * EARLY_LABEL_PATIENCE.0))
+        Some(since(plan, tick))
     }
 
     /// Goes on where records have been read and no label clock has been said: all of them are read again, and count.
@@ -164,8 +164,9 @@ impl Joiner {
     fn apply(&mut self, plan: &ModelPlan, tick: Timestamp) {
         let Joiner { ledger, versions, ahead, held, known, resumed, .. } = self;
         let is_before = resumed.is_some_and(|resumed| tick <= resumed);
-        // Nobody keeps older panes, so of one that is missing nothing follows.
-        let oldest = resumed.filter(|_| is_before).map_or(Timestamp(i64::MIN), |resumed| resumed - reach(plan));
+        // Nobody keeps older panes, so of one that is missing nothing follows; and where reading again begins it does not know
+        // yet which predictions were late.
+        let oldest = resumed.filter(|_| is_before).map_or(Timestamp(i64::MIN), |resumed| (resumed - reach(plan)).max(since(plan, resumed)));
         let counts = |place: &Place| place.0 >= oldest && known.get(place).is_none_or(|known| tick > *known);
         let mut touched = BTreeSet::new();
         let mut count = |pair: &Pair<'_>| add(plan, versions, pair, &counts, held, &mut touched);
@@ -269,6 +270,11 @@ fn add(
         touched.insert(place);
     }
     true
+}
+
+/// From when on predictions and labels are read again to go on from a tick.
+fn since(plan: &ModelPlan, tick: Timestamp) -> Timestamp {
+    tick - plan.horizon.unwrap_or_default() - plan.lateness - Span(2 * EARLY_LABEL_PATIENCE.0)
 }
 
 /// How far behind the label clock panes are kept: until no label can come for them and no window shows them.
