@@ -55,6 +55,11 @@ impl Flush {
         complete.then(|| std::mem::take(answers).into_iter().flatten().collect())
     }
 
+    /// Whether a worker has answered for the round that is under way. What it says after that belongs to the next one.
+    pub fn has_answered(&self, worker: usize) -> bool {
+        matches!(&self.stage, Stage::Asking(answers) if answers.get(worker).is_some_and(Option::is_some))
+    }
+
     /// The round was sent.
     pub fn sent(&mut self, ticket: Ticket, ends: Vec<(SourceId, i64)>) {
         self.stage = Stage::Sent { ticket, ends };

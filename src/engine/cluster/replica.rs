@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::engine::evaluator::{Gap, SourceState};
+use crate::engine::evaluator::{Gap, Lost, SourceState};
 use crate::engine::model::EARLY_LABEL_PATIENCE;
 use crate::engine::output::{Counts, JoinHalf, ShardOutput};
 use crate::engine::plan::Plan;
 use crate::engine::series::SeriesKey;
 use crate::engine::shard::Shard;
-use crate::event::{Outcome, SourceId, Span, Timestamp, TopicRole};
+use crate::event::{Outcome, Reject, SourceId, Span, Timestamp, TopicRole};
 use crate::window::LateKey;
 
 use super::address::{Addresses, Post};
@@ -31,6 +31,8 @@ struct Reading {
     counts: Counts,
     late: BTreeMap<LateKey, u64>,
     gaps: Vec<Gap>,
+    tombstones: u64,
+    example: Option<(i64, Reject)>,
     /// The offset after the last record that joins were told of, or where reading began.
     seen: i64,
     /// Joins are told of the records before this position by reading them again.
@@ -81,6 +83,8 @@ impl Replica {
                 counts: Counts::default(),
                 late: BTreeMap::new(),
                 gaps: Vec::new(),
+                tombstones: 0,
+                example: None,
                 seen: start,
                 told_again: 0,
             },
@@ -94,6 +98,8 @@ impl Replica {
                 counts: progress.counts,
                 late,
                 gaps: progress.gaps,
+                tombstones: progress.tombstones,
+                example: progress.example,
                 seen: start,
                 told_again: 0,
             },
@@ -165,9 +171,18 @@ impl Replica {
     }
 
     /// Records of a partition can never be read.
-    pub fn add_gap(&mut self, source: SourceId, reason: Arc<str>) {
+    pub fn add_gap(&mut self, source: SourceId, reason: Arc<str>, lost: Lost) {
         if let Some(reading) = self.readings.get_mut(&source) {
-            reading.gaps.push(Gap { from: reading.watermark, until: None, reason });
+            reading.gaps.push(Gap { from: reading.watermark, until: None, reason, lost: Some(lost) });
+        }
+    }
+
+    /// What is to be said of rejected records beside their counts, which come with [`Replica::absorb`]: how many of them had
+    /// no value, and the offset and reason of the last one that had.
+    pub fn add_rejected(&mut self, source: SourceId, tombstones: u64, example: Option<(i64, Reject)>) {
+        if let Some(reading) = self.readings.get_mut(&source) {
+            reading.tombstones += tombstones;
+            reading.example = example.filter(|(_, reason)| *reason != Reject::UnknownModel).or(reading.example);
         }
     }
 
@@ -273,6 +288,8 @@ impl Replica {
                     counts: reading.counts.clone(),
                     late: late.collect(),
                     gaps: reading.gaps.clone(),
+                    tombstones: reading.tombstones,
+                    example: reading.example,
                     instance: Arc::clone(&self.instance),
                     at: now,
                 };
