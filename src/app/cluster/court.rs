@@ -260,11 +260,12 @@ impl Court {
         let views = self.seats.values().flat_map(|seat| seat.judge.alerts().views(&self.rules)).collect();
         let mut statuses = Alerts::new().statuses(&self.rules);
         for (name, seat) in &self.seats {
-            for (place, status) in seat.judge.alerts().statuses(&self.rules).into_iter().enumerate() {
-                if status.model == **name
-                    && let Some(slot) = statuses.get_mut(place)
-                {
-                    *slot = status;
+            let theirs = seat.judge.alerts().statuses(&self.rules).into_iter().enumerate();
+            for (place, status) in theirs.filter(|(_, status)| status.model == **name) {
+                match statuses.get_mut(place) {
+                    Some(slot) => *slot = status,
+                    // Built-in rules are the last ones, and are only there while they have something to say.
+                    None => statuses.push(status),
                 }
             }
         }
@@ -285,4 +286,111 @@ fn shown(name: &str) -> String {
 fn key_of(model: &str) -> Vec<u8> {
     // A plain name: the serialiser has nothing to refuse.
     serde_json::to_vec(&serde_json::json!({ "owner": model })).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::input::tests::{NOW, Replica, key, rules};
+    use super::*;
+    use crate::engine::evaluator::Lost;
+    use crate::notify::{Dispatcher, NotifySettings, Options, Order, Outbox, Transports};
+    use crate::rule::{Happening, Notice};
+
+    const EVERY: Span = Span(5_000);
+
+    fn court(dispatcher: &Dispatcher) -> Court {
+        let plan = Arc::new(Plan::empty());
+        let addresses = Arc::new(Addresses::new(&plan, 8));
+        Court::new(plan, rules(), addresses, dispatcher.outbox(), EVERY)
+    }
+
+    fn dispatcher() -> Dispatcher {
+        let transports = Transports::build(NotifySettings::default()).unwrap();
+        Dispatcher::spawn(transports, Outbox::default(), Options::default(), || NOW).0
+    }
+
+    /// Puts what is to be told into the outbox, as the member does.
+    fn publish(court: &mut Court, judgements: &[Judgement], dispatcher: &Dispatcher) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        for judgement in judgements {
+            for emission in &judgement.emissions {
+                if let Emission::Happening { happening, .. } = emission
+                    && let Happening::Notice(notice) = &**happening
+                {
+                    dispatcher.outbox().stage(&Order::Notice(Box::new(notice.clone())));
+                    notices.push(notice.clone());
+                }
+            }
+            court.urge(&judgement.name);
+        }
+        notices
+    }
+
+    fn waits(dispatcher: &Dispatcher) -> usize {
+        dispatcher.outbox().view(|outbox| outbox.pending().count())
+    }
+
+    fn stored(court: &mut Court, now: Timestamp, ticket: u64) -> Vec<(i32, Vec<u8>, Vec<u8>)> {
+        let mut sent = Vec::new();
+        court.store(now, false, |record| {
+            sent.push((record.partition, record.key, record.value.unwrap()));
+            Ok(Ticket(ticket))
+        });
+        sent
+    }
+
+    #[tokio::test]
+    async fn alerts_of_no_model_have_a_seat_and_their_deliveries_move_with_it() {
+        let old = dispatcher();
+        let mut court = court(&old);
+        let home = wire::home(NO_MODEL, 8);
+        for partition in 0..8 {
+            court.seat(partition, NOW);
+            court.caught_up(partition);
+        }
+        assert_eq!(court.seats.len(), 1, "its partition alone");
+        let record = Replica::new(NOW).lose(Lost { from: 3, to: 9 }, NOW);
+        court.hear(home + 1, 0, &key().to_bytes(), Some(&record), NOW);
+        assert!(court.tick(NOW).is_empty(), "another partition");
+        court.hear(home, 0, &key().to_bytes(), Some(&record), NOW);
+        let judgements = court.tick(NOW);
+        let notices = publish(&mut court, &judgements, &old);
+        assert_eq!((notices.len(), waits(&old)), (1, 1));
+        assert_eq!(court.alerts().0.len(), 1, "it is shown");
+        assert!(court.alerts().1.iter().any(|status| status.alert == "IngestGap" && status.state == "firing"));
+
+        // It is urgent, and is stored under its own key in its own partition.
+        let decisions = stored(&mut court, NOW + URGENT_EVERY, 1);
+        let [(partition, decision_key, decision)] = &decisions[..] else { panic!("{decisions:?}") };
+        assert_eq!((*partition, decision_key.as_slice()), (home, br#"{"owner":""}"#.as_slice()));
+        assert!(court.settle(Ticket(1), true));
+        court.leave(home);
+        assert_eq!(waits(&old), 0, "somebody else delivers it");
+
+        let new = dispatcher();
+        let mut court = super::tests::court(&new);
+        court.decision(home, decision_key.clone(), Some(decision.clone()));
+        court.seat(home, NOW);
+        assert_eq!(waits(&new), 1, "before anything is heard");
+        court.hear(home, 0, &key().to_bytes(), Some(&record), NOW);
+        court.caught_up(home);
+        let judgements = court.tick(NOW + EVERY);
+        assert_eq!(publish(&mut court, &judgements, &new), [], "it was judged");
+        let episodes =
+            new.outbox().view(|outbox| outbox.pending().map(|delivery| delivery.payload.episode().to_owned()).collect::<Vec<_>>());
+        assert_eq!(episodes, [notices[0].episode.clone()]);
+    }
+
+    #[tokio::test]
+    async fn a_decision_that_cannot_be_read_is_begun_anew() {
+        let dispatcher = dispatcher();
+        let mut court = court(&dispatcher);
+        let home = wire::home(NO_MODEL, 8);
+        let damaged = wire::to_bytes(&Decision { judge: b"rubbish".to_vec(), outbox: b"{}".to_vec() });
+        court.decision(home, key_of(NO_MODEL), Some(damaged));
+        court.seat(home, NOW);
+        court.caught_up(home);
+        court.hear(home, 0, &key().to_bytes(), Some(&Replica::new(NOW).lose(Lost { from: 3, to: 9 }, NOW)), NOW);
+        assert_eq!(court.tick(NOW).len(), 1);
+    }
 }

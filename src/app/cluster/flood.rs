@@ -39,3 +39,30 @@ impl Flood {
         self.evaluator.flooded()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::input::tests::{NOW, rules};
+    use super::*;
+    use crate::event::{Outcome, Reject, Span, TopicRole};
+
+    #[test]
+    fn a_topic_is_flooded_while_its_last_minute_is() {
+        let mut flood = Flood::new(rules());
+        let source = SourceInfo { id: SourceId(7), topic: "t".into(), partition: 0, role: TopicRole::Labels, next: None, topic_id: None };
+        let mut note = |rejected: u64, now: Timestamp| {
+            let mut saying = Saying::default();
+            let counts = saying.output.counts.entry(SourceId(7)).or_default();
+            counts.add(Outcome::Counted, 100);
+            counts.add(Outcome::Rejected(Reject::BadTime), rejected);
+            flood.note(&saying, |number| (number == source.id).then_some(&source), now);
+            flood.topics(now)
+        };
+        assert!(note(5, NOW).is_empty());
+        assert_eq!(note(20, NOW + Span::SECOND), BTreeSet::from(["t".to_owned()]));
+        assert!(note(0, NOW + Span(62_000)).is_empty());
+        note(20, NOW + Span(63_000));
+        flood.set_rules(Arc::new(RuleSet::default()), NOW);
+        assert!(flood.topics(NOW + Span(63_000)).is_empty(), "nobody says what a flood is");
+    }
+}

@@ -1,4 +1,4 @@
-//! What the consumers and the producer of a replica tell it.
+//! What the workers, the consumers and the producer of a replica tell it.
 
 use std::collections::BTreeSet;
 
@@ -59,6 +59,22 @@ impl Member {
                 let _ = self.of.fatal.send(format!("kafka: {what}"));
                 self.stop();
             }
+        }
+    }
+
+    /// Whether a worker is listened to: it lives, and has not answered for the round that is under way. A round is one cut: what
+    /// is said of progress must not be ahead of the panes and positions that are sent with it.
+    pub(super) fn is_heard(&self, number: usize) -> bool {
+        self.ended.get(number).is_some_and(|ended| !ended) && !self.flush.has_answered(number)
+    }
+
+    /// A worker has ended. Its last word was its panes; without one it has panicked, and nothing can be relied on.
+    pub(super) fn worker_ended(&mut self, number: usize) {
+        if let Some(ended) = self.ended.get_mut(number).filter(|ended| !**ended) {
+            *ended = true;
+            self.is_broken = true;
+            let _ = self.of.fatal.send(format!("worker {number} has ended unexpectedly; what it counted and did not say is read again"));
+            self.stop();
         }
     }
 

@@ -242,12 +242,6 @@ impl Member {
         }
     }
 
-    /// Whether a worker is listened to: it lives, and has not answered for the round that is under way. A round is one cut: what
-    /// is said of progress must not be ahead of the panes and positions that are sent with it.
-    fn is_heard(&self, number: usize) -> bool {
-        self.ended.get(number).is_some_and(|ended| !ended) && !self.flush.has_answered(number)
-    }
-
     fn heard(&mut self, number: usize, saying: Saying) {
         self.hear_rejected(&saying);
         self.of.publisher.record_latencies(&saying.output.latencies);
@@ -418,16 +412,6 @@ impl Member {
         let states: BTreeMap<SourceId, SourceState> = self.replica.sources().collect();
         let standing = Standing { event_clock: self.court.event_clock(), sources: &states };
         self.of.publisher.show_status(&standing, &sources, &self.lags, now);
-    }
-
-    /// A worker has ended. Its last word was its panes; without one it has panicked, and nothing can be relied on.
-    fn worker_ended(&mut self, number: usize) {
-        if let Some(ended) = self.ended.get_mut(number).filter(|ended| !**ended) {
-            *ended = true;
-            self.is_broken = true;
-            let _ = self.of.fatal.send(format!("worker {number} has ended unexpectedly; what it counted and did not say is read again"));
-            self.stop();
-        }
     }
 
     pub(super) fn stop(&mut self) {

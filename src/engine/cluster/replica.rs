@@ -435,3 +435,40 @@ fn take_halves(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::address::NO_MODEL;
+    use super::super::wire::{from_bytes, home};
+    use super::*;
+    use crate::engine::cluster::Directory;
+
+    const SOURCE: SourceId = SourceId(4);
+
+    #[test]
+    fn what_was_rejected_and_lost_is_said_where_alerts_of_no_model_are_at_home_and_gone_on_with() {
+        let plan = Arc::new(Plan::empty());
+        let addresses = Arc::new(Addresses::new(&plan, 8));
+        let name = SourceName { topic: "t".into(), partition: 3 };
+        let mut replica = Replica::new(Arc::clone(&plan), Arc::clone(&addresses), "a".into());
+        replica.assign(SOURCE, name.clone(), TopicRole::Features, 0, None);
+        replica.add_rejected(SOURCE, 2, Some((7, Reject::NotJson)));
+        replica.add_rejected(SOURCE, 1, Some((8, Reject::UnknownModel)));
+        replica.add_rejected(SOURCE, 0, None);
+        replica.add_gap(SOURCE, "gone".into(), Lost { from: 9, to: 12 });
+        let posts = replica.progress(&[(SOURCE, 12)], Timestamp(5));
+        let [post] = &posts[..] else { panic!("{posts:?}") };
+        assert_eq!(post.home, home(NO_MODEL, 8));
+        let said: Progress = from_bytes(&post.value).unwrap();
+        assert_eq!((said.tombstones, said.example), (3, Some((7, Reject::NotJson))));
+        assert_eq!(said.gaps[0].lost, Some(Lost { from: 9, to: 12 }));
+
+        let mut directory = Directory::new(Arc::clone(&plan), Arc::clone(&addresses));
+        directory.hear(post.home, &post.key, Some(&post.value)).unwrap();
+        let mut next = Replica::new(plan, addresses, "b".into());
+        next.assign(SOURCE, name.clone(), TopicRole::Features, 12, directory.source(&name));
+        next.add_rejected(SOURCE, 1, None);
+        let said: Progress = from_bytes(&next.progress(&[(SOURCE, 13)], Timestamp(6))[0].value).unwrap();
+        assert_eq!((said.tombstones, said.example, said.gaps.len()), (4, Some((7, Reject::NotJson)), 1));
+    }
+}
