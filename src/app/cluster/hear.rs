@@ -111,7 +111,11 @@ impl Member {
             Heard::Decision { partition, key, value, .. } => self.court.decision(partition, key, value),
             Heard::Decided(partition) => self.court.seat(partition, (self.of.now)()),
             Heard::Pane { partition, offset, key, value } => self.court.hear(partition, offset, &key, value.as_deref(), (self.of.now)()),
-            Heard::CaughtUp(partition) => self.court.caught_up(partition),
+            Heard::CaughtUp(partition) => {
+                self.court.caught_up(partition);
+                // Alerts that were taken over may have nothing new to say for long.
+                self.show_alerts();
+            }
             Heard::Revoked(homes) => {
                 homes.into_iter().for_each(|home| self.court.leave(home));
                 self.show_alerts();
