@@ -53,6 +53,17 @@ pub struct Gap {
     pub until: Option<Timestamp>,
     /// What is missing.
     pub reason: Arc<str>,
+    /// The offsets that are gone, where it is records that are missing.
+    pub lost: Option<Lost>,
+}
+
+/// Offsets of records that can never be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Lost {
+    /// The offset that was to be read next.
+    pub from: i64,
+    /// The offset from which on it can be read. Below `from` where the topic was truncated or made anew.
+    pub to: i64,
 }
 
 /// What comes out of the engine.
@@ -112,6 +123,11 @@ impl Evaluator {
     /// Judges by other rules from now on. Alerts of rules that are gone end.
     pub fn set_rules(&mut self, rules: Arc<RuleSet>) -> Vec<Emission> {
         let at = self.event_clock().unwrap_or_default();
+        self.set_rules_at(rules, at)
+    }
+
+    /// The same, where it is known at which time alerts end.
+    pub fn set_rules_at(&mut self, rules: Arc<RuleSet>, at: Timestamp) -> Vec<Emission> {
         let happenings = self.alerts.retire(&rules, at);
         self.rules = rules;
         of_no_model(happenings)
@@ -189,9 +205,9 @@ impl Evaluator {
     }
 
     /// Records of a partition can never be read: windows they may have belonged to are marked.
-    pub fn add_gap(&mut self, source: SourceId, reason: Arc<str>) {
+    pub fn add_gap(&mut self, source: SourceId, reason: Arc<str>, lost: Lost) {
         if let Some(state) = self.sources.get_mut(&source) {
-            state.gaps.push(Gap { from: state.watermark, until: None, reason });
+            state.gaps.push(Gap { from: state.watermark, until: None, reason, lost: Some(lost) });
         }
     }
 

@@ -21,7 +21,9 @@ use super::super::event::AppEvent;
 use super::super::publish::{Publisher, Standing};
 use super::super::worker::{Order, Published, Saying, Worker};
 use super::court::{Court, Judgement};
+use super::flood::Flood;
 use super::flush::Flush;
+use super::hear::Missing;
 use super::rebuild::Rebuild;
 
 /// How often the clocks are looked at while nothing comes.
@@ -105,6 +107,10 @@ pub struct Member {
     pub(super) sources: BTreeMap<SourceId, SourceInfo>,
     pub(super) lags: BTreeMap<SourceId, i64>,
     pub(super) idle: BTreeSet<SourceId>,
+    /// Assigned partitions that the workers have not told of yet, and gaps of them.
+    pub(super) awaited: BTreeMap<SourceId, Vec<Missing>>,
+    /// Where there are dead letters that can be too many.
+    pub(super) flood: Option<Flood>,
     pub(super) ended: Vec<bool>,
     /// The last words of workers that have ended.
     pub(super) last: Vec<Published>,
@@ -125,7 +131,10 @@ impl Member {
         let replica = Replica::new(Arc::clone(&of.plan), Arc::clone(&of.addresses), Arc::clone(&of.instance));
         let outbox = of.publisher.outbox.clone();
         let court = Court::new(Arc::clone(&of.plan), Arc::clone(&of.rules), Arc::clone(&of.addresses), outbox, of.every);
+        let flood = of.publisher.letters.is_some().then(|| Flood::new(Arc::clone(&of.rules)));
         Member {
+            flood,
+            awaited: BTreeMap::new(),
             flush: Flush::new(of.every, now),
             ended: vec![false; of.workers.len()],
             of,
@@ -160,10 +169,8 @@ impl Member {
     /// Waits a beat for anybody to speak.
     fn wait(&self) {
         let mut select = Select::new();
-        for (worker, ended) in self.of.workers.iter().zip(&self.ended) {
-            if !ended {
-                select.recv(&worker.sayings);
-            }
+        for (_, worker) in self.of.workers.iter().enumerate().filter(|(number, _)| self.is_heard(*number)) {
+            select.recv(&worker.sayings);
         }
         select.recv(self.of.exchange.acks());
         if !self.is_draining {
@@ -191,9 +198,7 @@ impl Member {
         }
         for number in 0..self.of.workers.len() {
             for _ in 0..TURN {
-                let Some(worker) = self.of.workers.get(number).filter(|_| !self.ended.get(number).is_some_and(|ended| *ended)) else {
-                    break;
-                };
+                let Some(worker) = self.of.workers.get(number).filter(|_| self.is_heard(number)) else { break };
                 match worker.sayings.try_recv() {
                     Ok(saying) => self.heard(number, saying),
                     Err(TryRecvError::Disconnected) => {
@@ -223,7 +228,11 @@ impl Member {
             Ok(Control::Rules(rules)) => {
                 self.of.rules = Arc::clone(&rules);
                 self.of.publisher.show_thresholds(&self.of.plan, &rules);
-                let judgements = self.court.set_rules(&rules);
+                let now = (self.of.now)();
+                if let Some(flood) = &mut self.flood {
+                    flood.set_rules(Arc::clone(&rules), now);
+                }
+                let judgements = self.court.set_rules(&rules, now);
                 self.publish(&judgements);
                 self.show_alerts();
             }
@@ -234,6 +243,7 @@ impl Member {
     }
 
     fn heard(&mut self, number: usize, saying: Saying) {
+        self.hear_rejected(&saying);
         self.of.publisher.record_latencies(&saying.output.latencies);
         self.replica.absorb(number, saying.output);
         let mut joins = BTreeSet::new();
@@ -270,7 +280,9 @@ impl Member {
         let next = resumed.as_ref().map_or(0, |resumed| resumed.next);
         self.flush.assign(source.id, next);
         self.replica.assign(source.id, name, source.role, next, resumed.map(|resumed| *resumed));
+        let missing = self.awaited.remove(&source.id).unwrap_or_default();
         self.sources.insert(source.id, source);
+        missing.into_iter().for_each(|missing| self.lose(missing));
         self.flush.hurry();
     }
 
@@ -343,6 +355,7 @@ impl Member {
         self.publish(&judgements);
         if now - self.ticked >= Span::SECOND {
             self.ticked = now;
+            self.close_letters(now);
             let judgements = self.court.tick(now);
             self.publish(&judgements);
         }
@@ -383,7 +396,7 @@ impl Member {
     fn publish(&mut self, judgements: &[Judgement]) {
         for judgement in judgements {
             if self.of.publisher.publish(&judgement.plan, &judgement.emissions) {
-                self.court.urge(&judgement.plan);
+                self.court.urge(&judgement.name);
             }
         }
         if !judgements.is_empty() {
@@ -404,20 +417,15 @@ impl Member {
         self.of.publisher.show_status(&standing, &sources, &self.lags, now);
     }
 
-    /// A worker has ended. Its last word was its panes; without one it has panicked, and nothing can be relied on.
-    fn worker_ended(&mut self, number: usize) {
-        if let Some(ended) = self.ended.get_mut(number).filter(|ended| !**ended) {
-            *ended = true;
-            self.is_broken = true;
-            let _ = self.of.fatal.send(format!("worker {number} has ended unexpectedly; what it counted and did not say is read again"));
-            self.stop();
-        }
-    }
-
     pub(super) fn stop(&mut self) {
         if !self.is_draining {
             self.is_draining = true;
             self.of.is_stopping.store(true, Ordering::Relaxed);
+            // What answers have come belong to a round that will not be finished; the last words are a better one.
+            self.flush.give_up();
+            if let Some(letters) = &self.of.publisher.letters {
+                letters.end();
+            }
             self.of.consumer.stop_polling();
         }
     }
@@ -426,7 +434,6 @@ impl Member {
     fn end(mut self) {
         let began = super::super::clock::monotonic();
         if !self.is_broken {
-            self.flush.give_up();
             self.settle(began);
             let last = std::mem::take(&mut self.last);
             self.send(last);

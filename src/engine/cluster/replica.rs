@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::engine::evaluator::{Gap, SourceState};
+use crate::engine::evaluator::{Gap, Lost, SourceState};
 use crate::engine::model::EARLY_LABEL_PATIENCE;
 use crate::engine::output::{Counts, JoinHalf, ShardOutput};
 use crate::engine::plan::Plan;
 use crate::engine::series::SeriesKey;
 use crate::engine::shard::Shard;
-use crate::event::{Outcome, SourceId, Span, Timestamp, TopicRole};
+use crate::event::{Outcome, Reject, SourceId, Span, Timestamp, TopicRole};
 use crate::window::LateKey;
 
 use super::address::{Addresses, Post};
@@ -31,6 +31,8 @@ struct Reading {
     counts: Counts,
     late: BTreeMap<LateKey, u64>,
     gaps: Vec<Gap>,
+    tombstones: u64,
+    example: Option<(i64, Reject)>,
     /// The offset after the last record that joins were told of, or where reading began.
     seen: i64,
     /// Joins are told of the records before this position by reading them again.
@@ -81,6 +83,8 @@ impl Replica {
                 counts: Counts::default(),
                 late: BTreeMap::new(),
                 gaps: Vec::new(),
+                tombstones: 0,
+                example: None,
                 seen: start,
                 told_again: 0,
             },
@@ -94,6 +98,8 @@ impl Replica {
                 counts: progress.counts,
                 late,
                 gaps: progress.gaps,
+                tombstones: progress.tombstones,
+                example: progress.example,
                 seen: start,
                 told_again: 0,
             },
@@ -165,9 +171,18 @@ impl Replica {
     }
 
     /// Records of a partition can never be read.
-    pub fn add_gap(&mut self, source: SourceId, reason: Arc<str>) {
+    pub fn add_gap(&mut self, source: SourceId, reason: Arc<str>, lost: Lost) {
         if let Some(reading) = self.readings.get_mut(&source) {
-            reading.gaps.push(Gap { from: reading.watermark, until: None, reason });
+            reading.gaps.push(Gap { from: reading.watermark, until: None, reason, lost: Some(lost) });
+        }
+    }
+
+    /// What is to be said of rejected records beside their counts, which come with [`Replica::absorb`]: how many of them had
+    /// no value, and the offset and reason of the last one that had.
+    pub fn add_rejected(&mut self, source: SourceId, tombstones: u64, example: Option<(i64, Reject)>) {
+        if let Some(reading) = self.readings.get_mut(&source) {
+            reading.tombstones += tombstones;
+            reading.example = example.filter(|(_, reason)| *reason != Reject::UnknownModel).or(reading.example);
         }
     }
 
@@ -274,6 +289,8 @@ impl Replica {
                     counts: reading.counts.clone(),
                     late: late.collect(),
                     gaps: reading.gaps.clone(),
+                    tombstones: reading.tombstones,
+                    example: reading.example,
                     instance: Arc::clone(&self.instance),
                     at: now,
                 };
@@ -417,5 +434,42 @@ fn take_halves(
             }
             JoinHalf::Label { label, .. } => joiner.label(&label),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::address::NO_MODEL;
+    use super::super::wire::{from_bytes, home};
+    use super::*;
+    use crate::engine::cluster::Directory;
+
+    const SOURCE: SourceId = SourceId(4);
+
+    #[test]
+    fn what_was_rejected_and_lost_is_said_where_alerts_of_no_model_are_at_home_and_gone_on_with() {
+        let plan = Arc::new(Plan::empty());
+        let addresses = Arc::new(Addresses::new(&plan, 8));
+        let name = SourceName { topic: "t".into(), partition: 3 };
+        let mut replica = Replica::new(Arc::clone(&plan), Arc::clone(&addresses), "a".into());
+        replica.assign(SOURCE, name.clone(), TopicRole::Features, 0, None);
+        replica.add_rejected(SOURCE, 2, Some((7, Reject::NotJson)));
+        replica.add_rejected(SOURCE, 1, Some((8, Reject::UnknownModel)));
+        replica.add_rejected(SOURCE, 0, None);
+        replica.add_gap(SOURCE, "gone".into(), Lost { from: 9, to: 12 });
+        let posts = replica.progress(&[(SOURCE, 12)], Timestamp(5));
+        let [post] = &posts[..] else { panic!("{posts:?}") };
+        assert_eq!(post.home, home(NO_MODEL, 8));
+        let said: Progress = from_bytes(&post.value).unwrap();
+        assert_eq!((said.tombstones, said.example), (3, Some((7, Reject::NotJson))));
+        assert_eq!(said.gaps[0].lost, Some(Lost { from: 9, to: 12 }));
+
+        let mut directory = Directory::new(Arc::clone(&plan), Arc::clone(&addresses));
+        directory.hear(post.home, &post.key, Some(&post.value)).unwrap();
+        let mut next = Replica::new(plan, addresses, "b".into());
+        next.assign(SOURCE, name.clone(), TopicRole::Features, 12, directory.source(&name));
+        next.add_rejected(SOURCE, 1, None);
+        let said: Progress = from_bytes(&next.progress(&[(SOURCE, 13)], Timestamp(6))[0].value).unwrap();
+        assert_eq!((said.tombstones, said.example, said.gaps.len()), (4, Some((7, Reject::NotJson)), 1));
     }
 }
