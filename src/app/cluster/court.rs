@@ -1,5 +1,5 @@
-//! The models this replica owns, and the alerts on the input where they are its own. An owner begins with what the one before it decided, hears everything in the panes topic,
-//! and judges. What it decides is stored before anything of it is delivered.
+//! The models this replica owns, and the alerts on the input where they are its own. An owner begins with what the one before
+//! it decided, hears everything in the panes topic, and judges. What it decides is stored before anything of it is delivered.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
