@@ -18,7 +18,7 @@ const SLOTS: usize = 60;
 /// Milliseconds of a slot.
 const SLOT: i64 = 1000;
 /// What is told of is not older than this.
-pub const MINUTE: Span = Span(SLOTS as i64 * SLOT);
+pub const MINUTE: Span = Span::MINUTE;
 /// Rejections by reason, in the order of [`Reject::ALL`].
 type ByReason = [u64; Reject::ALL.len()];
 

@@ -228,7 +228,7 @@ impl Court {
                     seat.flight = Some((ticket, mark, value));
                 }
                 Err(error) => {
-                    tracing::error!(owned = shown(name), error, "the decision cannot be stored; deliveries are held back until it can")
+                    tracing::error!(owned = shown(name), error, "the decision cannot be stored; deliveries are held back until it can");
                 }
             }
         }

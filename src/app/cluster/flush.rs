@@ -55,11 +55,6 @@ impl Flush {
         complete.then(|| std::mem::take(answers).into_iter().flatten().collect())
     }
 
-    /// Whether a worker has answered for the round that is under way. What it says after that belongs to the next one.
-    pub fn has_answered(&self, worker: usize) -> bool {
-        matches!(&self.stage, Stage::Asking(answers) if answers.get(worker).is_some_and(Option::is_some))
-    }
-
     /// The round was sent.
     pub fn sent(&mut self, ticket: Ticket, ends: Vec<(SourceId, i64)>) {
         self.stage = Stage::Sent { ticket, ends };
@@ -151,21 +146,5 @@ mod tests {
         flush.revoke(SourceId(0));
         flush.settle(Ticket(1), true);
         assert!(flush.begin(1, Timestamp(20)).unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_worker_that_has_answered_waits_for_the_others() {
-        let mut flush = Flush::new(Span(10), Timestamp(0));
-        assert!(!flush.has_answered(0), "nobody was asked");
-        flush.begin(2, Timestamp(10));
-        assert!(flush.answer(0, Published::default()).is_none());
-        assert!(flush.has_answered(0) && !flush.has_answered(1));
-        flush.give_up();
-        assert!(!flush.has_answered(0), "their last words are wanted");
-        flush.begin(2, Timestamp(20));
-        flush.answer(1, Published::default());
-        assert_eq!(flush.answer(0, Published::default()).map(|answers| answers.len()), Some(2));
-        flush.sent(Ticket(1), Vec::new());
-        assert!(!flush.has_answered(0) && !flush.has_answered(1));
     }
 }

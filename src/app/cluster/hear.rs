@@ -14,6 +14,7 @@ use super::super::worker::Saying;
 use super::member::Member;
 
 /// Records of a partition that can never be read.
+#[derive(Clone, Copy)]
 pub(super) struct Missing {
     source: SourceId,
     lost: Lost,
@@ -60,12 +61,6 @@ impl Member {
                 self.stop();
             }
         }
-    }
-
-    /// Whether a worker is listened to: it lives, and has not answered for the round that is under way. A round is one cut: what
-    /// is said of progress must not be ahead of the panes and positions that are sent with it.
-    pub(super) fn is_heard(&self, number: usize) -> bool {
-        self.ended.get(number).is_some_and(|ended| !ended) && !self.flush.has_answered(number)
     }
 
     /// A worker has ended. Its last word was its panes; without one it has panicked, and nothing can be relied on.

@@ -169,8 +169,10 @@ impl Member {
     /// Waits a beat for anybody to speak.
     fn wait(&self) {
         let mut select = Select::new();
-        for (_, worker) in self.of.workers.iter().enumerate().filter(|(number, _)| self.is_heard(*number)) {
-            select.recv(&worker.sayings);
+        for (worker, ended) in self.of.workers.iter().zip(&self.ended) {
+            if !ended {
+                select.recv(&worker.sayings);
+            }
         }
         select.recv(self.of.exchange.acks());
         if !self.is_draining {
@@ -198,7 +200,9 @@ impl Member {
         }
         for number in 0..self.of.workers.len() {
             for _ in 0..TURN {
-                let Some(worker) = self.of.workers.get(number).filter(|_| self.is_heard(number)) else { break };
+                let Some(worker) = self.of.workers.get(number).filter(|_| !self.ended.get(number).is_some_and(|ended| *ended)) else {
+                    break;
+                };
                 match worker.sayings.try_recv() {
                     Ok(saying) => self.heard(number, saying),
                     Err(TryRecvError::Disconnected) => {
@@ -421,8 +425,6 @@ impl Member {
         if !self.is_draining {
             self.is_draining = true;
             self.of.is_stopping.store(true, Ordering::Relaxed);
-            // What answers have come belong to a round that will not be finished; the last words are a better one.
-            self.flush.give_up();
             if let Some(letters) = &self.of.publisher.letters {
                 letters.end();
             }
@@ -434,6 +436,7 @@ impl Member {
     fn end(mut self) {
         let began = super::super::clock::monotonic();
         if !self.is_broken {
+            self.flush.give_up();
             self.settle(began);
             let last = std::mem::take(&mut self.last);
             self.send(last);
