@@ -23,10 +23,12 @@ pub(super) struct Rejoin {
 }
 
 impl Rejoin {
-    /// Only a static member has to look.
+    /// Only a static member has to look, and one that was not there before, as its empty state shows, has its partitions from a
+    /// division of all. In a cluster the state of before is with others.
     pub fn new(context: &Context) -> Rejoin {
         let is_static = context.settings.instance_id.is_some() || context.settings.connection.property(INSTANCE_ID).is_some();
-        Rejoin { is_done: !is_static }
+        let is_new = context.settings.resume.is_none() && context.registry().all().is_empty();
+        Rejoin { is_done: !is_static || is_new }
     }
 
     /// Looks, once partitions are assigned. Another member may read what is unknown here; then joining again changes nothing.
