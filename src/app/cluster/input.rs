@@ -425,6 +425,15 @@ pub(super) mod tests {
         let over = told(&second.tick(next + Span::SECOND + Span::HOUR));
         assert_eq!((over.len(), over[0].0, &over[0].1), (1, NoticeKind::Resolved, &episode));
         assert!(over[0].2.contains("offsets 460 to 461"), "{over:?}");
+        // Both are spoken of with every word, and begin nothing anew: not here, and not with whoever comes next.
+        let later = next + Span::HOUR + Span::HOUR;
+        let record = replica.read(&[GOOD], later);
+        let mut third = input(Some(&second.state()));
+        third.catch_up_done();
+        for owner in [&mut second, &mut third] {
+            owner.hear(&key(), Some(&record), later).unwrap();
+            assert_eq!(told(&owner.tick(later)), []);
+        }
     }
 
     #[test]
