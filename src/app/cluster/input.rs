@@ -320,13 +320,29 @@ pub(super) mod tests {
 
         // The topic has lost what was said in between: the flood may be of any time.
         let leap = NOW + ROUND + MINUTE + MINUTE;
-        let after = replica.read(&[BAD], leap);
+        let after = replica.read(&[GOOD, BAD], leap);
         let mut second = input(Some(&late.state()));
         second.hear(&key(), Some(&after), leap).unwrap();
         second.catch_up_done();
         assert_eq!(second.tick(leap), []);
         second.hear(&key(), Some(&replica.read(&[GOOD, BAD], leap + ROUND)), leap + ROUND).unwrap();
         assert_eq!(kinds(&second.tick(leap + ROUND)), [NoticeKind::Firing], "but this was heard as it was said");
+    }
+
+    #[test]
+    fn an_old_word_takes_nothing_from_the_last_minute() {
+        let (mut replica, topic) = flooded();
+        let mut input = input(None);
+        input.catch_up_done();
+        for (now, record) in &topic {
+            input.hear(&key(), Some(record), *now).unwrap();
+        }
+        // Another partition, by a replica that was stopped for just a minute.
+        let other = Key::Progress { source: SourceName { topic: "t".into(), partition: 4 } };
+        let before = NOW + ROUND - MINUTE;
+        input.hear(&other, Some(&replica.read(&[], before)), NOW + ROUND).unwrap();
+        input.hear(&other, Some(&replica.read(&[GOOD], before)), NOW + ROUND).unwrap();
+        assert_eq!(kinds(&input.tick(NOW + ROUND)), [NoticeKind::Firing]);
     }
 
     #[test]
@@ -409,6 +425,15 @@ pub(super) mod tests {
         let over = told(&second.tick(next + Span::SECOND + Span::HOUR));
         assert_eq!((over.len(), over[0].0, &over[0].1), (1, NoticeKind::Resolved, &episode));
         assert!(over[0].2.contains("offsets 460 to 461"), "{over:?}");
+        // Both are spoken of with every word, and begin nothing anew: not here, and not with whoever comes next.
+        let later = next + Span::HOUR + Span::HOUR;
+        let record = replica.read(&[GOOD], later);
+        let mut third = input(Some(&second.state()));
+        third.catch_up_done();
+        for owner in [&mut second, &mut third] {
+            owner.hear(&key(), Some(&record), later).unwrap();
+            assert_eq!(told(&owner.tick(later)), []);
+        }
     }
 
     #[test]
