@@ -21,7 +21,7 @@ class Harm:
         return self.done.get("kill agent", 0) + self.done.get("kill broker", 0)
 
     def run(self, seconds, kills):
-        """Goes on for so long and until so many were killed, then leaves everything running."""
+        """Goes on for so long, until so many were killed and each harm was done, then leaves everything running."""
         end = time.monotonic() + seconds
         harms = {
             "kill agent": (50, self.kill_agent),
@@ -34,8 +34,8 @@ class Harm:
         # Whatever the dice say, each of them happens, and brokers die twice.
         planned = [*harms, "kill broker"]
         self.rng.shuffle(planned)
-        while time.monotonic() < end or self.kills < kills:
-            assert time.monotonic() < end + 4 * seconds, f"only {self.kills} kills in {5 * seconds} s"
+        while time.monotonic() < end or self.kills < kills or planned:
+            assert time.monotonic() < end + 4 * seconds, f"only {self.kills} kills in {5 * seconds} s, and not yet {planned}"
             time.sleep(self.rng.uniform(*REST))
             if planned and self.rng.random() < 0.3:
                 name = planned.pop()

@@ -57,6 +57,11 @@ def millis(text):
     return round(datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000)
 
 
+def end(text):
+    """When the window of a result line ends."""
+    return millis(json.loads(text)["window"]["end"])
+
+
 class Replica(Agent):
     """One of the agents that share the work; with a state of its own where the state is local."""
 
@@ -321,7 +326,7 @@ def outcomes(run):
 
 
 def judge(run):
-    """Lets everything be said, and compares it with the oracle and with a replay."""
+    """Lets everything be said, and compares it with the oracle and with a replay. Returns up to which end windows were compared."""
     last = run.settle()
     read = run.records()
     oracle = Oracle(
@@ -349,9 +354,10 @@ def judge(run):
     assert not run.witness.contradictions, f"said twice, and not the same: {run.witness.contradictions[:3]}"
     check_outcomes(run, oracle)
     check_replay(run, read, until)
+    return until
 
 
-@pytest.mark.parametrize(("brokers", "agents", "mode", "rude"), [(1, 1, "local", False), (3, 1, "local", True)])
+@pytest.mark.parametrize(("brokers", "agents", "mode", "rude"), [(1, 1, "local", False), (3, 1, "local", True), (3, 3, "cluster", False)])
 def test_chaos(folder, brokers, agents, mode, rude):
     say(f"seed {SEED}, {brokers} brokers, {agents} agents, state {mode}")
     name = f"chaos-{brokers}-{agents}-{mode}"
@@ -388,8 +394,8 @@ def check_replay(run, read, until):
     """The same bytes from a replay, for windows, measurements and messages."""
     lines = [(line, json.loads(line)) for line in run.replay(read)]
     results = {key(line): run.witness.normal(text) for text, line in lines if line["type"] in ("window", "measurement")}
-    replayed = {about: text for about, text in results.items() if millis(json.loads(text)["window"]["end"]) <= until}
-    said = {about: text for about, text in run.witness.lines.items() if millis(json.loads(text)["window"]["end"]) <= until}
+    replayed = {about: text for about, text in results.items() if end(text) <= until}
+    said = {about: text for about, text in run.witness.lines.items() if end(text) <= until}
     if run.rude:
         # Windows that had closed before a new partition was known were said again with its records: another revision.
         restated = {about[1:3] for about in said.keys() - replayed.keys()}
