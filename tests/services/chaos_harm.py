@@ -6,6 +6,8 @@ import time
 
 # Rest between two harms, in seconds: from within a start to well into the work.
 REST = (0.3, 2.5)
+# How much longer than asked for the harm may take: brokers start slowly on a machine that does much else.
+PATIENCE = 300
 
 
 class Harm:
@@ -35,9 +37,10 @@ class Harm:
         planned = [*harms, "kill broker"]
         self.rng.shuffle(planned)
         while time.monotonic() < end or self.kills < kills or planned:
-            assert time.monotonic() < end + 4 * seconds, f"only {self.kills} kills in {5 * seconds} s, and not yet {planned}"
+            now = time.monotonic()
+            assert now < end + PATIENCE, f"only {self.kills} kills within {now - self.began:.0f} s, and not yet {planned}"
             time.sleep(self.rng.uniform(*REST))
-            if planned and self.rng.random() < 0.3:
+            if planned and (self.rng.random() < 0.3 or now > end):
                 name = planned.pop()
             else:
                 name = self.rng.choices(list(harms), [weight for weight, _ in harms.values()])[0]

@@ -31,8 +31,8 @@ from server import Server, eventually, free_port
 
 SEED = int(os.environ.get("CHAOS_SEED") or secrets.randbelow(1 << 32))
 # How long harm is done, in seconds; and how much of it there is at least.
-SECONDS = float(os.environ.get("CHAOS_MINUTES") or 0.75) * 60
-KILLS = int(os.environ.get("CHAOS_KILLS") or 14)
+SECONDS = float(os.environ.get("CHAOS_MINUTES") or 0.5) * 60
+KILLS = int(os.environ.get("CHAOS_KILLS") or 9)
 # Predictions in a second for one partition number, and how many of these there are at first.
 RATE, PARTITIONS = 100, 4
 # Further ones come in twos.

@@ -182,7 +182,7 @@ def ended(request, folder, cluster):
 
 def test_a_topic_that_loses_the_state_is_named_and_not_used(ended, cluster):
     def prepare(run):
-        # What a topic is by default: old records are deleted, and of a key that rests nothing is left.
+        # What a topic is by default: old records are deleted, the last one of a key among them.
         cluster.create(f"{run.folder.name}.panes", f"{run.folder.name}.owners", partitions=2)
 
     said = ended(prepare)

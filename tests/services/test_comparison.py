@@ -13,7 +13,7 @@ from server import eventually
 from test_chaos import PATIENCE, Run, judge, say
 
 # Seconds of records.
-SECONDS = 75
+SECONDS = 60
 # Mode, and the workers of each replica: one, two and four replicas, and every number of workers from one to eight.
 GROUPS = [("local", [4]), ("cluster", [8]), ("cluster", [6, 7]), ("cluster", [1, 2, 3, 5])]
 
