@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`divergence`], [`ks`], [`wasserstein`], [`contingency`] | effects: how big is the difference |
 //! | [`evidence`], [`null`], [`rate`], [`welch`] | how sure are we of it, given the two sample sizes |
+//! | [`inflation`] | how much less rows that belong together say than independent ones |
 //! | [`adjust`] | what a p-value means among many |
 //! | [`classification`], [`ranking`], [`regression`] | performance, from counts and sums |
 //! | [`moments`], [`exact`] | means and spreads, from exact sums |
@@ -22,6 +23,7 @@ pub mod counts;
 pub mod divergence;
 pub mod evidence;
 pub mod exact;
+pub mod inflation;
 pub mod ks;
 pub mod moments;
 pub mod null;
