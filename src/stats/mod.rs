@@ -11,12 +11,13 @@
 //! | [`divergence`], [`ks`], [`wasserstein`], [`contingency`] | effects: how big is the difference |
 //! | [`evidence`], [`null`], [`rate`], [`welch`] | how sure are we of it, given the two sample sizes |
 //! | [`inflation`] | how much less rows that belong together say than independent ones |
-//! | [`adjust`] | what a p-value means among many |
+//! | [`adjust`], [`budget`] | what a p-value means among many, and how small it has to be |
 //! | [`classification`], [`ranking`], [`regression`] | performance, from counts and sums |
 //! | [`moments`], [`exact`] | means and spreads, from exact sums |
 //! | [`counts`], [`random`] | the small change: totals, shares, seeded draws |
 
 pub mod adjust;
+pub mod budget;
 pub mod classification;
 pub mod contingency;
 pub mod counts;
