@@ -47,8 +47,9 @@ pub struct ModelEntry {
     /// Whether events count by their weight. Default: off.
     #[schemars(extend("default" = "off"))]
     pub weighted: Option<Switch>,
-    /// The metrics to compute. Default: all that the task and the types of the features allow.
-    pub metrics: Option<Vec<String>>,
+    /// The metrics to compute, or `all`, where the task and the types of the features allow. Default: psi, js_distance, ks,
+    /// wasserstein, wasserstein_normed, chi_square, total_variation, the rates, and the performance of the task.
+    pub metrics: Option<OneOrMany>,
     /// When a feature counts as drifted.
     pub drift: Option<DriftEntry>,
 }
