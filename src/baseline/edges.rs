@@ -303,7 +303,7 @@ mod tests {
             let error = (binned - exact).abs();
             assert!(error <= 0.02 * exact || error <= 0.01 * sd.sqrt(), "energy of {name}: {binned} for {exact}, sd {sd}");
             let bound = energy::bound(&bins.edges, &r, &c, of_r, of_c).unwrap();
-            assert!(error <= bound, "energy of {name}: off by {error}, bound {bound}");
+            assert!(error <= bound + 1e-9 * sd.sqrt(), "energy of {name}: off by {error}, bound {bound}");
         }
     }
 

@@ -1,15 +1,18 @@
 //! The two-sample Anderson-Darling test over binned samples.
 //!
-//! Values in one bin count as tied, at the middle of their ranks. Knows nothing of values inside the bins.
+//! In a bin that is one value all are tied, at the middle of their ranks; in the others both samples are taken as evenly
+//! spread. Knows nothing of values inside the bins.
 
 use std::f64::consts::PI;
 
-use super::bins::Binned;
+use super::bins::{Binned, Cell};
 use super::counts::finite;
 use super::limit::Law;
 
 /// Euler's constant.
 const EULER: f64 = 0.577_215_664_901_532_9;
+/// Bins that are narrower than this part of what lies beyond them on either side take the variance of their middle.
+const NARROW: f64 = 0.05;
 /// Up to so many values harmonic numbers are summed up; beyond, their expansions are right to double precision.
 const SUMMED: f64 = 64.0;
 
@@ -27,25 +30,45 @@ pub fn statistic(edges: &[f64], reference: &[u64], current: &[u64]) -> Option<f6
     finite((a_squared(square, 1.0 / n + 1.0 / m, n + m) - 1.0) / standard_deviation(n, m)?)
 }
 
-/// The mean over both samples of the squared difference of the two distribution functions, taken in the middle of each
-/// cell, over its variance without drift but for the factor `1/n + 1/m`. `None` as for [`statistic`], but for small samples.
+/// The mean over both samples of the squared difference of the two distribution functions over its variance without
+/// drift, but for the factor `1/n + 1/m`. `None` as for [`statistic`], but for small samples.
 #[must_use]
 pub fn mean_square(edges: &[f64], reference: &[u64], current: &[u64]) -> Option<f64> {
     let binned = Binned::new(edges, reference, current)?;
-    let (n, m) = binned.sizes();
-    let total = n + m;
+    let sizes = binned.sizes();
     let (mut sum, mut cells) = (0.0, 0u32);
     for cell in binned.filled() {
-        let gap = (cell.r_before + cell.r / 2.0) / n - (cell.c_before + cell.c / 2.0) / m;
-        let share = (cell.r + cell.c) / total;
-        let below = (cell.r_before + cell.c_before) / total + share / 2.0;
-        let variance = below * (1.0 - below) - share / 4.0;
-        if variance > 0.0 {
-            sum += share * gap * gap / variance;
-        }
+        sum += if cell.is_atom() { tied(&cell, sizes) } else { spread(&cell, sizes) };
         cells += 1;
     }
     finite(sum).filter(|_| cells > 1)
+}
+
+/// The part of a cell whose values are all the same.
+fn tied(cell: &Cell, (n, m): (f64, f64)) -> f64 {
+    let gap = (cell.r_before + cell.r / 2.0) / n - (cell.c_before + cell.c / 2.0) / m;
+    let share = (cell.r + cell.c) / (n + m);
+    let below = (cell.r_before + cell.c_before) / (n + m) + share / 2.0;
+    let variance = below * (1.0 - below) - share / 4.0;
+    if variance > 0.0 { share * gap * gap / variance } else { 0.0 }
+}
+
+/// The part of a cell whose values are spread: the integral of `d(u)^2 / (u (1 - u))` over the ranks u, with d linear.
+fn spread(cell: &Cell, (n, m): (f64, f64)) -> f64 {
+    let (left, right) = (cell.r_before / n - cell.c_before / m, (cell.r_before + cell.r) / n - (cell.c_before + cell.c) / m);
+    let (before, own) = (cell.r_before + cell.c_before, cell.r + cell.c);
+    let after = (n + m - before - own).max(0.0);
+    let width = own / (n + m);
+    if own < NARROW * before.min(after) {
+        let middle = (before + own / 2.0) / (n + m);
+        return width * (left * left + left * right + right * right) / 3.0 / (middle * (1.0 - middle));
+    }
+    let slope = (right - left) / width;
+    // The line at u = 0 and at u = 1; where the cell reaches them it is 0 there, as the difference is.
+    let (at_zero, at_one) = (left - slope * before / (n + m), right + slope * after / (n + m));
+    let from_zero = if before > 0.0 { at_zero * at_zero * ((before + own) / before).ln() } else { 0.0 };
+    let from_one = if after > 0.0 { at_one * at_one * ((after + own) / after).ln() } else { 0.0 };
+    (from_zero + from_one - slope * slope * width).max(0.0)
 }
 
 fn a_squared(square: f64, noise: f64, total: f64) -> f64 {
