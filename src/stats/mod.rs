@@ -14,6 +14,7 @@
 //! | [`adjust`] | what a p-value means among many |
 //! | [`classification`], [`ranking`], [`regression`] | performance, from counts and sums |
 //! | [`moments`], [`exact`], [`quantile`], [`entropy`] | what one sample looks like |
+//! | [`equal_width`] | the bins of other libraries, from ours |
 //! | [`counts`], [`random`] | the small change: totals, shares, seeded draws |
 
 pub mod adjust;
@@ -26,6 +27,7 @@ pub mod cramer_von_mises;
 pub mod divergence;
 pub mod energy;
 pub mod entropy;
+pub mod equal_width;
 pub mod evidence;
 pub mod exact;
 #[cfg(test)]

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::engine::measure::Recipe;
 use crate::event::{Metric, Span};
 
 use super::super::checked::{Admitted, Baselines, Drift, FeatureType, Features, Labels, Model, Purpose, SegmentBy, Task, Window, pane};
 use super::super::file::OneOrMany;
 use super::super::file::model::{
-    BaselineEntry, DriftEntry, FeatureTypeName, FeaturesEntry, FeaturesFrom, ModelEntry, SegmentEntry, TaskName, WindowEntry,
+    BaselineEntry, DriftEntry, FeatureTypeName, FeaturesEntry, FeaturesFrom, ModelEntry, RecipeName, SegmentEntry, TaskName, WindowEntry,
 };
 use super::super::position::join;
 use super::super::unsupported;
@@ -73,6 +74,13 @@ fn check(entry: &ModelEntry, at: &str, joins_by_default: bool, checker: &mut Che
         labels: labels(entry, at, &task, joins_by_default, checker),
         segments: segments(entry.segments.as_deref(), at, checker),
         metrics: metrics(entry.metrics.as_ref(), at, &task, checker),
+        recipe: entry.recipe.map_or(Recipe::Driftline, |name| match name {
+            RecipeName::Driftline => Recipe::Driftline,
+            RecipeName::Evidently => Recipe::Evidently,
+            RecipeName::Nannyml => Recipe::Nannyml,
+            RecipeName::Azure => Recipe::Azure,
+            RecipeName::Tfdv => Recipe::Tfdv,
+        }),
         drift: drift(entry.drift.as_ref(), at, checker),
         task,
     }

@@ -12,7 +12,7 @@ use crate::stats::rate::{Alternative, Rate, excess_p_value, p_value};
 use crate::window::{Moments, Pane};
 
 use super::wanted::Wanted;
-use super::{Reading, number, share};
+use super::{Reading, Recipe, number, share};
 
 /// One column of the reference and of the window.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +22,7 @@ pub struct Sides<'a> {
     pub(super) nulls: Option<&'a Nulls>,
     pub(super) reference: Side<'a>,
     pub(super) current: Side<'a>,
+    pub(super) recipe: Recipe,
 }
 
 /// One column of one pane.
@@ -61,6 +62,7 @@ impl<'a> Sides<'a> {
             nulls: baseline.nulls.get(index).and_then(Option::as_ref),
             reference: Side::new(column, reference),
             current: Side::new(column, current),
+            recipe: Recipe::Driftline,
         }
     }
 
@@ -74,7 +76,14 @@ impl<'a> Sides<'a> {
             nulls: baseline.label_nulls.as_ref(),
             reference: Side::new(column, reference),
             current: Side::new(column, current),
+            recipe: Recipe::Driftline,
         })
+    }
+
+    /// The same, measured by another recipe.
+    #[must_use]
+    pub fn by(self, recipe: Recipe) -> Sides<'a> {
+        Sides { recipe, ..self }
     }
 
     /// The scale of chance differences between the two sides.

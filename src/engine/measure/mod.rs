@@ -3,9 +3,11 @@
 pub mod column;
 mod number;
 pub mod performance;
+mod recipe;
 mod share;
 mod wanted;
 
+pub use recipe::Recipe;
 pub use wanted::Wanted;
 
 use std::collections::BTreeMap;
@@ -126,7 +128,7 @@ pub fn events(context: &Context<'_>, pane: &Pane, out: &mut Vec<Measurement>) {
     let wanted = Wanted::new(&context.plan.metrics);
     let mut readings = Vec::new();
     for (index, column) in baseline.layout.columns.iter().enumerate() {
-        let sides = column::Sides::new(baseline, (index, column), &reference.pane, pane);
+        let sides = column::Sides::new(baseline, (index, column), &reference.pane, pane).by(context.plan.recipe);
         column::measure(&sides, wanted, &mut readings);
         out.extend(readings.drain(..).map(|reading| context.finish(&segment, column.subject.clone(), &reading, fault)));
     }
@@ -172,7 +174,7 @@ pub fn labels(context: &Context<'_>, pairs: Option<&JoinedPane>, out: &mut Vec<M
     if baseline.reference.joined.matched > 0 {
         let mut readings = Vec::new();
         if let Some(sides) = column::Sides::of_label(baseline, &reference.label, &pairs.label) {
-            column::measure(&sides, Wanted::new(&context.plan.metrics), &mut readings);
+            column::measure(&sides.by(context.plan.recipe), Wanted::new(&context.plan.metrics), &mut readings);
         }
         out.extend(readings.iter().map(|reading| context.finish(&segment, Subject::Label, reading, fault)));
     }

@@ -13,17 +13,20 @@ use crate::stats::{anderson_darling, cramer_von_mises, energy, ks};
 
 use super::column::{Side, Sides, rate};
 use super::wanted::Wanted;
-use super::{Reading, share};
+use super::{Reading, Recipe, share};
 
 /// Quantiles that are reported, with their levels.
 const QUANTILES: [(Metric, f64); 5] =
     [(Metric::Q05, 0.05), (Metric::Q25, 0.25), (Metric::Q50, 0.5), (Metric::Q75, 0.75), (Metric::Q95, 0.95)];
 
+/// Least standard deviation that Evidently and Azure divide by.
+const LEAST_SPREAD: f64 = 0.001;
+
 /// Adds the metrics of a number among `wanted`.
 pub fn measure(sides: &Sides<'_>, bins: &NumericBins, wanted: Wanted, out: &mut Vec<Reading>) {
     if wanted.has_any(&share::METRICS) {
         let (r, c) = (bins.coarse(sides.reference.data), bins.coarse(sides.current.data));
-        share::measure(sides, (&r, &c), (&r, &c), share::Cells::Deciles, wanted, out);
+        share::measure(sides, (&r, &c), (&r, &c), share::Cells::Deciles(bins), wanted, out);
     }
     distances(sides, bins, wanted, out);
     tests(sides, bins, wanted, out);
@@ -56,12 +59,26 @@ fn distances(sides: &Sides<'_>, bins: &NumericBins, wanted: Wanted, out: &mut Ve
         let distance = wasserstein::distance(&bins.edges, r, c, tails(&sides.reference, bins), tails(&sides.current, bins));
         let p = look_up(distance, sides.nulls.and_then(|nulls| nulls.wasserstein.as_ref()));
         if wanted.has(Metric::Wasserstein) {
-            out.push(sides.reading(Metric::Wasserstein, distance, p, "fine reference bins, linear inside, units of the feature"));
+            let recipe = match sides.recipe {
+                Recipe::Nannyml => "nannyml: units of the feature, over fine reference bins, linear inside",
+                _ => "fine reference bins, linear inside, units of the feature",
+            };
+            out.push(sides.reading(Metric::Wasserstein, distance, p, recipe));
         }
         if wanted.has(Metric::WassersteinNormed) {
-            let sd = sides.summary.and_then(|summary| summary.sd_population).unwrap_or(0.0);
+            let (population, sample) = sides.summary.map_or((None, None), |summary| (summary.sd_population, summary.sd));
+            let (sd, recipe) = match sides.recipe {
+                Recipe::Evidently => (
+                    population.unwrap_or(0.0).max(LEAST_SPREAD),
+                    "evidently: wasserstein / reference standard deviation (ddof 0), at least 0.001",
+                ),
+                Recipe::Azure => {
+                    (sample.unwrap_or(0.0).max(LEAST_SPREAD), "azure: wasserstein / reference standard deviation (ddof 1), at least 0.001")
+                }
+                _ => (population.unwrap_or(0.0), "wasserstein / reference standard deviation (ddof 0)"),
+            };
             let normed = distance.and_then(|distance| wasserstein::normed(distance, sd));
-            let mut reading = sides.reading(Metric::WassersteinNormed, normed, p, "wasserstein / reference standard deviation (ddof 0)");
+            let mut reading = sides.reading(Metric::WassersteinNormed, normed, p, recipe);
             if distance.is_some() && normed.is_none() {
                 reading.error = Some("constant_reference");
             }
@@ -81,8 +98,15 @@ fn tests(sides: &Sides<'_>, bins: &NumericBins, wanted: Wanted, out: &mut Vec<Re
     let noise = sides.noise();
     if wanted.has(Metric::Ks) {
         let d = ks::statistic(r, c);
-        let p = d.zip(noise).and_then(|(d, noise)| ks::p_value(d, noise));
-        out.push(sides.reading(Metric::Ks, d, p, "two-sided D over fine reference bins, asymptotic p"));
+        let by_one_sample = || ks::p_value_of_one_sample(d?, sides.reference.valid, sides.current.valid);
+        let by_limit = || ks::p_value(d?, noise?);
+        let (p, recipe) = match sides.recipe {
+            Recipe::Evidently => (by_one_sample(), "evidently: D over fine reference bins, the tool's number is the p-value"),
+            Recipe::Azure => (by_one_sample(), "azure: D over fine reference bins, the tool's number is the p-value"),
+            Recipe::Nannyml => (by_limit(), "nannyml: D over fine reference bins"),
+            Recipe::Driftline | Recipe::Tfdv => (by_limit(), "two-sided D over fine reference bins, asymptotic p"),
+        };
+        out.push(sides.reading(Metric::Ks, d, p, recipe));
     }
     // The laws hold where no value is frequent; else what was simulated does, in baselines that have it.
     let evidence =
