@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use secrecy::ExposeSecret as _;
 
 use crate::baseline::segment::Admitted;
-use crate::baseline::{Baseline, Task};
+use crate::baseline::{Baseline, ColumnKind, Task};
 use crate::config::checked::{Config, Features, Labels, Model, Purpose};
 use crate::config::environment::Environment;
 use crate::config::fault::{Fault, in_order};
@@ -72,6 +72,7 @@ pub fn assemble(path: &Path, rules: &[String], environment: &Environment, purpos
     if let Err(fault) = Connection::new(String::new(), &config.kafka.librdkafka, super::clock::now) {
         faults.push(loading.positions.fault(&join("/kafka/librdkafka", &fault.key), fault.reason));
     }
+    refuse_recipes(&config, &baselines, &loading.positions, &mut faults);
     let plan = build_plan(&config, &baselines);
     let positions: BTreeMap<&str, &Positions> = files.files.iter().map(|file| (file.name.as_str(), &file.reading.positions)).collect();
     let specs: Vec<(String, RuleFile)> = files
@@ -163,6 +164,27 @@ fn read_baselines(config: &Config, _file: &str, positions: &Positions, faults: &
         all.push(known);
     }
     all
+}
+
+/// Names what a model wants by a recipe that panes cannot give.
+fn refuse_recipes(config: &Config, baselines: &Baselines, positions: &Positions, faults: &mut Vec<Fault>) {
+    for (place, (model, baselines)) in config.models.iter().zip(baselines).enumerate() {
+        let number = |baseline: &Arc<Baseline>| {
+            let columns = baseline.layout.columns.iter().chain(&baseline.joined.label.columns);
+            let mut numbers = columns.filter(|column| matches!(column.kind, ColumnKind::Numeric(_)));
+            numbers.next().map(|column| column.subject.to_string())
+        };
+        let Some(subject) = baselines.iter().find_map(|(_, baseline)| number(baseline)) else { continue };
+        for metric in &model.metrics {
+            let Some(needed) = model.recipe.refusal(*metric) else { continue };
+            let (tool, metric) = (model.recipe.as_str(), metric.as_str());
+            let message =
+                format!("{tool} computes {metric} of a number such as {subject} over {needed}: that needs the rows, which are not kept");
+            let mut fault = positions.fault(&format!("/models/{place}/recipe"), message);
+            fault.hint = Some(format!("name the metrics in `metrics` without {metric}, or leave the recipe out"));
+            faults.push(fault);
+        }
+    }
 }
 
 /// Reads a baseline file.
@@ -273,6 +295,7 @@ fn model_plan(model: &Model, baselines: &[(Option<String>, Arc<Baseline>)], dict
         segment_names,
         drift: DriftRecipe { metric: model.drift.metric, above: model.drift.above, p_adjusted: model.drift.p_adjusted },
         metrics: model.metrics.clone(),
+        recipe: model.recipe,
     }
 }
 

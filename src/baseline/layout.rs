@@ -78,6 +78,20 @@ impl NumericBins {
         let of_edge = |edge: f64| self.coarse_edges.partition_point(|coarse| *coarse < edge);
         self.edges.iter().map(|edge| of_edge(*edge)).chain([self.coarse_edges.len()]).collect()
     }
+
+    /// Counts of the data cells added up over the coarse bins.
+    #[must_use]
+    pub fn coarse(&self, counts: &[u64]) -> Vec<u64> {
+        let mut from = 0;
+        let mut sums = Vec::with_capacity(self.coarse_edges.len() + 1);
+        for edge in &self.coarse_edges {
+            let to = self.edges.partition_point(|fine| fine <= edge);
+            sums.push(counts.get(from..to).unwrap_or_default().iter().sum());
+            from = to;
+        }
+        sums.push(counts.get(from..).unwrap_or_default().iter().sum());
+        sums
+    }
 }
 
 /// Levels of a categorical column.
@@ -257,6 +271,7 @@ mod tests {
     fn coarse_bins_are_right_closed_and_open_to_infinity() {
         let bins = bins(vec![0.0, 1.0, 2.0, 3.0], vec![1.0, 2.0]);
         assert_eq!(bins.coarse_of_cells(), [0, 0, 1, 2, 2]);
+        assert_eq!(bins.coarse(&[1, 2, 4, 8, 16]), [3, 4, 24]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
+use crate::engine::measure::Recipe;
 use crate::event::decode::{Selector, TsUnit};
 use crate::event::{Metric, Span, Timestamp};
 use crate::source::kafka::GroupProtocol;
@@ -135,6 +136,8 @@ pub struct Model {
     pub segments: Vec<SegmentBy>,
     /// The metrics to compute where the task and the types of the features allow.
     pub metrics: Vec<Metric>,
+    /// Whose definitions they follow.
+    pub recipe: Recipe,
     /// When a feature counts as drifted.
     pub drift: Drift,
 }

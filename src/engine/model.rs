@@ -526,6 +526,7 @@ mod tests {
             segment_names: vec![crate::event::Segment::default()],
             drift: DriftRecipe::default(),
             metrics: Vec::new(),
+            recipe: super::measure::Recipe::Driftline,
         }
     }
 

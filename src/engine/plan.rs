@@ -11,6 +11,8 @@ use crate::event::decode::{Dictionary, Mapping};
 use crate::event::{Metric, Segment, Span};
 use crate::window::WindowSpec;
 
+use super::measure::Recipe;
+
 /// Versions of one model that are kept apart at the same time. Events of further versions are shed and counted: a field
 /// that changes with every event must not be able to take the memory of the process.
 pub const MAX_VERSIONS: usize = 64;
@@ -89,6 +91,8 @@ pub struct ModelPlan {
     pub drift: DriftRecipe,
     /// Metrics that are reported.
     pub metrics: Vec<Metric>,
+    /// Whose definitions they follow.
+    pub recipe: Recipe,
 }
 
 impl ModelPlan {

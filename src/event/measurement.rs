@@ -34,11 +34,27 @@ pub enum Metric {
     Mae,
     Rmse,
     R2,
+    KlDivergence,
+    Hellinger,
+    Linf,
+    GTest,
+    MeanShift,
+    CramerVonMises,
+    AndersonDarling,
+    Energy,
+    Entropy,
+    Mean,
+    Std,
+    Q05,
+    Q25,
+    Q50,
+    Q75,
+    Q95,
 }
 
 impl Metric {
-    /// Every metric, in the order of their names' first definition.
-    pub const ALL: [Metric; 21] = [
+    /// What a model measures that names no metrics: one or two of each kind, so that windows stay small and few alarms are false.
+    pub const DEFAULT: [Metric; 21] = [
         Metric::Psi,
         Metric::JsDistance,
         Metric::Ks,
@@ -60,6 +76,47 @@ impl Metric {
         Metric::Mae,
         Metric::Rmse,
         Metric::R2,
+    ];
+
+    /// Every metric, in the order of their names' first definition.
+    pub const ALL: [Metric; 37] = [
+        Metric::Psi,
+        Metric::JsDistance,
+        Metric::Ks,
+        Metric::Wasserstein,
+        Metric::WassersteinNormed,
+        Metric::ChiSquare,
+        Metric::TotalVariation,
+        Metric::NullRate,
+        Metric::InvalidRate,
+        Metric::OutOfRangeRate,
+        Metric::NewCategoryRate,
+        Metric::Accuracy,
+        Metric::Precision,
+        Metric::Recall,
+        Metric::F1,
+        Metric::RocAuc,
+        Metric::LogLoss,
+        Metric::Brier,
+        Metric::Mae,
+        Metric::Rmse,
+        Metric::R2,
+        Metric::KlDivergence,
+        Metric::Hellinger,
+        Metric::Linf,
+        Metric::GTest,
+        Metric::MeanShift,
+        Metric::CramerVonMises,
+        Metric::AndersonDarling,
+        Metric::Energy,
+        Metric::Entropy,
+        Metric::Mean,
+        Metric::Std,
+        Metric::Q05,
+        Metric::Q25,
+        Metric::Q50,
+        Metric::Q75,
+        Metric::Q95,
     ];
 
     /// The name of the metric in every file and on every surface.
@@ -87,6 +144,22 @@ impl Metric {
             Metric::Mae => "mae",
             Metric::Rmse => "rmse",
             Metric::R2 => "r2",
+            Metric::KlDivergence => "kl_divergence",
+            Metric::Hellinger => "hellinger",
+            Metric::Linf => "linf",
+            Metric::GTest => "g_test",
+            Metric::MeanShift => "mean_shift",
+            Metric::CramerVonMises => "cramer_von_mises",
+            Metric::AndersonDarling => "anderson_darling",
+            Metric::Energy => "energy",
+            Metric::Entropy => "entropy",
+            Metric::Mean => "mean",
+            Metric::Std => "std",
+            Metric::Q05 => "q05",
+            Metric::Q25 => "q25",
+            Metric::Q50 => "q50",
+            Metric::Q75 => "q75",
+            Metric::Q95 => "q95",
         }
     }
 

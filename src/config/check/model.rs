@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::engine::measure::Recipe;
 use crate::event::{Metric, Span};
 
 use super::super::checked::{Admitted, Baselines, Drift, FeatureType, Features, Labels, Model, Purpose, SegmentBy, Task, Window, pane};
 use super::super::file::OneOrMany;
 use super::super::file::model::{
-    BaselineEntry, DriftEntry, FeatureTypeName, FeaturesEntry, FeaturesFrom, ModelEntry, SegmentEntry, TaskName, WindowEntry,
+    BaselineEntry, DriftEntry, FeatureTypeName, FeaturesEntry, FeaturesFrom, ModelEntry, RecipeName, SegmentEntry, TaskName, WindowEntry,
 };
 use super::super::position::join;
 use super::super::unsupported;
@@ -26,6 +27,8 @@ const THRESHOLD: f64 = 0.5;
 const POSITIVE_CLASS: &str = "1";
 /// Values of a segment that are measured by themselves where nothing is said.
 const SEGMENT_LIMIT: usize = 50;
+/// The word that stands for every metric.
+const ALL_METRICS: &str = "all";
 /// The drift recipe where nothing is said.
 const DRIFT: Drift = Drift { metric: Metric::Psi, above: 0.1, p_adjusted: 0.01 };
 /// Shortest pane. Finer ones make more work of closing windows than of counting events.
@@ -70,7 +73,14 @@ fn check(entry: &ModelEntry, at: &str, joins_by_default: bool, checker: &mut Che
         min_samples: entry.min_samples.unwrap_or(MIN_SAMPLES),
         labels: labels(entry, at, &task, joins_by_default, checker),
         segments: segments(entry.segments.as_deref(), at, checker),
-        metrics: metrics(entry.metrics.as_deref(), at, &task, checker),
+        metrics: metrics(entry.metrics.as_ref(), at, &task, checker),
+        recipe: entry.recipe.map_or(Recipe::Driftline, |name| match name {
+            RecipeName::Driftline => Recipe::Driftline,
+            RecipeName::Evidently => Recipe::Evidently,
+            RecipeName::Nannyml => Recipe::Nannyml,
+            RecipeName::Azure => Recipe::Azure,
+            RecipeName::Tfdv => Recipe::Tfdv,
+        }),
         drift: drift(entry.drift.as_ref(), at, checker),
         task,
     }
@@ -307,12 +317,17 @@ fn segments(entries: Option<&[SegmentEntry]>, at: &str, checker: &mut Checker<'_
     segments
 }
 
-fn metrics(names: Option<&[String]>, at: &str, task: &Task, checker: &mut Checker<'_>) -> Vec<Metric> {
-    let Some(names) = names else { return Metric::ALL.to_vec() };
+fn metrics(names: Option<&OneOrMany>, at: &str, task: &Task, checker: &mut Checker<'_>) -> Vec<Metric> {
     let at = join(at, "metrics");
+    let (names, is_one) = match names {
+        None => return Metric::DEFAULT.to_vec(),
+        Some(OneOrMany::One(name)) if name == ALL_METRICS => return Metric::ALL.to_vec(),
+        Some(OneOrMany::One(name)) => (std::slice::from_ref(name), true),
+        Some(OneOrMany::Many(names)) => (names.as_slice(), false),
+    };
     let mut metrics = Vec::new();
     for (index, name) in names.iter().enumerate() {
-        let pointer = join(&at, &index.to_string());
+        let pointer = if is_one { at.clone() } else { join(&at, &index.to_string()) };
         if let Some(metric) = metric(&pointer, name, checker) {
             if metric.needs_labels() && *task == Task::None {
                 checker.error_with(&pointer, format!("{name} needs a task"), "set task: binary, multiclass or regression");

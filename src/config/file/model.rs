@@ -47,10 +47,30 @@ pub struct ModelEntry {
     /// Whether events count by their weight. Default: off.
     #[schemars(extend("default" = "off"))]
     pub weighted: Option<Switch>,
-    /// The metrics to compute. Default: all that the task and the types of the features allow.
-    pub metrics: Option<Vec<String>>,
+    /// The metrics to compute, or `all`, where the task and the types of the features allow. Default: psi, js_distance, ks,
+    /// wasserstein, wasserstein_normed, chi_square, total_variation, the rates, and the performance of the task.
+    pub metrics: Option<OneOrMany>,
+    /// Whose definitions of the metrics are followed, for comparison with a tool that was used before. Default: driftline.
+    #[schemars(extend("default" = "driftline"))]
+    pub recipe: Option<RecipeName>,
     /// When a feature counts as drifted.
     pub drift: Option<DriftEntry>,
+}
+
+/// Whose definitions of the metrics are followed.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RecipeName {
+    /// driftline's own.
+    Driftline,
+    /// Those of Evidently.
+    Evidently,
+    /// Those of NannyML.
+    Nannyml,
+    /// Those of Azure Machine Learning.
+    Azure,
+    /// Those of TensorFlow Data Validation.
+    Tfdv,
 }
 
 /// A file, a reference to be learnt from the stream, or files by version.
