@@ -12,6 +12,7 @@
 //! | [`evidence`], [`null`], [`rate`], [`welch`] | how sure are we of it, given the two sample sizes |
 //! | [`adjust`] | what a p-value means among many |
 //! | [`classification`], [`ranking`], [`regression`] | performance, from counts and sums |
+//! | [`sequential`], [`onset`] | has something changed along a series, and since when |
 //! | [`moments`], [`exact`] | means and spreads, from exact sums |
 //! | [`counts`], [`random`] | the small change: totals, shares, seeded draws |
 
@@ -25,9 +26,11 @@ pub mod exact;
 pub mod ks;
 pub mod moments;
 pub mod null;
+pub mod onset;
 pub mod random;
 pub mod ranking;
 pub mod rate;
 pub mod regression;
+pub mod sequential;
 pub mod wasserstein;
 pub mod welch;
