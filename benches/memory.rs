@@ -172,6 +172,7 @@ fn plan(baseline: &Baseline) -> Arc<Plan> {
                 segment_names: vec![Segment::default()],
                 drift: DriftRecipe::default(),
                 metrics: vec![Metric::Psi, Metric::NullRate],
+                detectors: Vec::new(),
             }
         })
         .collect();

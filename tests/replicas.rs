@@ -45,7 +45,7 @@ static PLAN: LazyLock<Assembly> = LazyLock::new(|| {
     let csv = write(&directory, "rows.csv", &csv);
     let model = |name: &str| {
         format!(
-            "  - {{ name: {name}, baseline: {name}.json, task: binary, positive_class: repaid, windows: [ {{ name: sliding, size: 60s, slide: 20s, offset: 5s }}, {{ name: long, size: 5m, slide: 1m }} ], lateness: {LATENESS}ms, min_samples: 1, labels: {{ horizon: {HORIZON}ms }}, segments: [ {{ by: tags.region }} ] }}\n"
+            "  - {{ name: {name}, baseline: {name}.json, task: binary, positive_class: repaid, windows: [ {{ name: sliding, size: 60s, slide: 20s, offset: 5s }}, {{ name: long, size: 5m, slide: 1m }} ], lateness: {LATENESS}ms, min_samples: 1, detectors: [ {{ name: adwin, clock: 1, delta: 0.3 }}, {{ name: page_hinkley, threshold: 5, min_instances: 5 }}, ddm, eddm, {{ name: hddm_a, two_sided_test: true }}, hddm_w ], labels: {{ horizon: {HORIZON}ms }}, segments: [ {{ by: tags.region }} ] }}\n"
         )
     };
     let models: String = MODELS.iter().map(|name| model(name)).collect();
@@ -71,6 +71,15 @@ const RULES: &str = r#"groups:
         value: accuracy
         fire: { critical: { below: 0.55, for: 1 windows } }
         resolve: { above: 0.6, for: 1 windows }
+        incomplete: ok
+      - alert: Detected
+        each: [feature]
+        source: { metric: adwin, window: sliding }
+        fire: { critical: { above: 0.9, for: 1 windows } }
+        incomplete: ok
+      - alert: ErrorsDetected
+        source: { metric: ddm, window: long, label_coverage: 0.5 }
+        fire: { warning: { above: 0.4, for: 1 windows }, critical: { above: 0.9, for: 1 windows } }
         incomplete: ok
 route: { receiver: none }
 receivers: [ { name: none } ]
@@ -522,7 +531,9 @@ fn together(input: &Input, seed: u64, trouble: bool) -> BTreeSet<String> {
 
 /// Windows, measurements and alerts that need no label.
 fn of_events(told: &BTreeSet<String>) -> BTreeSet<String> {
-    let is_joined = |line: &str| ["\"subject\":\"label\"", "\"subject\":\"model\"", "AccuracyDrop"].iter().any(|of| line.contains(of));
+    let is_joined = |line: &str| {
+        ["\"subject\":\"label\"", "\"subject\":\"model\"", "AccuracyDrop", "ErrorsDetected"].iter().any(|of| line.contains(of))
+    };
     let is_first = |line: &str| line.contains("\"revision\":0") || line.contains("\"type\":\"alert\"");
     told.iter().filter(|line| is_first(line) && !is_joined(line)).cloned().collect()
 }

@@ -13,6 +13,7 @@ use secrecy::SecretString;
 use crate::event::decode::{Selector, TsUnit};
 use crate::event::{Metric, Span, Timestamp};
 use crate::source::kafka::GroupProtocol;
+use crate::stats::sequential;
 
 /// What the configuration is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +136,8 @@ pub struct Model {
     pub segments: Vec<SegmentBy>,
     /// The metrics to compute where the task and the types of the features allow.
     pub metrics: Vec<Metric>,
+    /// Sequential detectors, of each kind at most one.
+    pub detectors: Vec<sequential::Settings>,
     /// When a feature counts as drifted.
     pub drift: Drift,
 }

@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::baseline::{Baseline, Task};
 use crate::event::decode::{Dictionary, Mapping};
 use crate::event::{Metric, Segment, Span};
+use crate::stats::sequential;
 use crate::window::WindowSpec;
 
 /// Versions of one model that are kept apart at the same time. Events of further versions are shed and counted: a field
@@ -89,6 +90,8 @@ pub struct ModelPlan {
     pub drift: DriftRecipe,
     /// Metrics that are reported.
     pub metrics: Vec<Metric>,
+    /// Sequential detectors, of each kind at most one. They may change from one run to the next: panes do not depend on them.
+    pub detectors: Vec<sequential::Settings>,
 }
 
 impl ModelPlan {

@@ -34,11 +34,17 @@ pub enum Metric {
     Mae,
     Rmse,
     R2,
+    Adwin,
+    PageHinkley,
+    Ddm,
+    Eddm,
+    HddmA,
+    HddmW,
 }
 
 impl Metric {
     /// Every metric, in the order of their names' first definition.
-    pub const ALL: [Metric; 21] = [
+    pub const ALL: [Metric; 27] = [
         Metric::Psi,
         Metric::JsDistance,
         Metric::Ks,
@@ -60,6 +66,12 @@ impl Metric {
         Metric::Mae,
         Metric::Rmse,
         Metric::R2,
+        Metric::Adwin,
+        Metric::PageHinkley,
+        Metric::Ddm,
+        Metric::Eddm,
+        Metric::HddmA,
+        Metric::HddmW,
     ];
 
     /// The name of the metric in every file and on every surface.
@@ -87,6 +99,12 @@ impl Metric {
             Metric::Mae => "mae",
             Metric::Rmse => "rmse",
             Metric::R2 => "r2",
+            Metric::Adwin => "adwin",
+            Metric::PageHinkley => "page_hinkley",
+            Metric::Ddm => "ddm",
+            Metric::Eddm => "eddm",
+            Metric::HddmA => "hddm_a",
+            Metric::HddmW => "hddm_w",
         }
     }
 
@@ -96,7 +114,13 @@ impl Metric {
         Metric::ALL.into_iter().find(|metric| metric.as_str() == name)
     }
 
-    /// Whether it needs labels: performance rather than drift or data quality.
+    /// Whether it is what a sequential detector says: 0, 0.5 or 1. Only those that a model has are measured.
+    #[must_use]
+    pub fn is_detector(self) -> bool {
+        matches!(self, Metric::Adwin | Metric::PageHinkley | Metric::Ddm | Metric::Eddm | Metric::HddmA | Metric::HddmW)
+    }
+
+    /// Whether it needs labels: performance, or detectors over errors, rather than drift or data quality.
     #[must_use]
     pub fn needs_labels(self) -> bool {
         matches!(
@@ -111,6 +135,10 @@ impl Metric {
                 | Metric::Mae
                 | Metric::Rmse
                 | Metric::R2
+                | Metric::Ddm
+                | Metric::Eddm
+                | Metric::HddmA
+                | Metric::HddmW
         )
     }
 }

@@ -1,6 +1,7 @@
 //! From the merged panes of a window to its measurements: effect, evidence and status of each subject and metric.
 
 pub mod column;
+pub mod detection;
 pub mod performance;
 
 use std::collections::BTreeMap;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::closed::Closed;
 use crate::engine::cluster::joined::{Part, Parts};
+use crate::engine::detection::Detection;
 use crate::engine::history::{History, Versions};
 use crate::engine::labels::Waiting;
 use crate::engine::plan::ModelPlan;
@@ -31,6 +32,7 @@ pub struct Decisions<'a> {
     labelled: Timestamp,
     dirty: Cow<'a, BTreeSet<(usize, Timestamp)>>,
     revisions: Cow<'a, BTreeMap<(usize, Timestamp), u32>>,
+    detection: Cow<'a, Detection>,
     forgotten: Timestamp,
 }
 
@@ -52,6 +54,7 @@ impl ModelState {
             labelled: decisions.labelled,
             dirty: decisions.dirty.into_owned(),
             revisions: decisions.revisions.into_owned(),
+            detection: decisions.detection.into_owned(),
             forgotten: decisions.forgotten,
             needs: Vec::new(),
         })
@@ -74,6 +77,7 @@ impl ModelState {
             labelled: self.labelled,
             dirty: Cow::Borrowed(&self.dirty),
             revisions: Cow::Borrowed(&self.revisions),
+            detection: Cow::Borrowed(&self.detection),
             forgotten: self.forgotten,
         }
     }
