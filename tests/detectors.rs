@@ -3,6 +3,8 @@
 //! That any sharding, a restart and another owner change nothing of it is among what `properties`, `pipeline`, `cluster` and `replicas` show:
 //! their models have detectors, too.
 
+#![allow(clippy::type_complexity)] // Rows of a table, said once.
+
 mod replay_support;
 
 use std::collections::BTreeMap;

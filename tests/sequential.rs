@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::PathBuf;
 
+use driftline::stats::random::SplitMix64;
 use driftline::stats::sequential::{
     AdwinSettings, DdmSettings, Detector, Direction, EddmSettings, HddmASettings, HddmWSettings, PageHinkleySettings, Settings, Signal,
 };
@@ -152,4 +153,91 @@ fn documented_drifts_are_found() {
     assert_eq!(first("doc_river_binary", Settings::HddmW(HddmWSettings::default())), Some(1_077));
     assert_eq!(first("doc_river_binary", Settings::Ddm(DdmSettings::default())), Some(1_334));
     assert_eq!(first("doc_river_binary", Settings::Eddm(EddmSettings { alpha: 0.8, beta: 0.75, ..EddmSettings::default() })), Some(1_278));
+}
+
+/// Values of standard deviation 1 of which neighbours correlate: sums of twelve uniform draws.
+struct Noise {
+    random: SplitMix64,
+    correlation: f64,
+    before: f64,
+}
+
+impl Noise {
+    fn new(seed: u64, correlation: f64) -> Noise {
+        Noise { random: SplitMix64::new(seed), correlation, before: 0.0 }
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    fn uniform(&mut self) -> f64 {
+        (self.random.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    fn next(&mut self) -> f64 {
+        let fresh = (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0;
+        self.before = self.correlation * self.before + (1.0 - self.correlation * self.correlation).sqrt() * fresh;
+        self.before
+    }
+}
+
+/// Drifts among so many values without a change, as their number in a thousand.
+fn false_alarms(settings: Settings, values: u32, mut next: impl FnMut() -> f64) -> f64 {
+    let mut detector = Detector::new(settings);
+    let alarms = (0..values).filter(|_| detector.update(next()) == Signal::Drift).count();
+    1_000.0 * f64::from(u32::try_from(alarms).unwrap()) / f64::from(values)
+}
+
+/// The median number of values from a change to the next drift, where the change comes after 500; none where most are not found.
+fn delay(settings: Settings, mut next: impl FnMut(bool) -> f64) -> String {
+    const LONGEST: usize = 5_000;
+    let mut delays: Vec<usize> = (0..41)
+        .map(|_| {
+            let mut detector = Detector::new(settings);
+            for _ in 0..500 {
+                detector.update(next(false));
+            }
+            (0..LONGEST).position(|_| detector.update(next(true)) == Signal::Drift).map_or(LONGEST, |position| position + 1)
+        })
+        .collect();
+    delays.sort_unstable();
+    if delays[20] == LONGEST { "none".into() } else { delays[20].to_string() }
+}
+
+/// The tables of docs/detectors.md are what comes out here.
+#[test]
+fn the_page_says_how_often_and_how_late_they_are() {
+    let adwin = |delta, clock| Settings::Adwin(AdwinSettings { delta, clock, ..AdwinSettings::default() });
+    let page_hinkley = |delta, threshold| Settings::PageHinkley(PageHinkleySettings { delta, threshold, ..PageHinkleySettings::default() });
+    let mut rows = Vec::new();
+    for (name, settings) in [
+        ("adwin", adwin(0.002, 32)),
+        ("adwin, clock 1", adwin(0.002, 1)),
+        ("page_hinkley", page_hinkley(0.005, 50.0)),
+        ("page_hinkley, delta 0.5, threshold 15", page_hinkley(0.5, 15.0)),
+    ] {
+        let alarms = [0.0, 0.5, 0.8].map(|correlation| {
+            let mut noise = Noise::new(1, correlation);
+            format!("{:.2}", false_alarms(settings, 50_000, || noise.next()))
+        });
+        let delays = [1.0, 2.0, 5.0].map(|shift| {
+            let mut noise = Noise::new(2, 0.0);
+            delay(settings, |is_after| noise.next() + if is_after { shift } else { 0.0 })
+        });
+        rows.push(format!("| {name} | {} | {} |", alarms.join(" | "), delays.join(" | ")));
+    }
+    for (name, settings) in [
+        ("ddm", Settings::Ddm(DdmSettings::default())),
+        ("eddm", Settings::Eddm(EddmSettings::default())),
+        ("eddm, alpha 0.85, beta 0.75", Settings::Eddm(EddmSettings { alpha: 0.85, beta: 0.75, ..EddmSettings::default() })),
+        ("hddm_a", Settings::HddmA(HddmASettings::default())),
+        ("hddm_w", Settings::HddmW(HddmWSettings::default())),
+    ] {
+        let error = |noise: &mut Noise, rate: f64| f64::from(u8::from(noise.uniform() < rate));
+        let mut noise = Noise::new(3, 0.0);
+        let alarms = format!("{:.2}", false_alarms(settings, 300_000, || error(&mut noise, 0.05)));
+        let delays = [0.1, 0.2, 0.5].map(|rate| delay(settings, |is_after| error(&mut noise, if is_after { rate } else { 0.05 })));
+        rows.push(format!("| {name} | {alarms} | {} |", delays.join(" | ")));
+    }
+    let page = std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/detectors.md")).unwrap_or_default();
+    let missing: Vec<&String> = rows.iter().filter(|row| !page.contains(row.as_str())).collect();
+    assert!(missing.is_empty(), "not in docs/detectors.md:\n{}", missing.iter().fold(String::new(), |text, row| text + row + "\n"));
 }

@@ -156,7 +156,7 @@ fn settings(given: &DetectorParameters, at: &str, checker: &mut Checker<'_>) -> 
     for key in set(given).into_iter().filter(|key| !known.contains(key)) {
         checker.error_at_key(
             &join(at, key),
-            &format!("{name} has no {key}"),
+            format!("{name} has no {key}"),
             &format!("it has {}", known.get(1..).unwrap_or(&[]).join(", ")),
         );
     }

@@ -176,9 +176,9 @@ pub enum DetectorEntry {
 #[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DetectorParameters {
-    /// adwin, page_hinkley, ddm, eddm, hddm_a or hddm_w.
+    /// adwin, `page_hinkley`, ddm, eddm, `hddm_a` or `hddm_w`.
     pub name: String,
-    /// adwin: how improbable a difference must be. page_hinkley: what a change has to exceed, in standard errors.
+    /// adwin: how improbable a difference must be. `page_hinkley`: what a change has to exceed, in standard errors.
     pub delta: Option<f64>,
     /// adwin: steps from one look to the next.
     pub clock: Option<u32>,
@@ -188,13 +188,13 @@ pub struct DetectorParameters {
     pub min_window_length: Option<u32>,
     /// adwin: steps before the first look.
     pub grace_period: Option<u32>,
-    /// page_hinkley: steps before the first drift.
+    /// `page_hinkley`: steps before the first drift.
     pub min_instances: Option<u32>,
-    /// page_hinkley: what the sum has to exceed.
+    /// `page_hinkley`: what the sum has to exceed.
     pub threshold: Option<f64>,
-    /// page_hinkley: what is left of the sum after a step. eddm: share of the greatest distance that warns.
+    /// `page_hinkley`: what is left of the sum after a step. eddm: share of the greatest distance that warns.
     pub alpha: Option<f64>,
-    /// page_hinkley: which changes count.
+    /// `page_hinkley`: which changes count.
     pub mode: Option<DirectionName>,
     /// ddm: answers before the first word. eddm: answers, and errors.
     pub warm_start: Option<u32>,
@@ -204,13 +204,13 @@ pub struct DetectorParameters {
     pub drift_threshold: Option<f64>,
     /// eddm: share of the greatest distance that is a drift.
     pub beta: Option<f64>,
-    /// hddm_a, hddm_w: probability of a drift where there is none.
+    /// `hddm_a`, `hddm_w`: probability of a drift where there is none.
     pub drift_confidence: Option<f64>,
-    /// hddm_a, hddm_w: probability of a warning where there is none.
+    /// `hddm_a`, `hddm_w`: probability of a warning where there is none.
     pub warning_confidence: Option<f64>,
-    /// hddm_w: weight of the newest answer.
+    /// `hddm_w`: weight of the newest answer.
     pub lambda_val: Option<f64>,
-    /// hddm_a, hddm_w: whether fewer errors count, too.
+    /// `hddm_a`, `hddm_w`: whether fewer errors count, too.
     pub two_sided_test: Option<bool>,
 }
 

@@ -112,3 +112,24 @@ fn reconcile(detectors: &mut Vec<Detector>, wanted: &[Settings]) -> bool {
     *detectors = wanted.iter().map(|settings| of(settings).unwrap_or_else(|| Detector::new(*settings))).collect();
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::sequential::{AdwinSettings, DdmSettings};
+
+    #[test]
+    fn detectors_that_are_still_wanted_go_on() {
+        let (adwin, ddm) = (Settings::Adwin(AdwinSettings::default()), Settings::Ddm(DdmSettings::default()));
+        let mut detectors = Vec::new();
+        assert!(reconcile(&mut detectors, &[adwin]));
+        detectors[0].update(0.5);
+        let before = detectors[0].clone();
+        assert!(!reconcile(&mut detectors, &[adwin]));
+        assert!(reconcile(&mut detectors, &[ddm, adwin]));
+        assert_eq!(detectors, [Detector::new(ddm), before]);
+        let other = Settings::Adwin(AdwinSettings { clock: 1, ..AdwinSettings::default() });
+        assert!(reconcile(&mut detectors, &[other]));
+        assert_eq!(detectors, [Detector::new(other)]);
+    }
+}

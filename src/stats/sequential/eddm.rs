@@ -6,7 +6,8 @@
 //! remembered. A share of it below `alpha` is a warning, below `beta` a drift, after `warm_start` values and as many errors.
 //!
 //! When to trust: slow rises of the error rate, which [`super::Ddm`] finds late. It reacts to single long distances in the beginning,
-//! and without change it fires often: with the defaults several times in 50,000 answers. A `beta` of 0.75 is quieter.
+//! and without change it fires now and then: with the defaults once or twice in 50,000 independent answers, far more often where errors come in
+//! runs. A `beta` of 0.75 is quieter.
 
 use std::fmt;
 

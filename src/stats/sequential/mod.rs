@@ -213,6 +213,14 @@ mod tests {
     }
 
     #[test]
+    fn the_state_is_as_small_as_the_documentation_says() {
+        for settings in Settings::all() {
+            let most = if matches!(settings, Settings::Adwin(_)) { 3_072 } else { 200 };
+            assert!(settings.most_bytes(1 << 20) <= most, "{} bytes of {settings:?}", settings.most_bytes(1 << 20));
+        }
+    }
+
+    #[test]
     fn what_is_not_finite_is_left_out() {
         for settings in Settings::all() {
             let mut detector = Detector::new(settings);

@@ -9,7 +9,7 @@
 //!
 //! When to trust: it is not free of scale. `delta` and `threshold` are in units of the values, so these have to be standardised first;
 //! the defaults are for values of about one. Without change the sum is a random walk against a drift of `delta`: with the
-//! defaults and independent values of standard deviation 1 it fires every few thousand values, see `docs/detectors.md`.
+//! defaults and independent values of standard deviation 1 it fires about every two thousand values, see `docs/detectors.md`.
 
 use std::fmt;
 
