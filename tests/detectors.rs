@@ -102,7 +102,8 @@ fn run() -> Run {
             ts,
             format!("{{\"topic\":\"predictions\",\"partition\":{partition},\"offset\":{number},\"timestamp\":{ts},\"value\":{event}}}"),
         ));
-        let due = ts + 40_000;
+        // At the tick at which four fifths of a sliding window have their labels, only half of its last slide has.
+        let due = ts + 30_000;
         let event = json!({"model": "loan", "id": format!("p{number}"), "ts": Timestamp(due).rfc3339(), "label": if wrong { "default" } else { "repaid" }});
         events.push((
             due,
