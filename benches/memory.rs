@@ -173,6 +173,7 @@ fn plan(baseline: &Baseline) -> Arc<Plan> {
                 drift: DriftRecipe::default(),
                 metrics: vec![Metric::Psi, Metric::NullRate],
                 recipe: driftline::engine::measure::Recipe::Driftline,
+                detectors: Vec::new(),
             }
         })
         .collect();

@@ -46,7 +46,7 @@ static PLAN: LazyLock<Assembly> = LazyLock::new(|| {
     let csv = write(&directory, "rows.csv", &csv);
     let model = |name: &str| {
         format!(
-            "  - {{ name: {name}, baseline: {name}.json, task: binary, positive_class: repaid, windows: [ {{ name: sliding, size: 60s, slide: 20s, offset: 5s }}, {{ name: long, size: 5m, slide: 1m }} ], lateness: {LATENESS}ms, min_samples: 1, labels: {{ horizon: {HORIZON}ms }}, segments: [ {{ by: tags.region }} ] }}\n"
+            "  - {{ name: {name}, baseline: {name}.json, task: binary, positive_class: repaid, windows: [ {{ name: sliding, size: 60s, slide: 20s, offset: 5s }}, {{ name: long, size: 5m, slide: 1m }} ], lateness: {LATENESS}ms, min_samples: 1, detectors: [ {{ name: adwin, clock: 1, delta: 0.3 }}, {{ name: page_hinkley, threshold: 5, min_instances: 5 }}, ddm, eddm, {{ name: hddm_a, two_sided_test: true }}, hddm_w ], labels: {{ horizon: {HORIZON}ms }}, segments: [ {{ by: tags.region }} ] }}\n"
         )
     };
     let models: String = MODELS.iter().map(|name| model(name)).collect();
@@ -72,6 +72,15 @@ const RULES: &str = r#"groups:
         value: accuracy
         fire: { critical: { below: 0.55, for: 1 windows } }
         resolve: { above: 0.6, for: 1 windows }
+        incomplete: ok
+      - alert: Detected
+        each: [feature]
+        source: { metric: adwin, window: sliding }
+        fire: { critical: { above: 0.9, for: 1 windows } }
+        incomplete: ok
+      - alert: ErrorsDetected
+        source: { metric: ddm, window: long, label_coverage: 0.5 }
+        fire: { warning: { above: 0.4, for: 1 windows }, critical: { above: 0.9, for: 1 windows } }
         incomplete: ok
 route: { receiver: none }
 receivers: [ { name: none } ]

@@ -15,6 +15,7 @@ use crate::config::environment::Environment;
 use crate::config::fault::{Fault, in_order};
 use crate::config::load::{open, rule_files};
 use crate::config::position::{Positions, join};
+use crate::engine::detection;
 use crate::engine::footprint::LEDGER_ENTRY_BYTES;
 use crate::engine::measure::performance;
 use crate::engine::{DriftRecipe, FeaturesFrom, ModelPlan, Plan, SegmentPlan};
@@ -296,6 +297,7 @@ fn model_plan(model: &Model, baselines: &[(Option<String>, Arc<Baseline>)], dict
         drift: DriftRecipe { metric: model.drift.metric, above: model.drift.above, p_adjusted: model.drift.p_adjusted },
         metrics: model.metrics.clone(),
         recipe: model.recipe,
+        detectors: model.detectors.clone(),
     }
 }
 
@@ -355,7 +357,9 @@ fn scope(config: &Config, plan: &Plan) -> Scope {
         features.sort();
         features.dedup();
         let performance = planned.baselines.iter().flat_map(|baseline| performance::metrics(baseline, &planned.metrics));
-        let mut metrics: Vec<Metric> = planned.metrics.iter().copied().filter(|metric| !metric.needs_labels()).chain(performance).collect();
+        let detectors = planned.detectors.iter().map(detection::metric);
+        let drift = planned.metrics.iter().copied().filter(|metric| !metric.needs_labels());
+        let mut metrics: Vec<Metric> = drift.chain(performance).chain(detectors).collect();
         metrics.sort();
         metrics.dedup();
         ModelScope {

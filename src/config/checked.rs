@@ -14,6 +14,7 @@ use crate::engine::measure::Recipe;
 use crate::event::decode::{Selector, TsUnit};
 use crate::event::{Metric, Span, Timestamp};
 use crate::source::kafka::GroupProtocol;
+use crate::stats::sequential;
 
 /// What the configuration is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +139,8 @@ pub struct Model {
     pub metrics: Vec<Metric>,
     /// Whose definitions they follow.
     pub recipe: Recipe,
+    /// Sequential detectors, of each kind at most one.
+    pub detectors: Vec<sequential::Settings>,
     /// When a feature counts as drifted.
     pub drift: Drift,
 }

@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::baseline::{Baseline, Task};
 use crate::event::decode::{Dictionary, Mapping};
 use crate::event::{Metric, Segment, Span};
+use crate::stats::sequential;
 use crate::window::WindowSpec;
 
 use super::measure::Recipe;
@@ -93,6 +94,8 @@ pub struct ModelPlan {
     pub metrics: Vec<Metric>,
     /// Whose definitions they follow.
     pub recipe: Recipe,
+    /// Sequential detectors, of each kind at most one. They may change from one run to the next: panes do not depend on them.
+    pub detectors: Vec<sequential::Settings>,
 }
 
 impl ModelPlan {

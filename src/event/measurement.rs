@@ -50,6 +50,12 @@ pub enum Metric {
     Q50,
     Q75,
     Q95,
+    Adwin,
+    PageHinkley,
+    Ddm,
+    Eddm,
+    HddmA,
+    HddmW,
 }
 
 impl Metric {
@@ -79,7 +85,7 @@ impl Metric {
     ];
 
     /// Every metric, in the order of their names' first definition.
-    pub const ALL: [Metric; 37] = [
+    pub const ALL: [Metric; 43] = [
         Metric::Psi,
         Metric::JsDistance,
         Metric::Ks,
@@ -117,6 +123,12 @@ impl Metric {
         Metric::Q50,
         Metric::Q75,
         Metric::Q95,
+        Metric::Adwin,
+        Metric::PageHinkley,
+        Metric::Ddm,
+        Metric::Eddm,
+        Metric::HddmA,
+        Metric::HddmW,
     ];
 
     /// The name of the metric in every file and on every surface.
@@ -160,6 +172,12 @@ impl Metric {
             Metric::Q50 => "q50",
             Metric::Q75 => "q75",
             Metric::Q95 => "q95",
+            Metric::Adwin => "adwin",
+            Metric::PageHinkley => "page_hinkley",
+            Metric::Ddm => "ddm",
+            Metric::Eddm => "eddm",
+            Metric::HddmA => "hddm_a",
+            Metric::HddmW => "hddm_w",
         }
     }
 
@@ -169,7 +187,13 @@ impl Metric {
         Metric::ALL.into_iter().find(|metric| metric.as_str() == name)
     }
 
-    /// Whether it needs labels: performance rather than drift or data quality.
+    /// Whether it is what a sequential detector says: 0, 0.5 or 1. Only those that a model has are measured.
+    #[must_use]
+    pub fn is_detector(self) -> bool {
+        matches!(self, Metric::Adwin | Metric::PageHinkley | Metric::Ddm | Metric::Eddm | Metric::HddmA | Metric::HddmW)
+    }
+
+    /// Whether it needs labels: performance, or detectors over errors, rather than drift or data quality.
     #[must_use]
     pub fn needs_labels(self) -> bool {
         matches!(
@@ -184,6 +208,10 @@ impl Metric {
                 | Metric::Mae
                 | Metric::Rmse
                 | Metric::R2
+                | Metric::Ddm
+                | Metric::Eddm
+                | Metric::HddmA
+                | Metric::HddmW
         )
     }
 }

@@ -13,6 +13,7 @@
 //! | [`evidence`], [`null`], [`limit`], [`rate`], [`welch`] | how sure are we of it, given the two sample sizes |
 //! | [`adjust`] | what a p-value means among many |
 //! | [`classification`], [`ranking`], [`regression`] | performance, from counts and sums |
+//! | [`sequential`], [`onset`] | has something changed along a series, and since when |
 //! | [`moments`], [`exact`], [`quantile`], [`entropy`] | what one sample looks like |
 //! | [`equal_width`] | the bins of other libraries, from ours |
 //! | [`counts`], [`random`] | the small change: totals, shares, seeded draws |
@@ -36,10 +37,12 @@ pub mod ks;
 pub mod limit;
 pub mod moments;
 pub mod null;
+pub mod onset;
 pub mod quantile;
 pub mod random;
 pub mod ranking;
 pub mod rate;
 pub mod regression;
+pub mod sequential;
 pub mod wasserstein;
 pub mod welch;

@@ -330,7 +330,7 @@ mod tests {
     }
 
     /// Alarms of the two tests of distribution functions at 5 % over alike atoms: by law or by table.
-    fn false_alarms(atoms: u64, runs: u64) -> [f64; 2] {
+    fn false_alarms_with_atoms(atoms: u64, runs: u64) -> [f64; 2] {
         let edges: Vec<f64> = (0..atoms).map(real).flat_map(|value| [value.next_down(), value]).collect();
         let shares: Vec<u64> = (0..=2 * atoms).map(|cell| u64::from(cell % 2 == 0 && cell > 0)).collect();
         let table = AliasTable::new(&shares).unwrap();
@@ -361,7 +361,7 @@ mod tests {
     #[test]
     fn tests_of_distribution_functions_hold_their_level_with_atoms() {
         for atoms in [2, 5, 20, 60, 400] {
-            for rate in false_alarms(atoms, 1_000) {
+            for rate in false_alarms_with_atoms(atoms, 1_000) {
                 // Three standard errors of a rate of 5 %, and what a reference of its own adds.
                 assert!((0.025..0.08).contains(&rate), "{atoms} atoms: {rate}");
             }

@@ -13,7 +13,7 @@ use super::super::file::model::{
 };
 use super::super::position::join;
 use super::super::unsupported;
-use super::{Checker, Commas, canonical};
+use super::{Checker, Commas, canonical, detector};
 
 /// How far a record may lie behind where nothing is said.
 const LATENESS: Span = Span(2 * Span::MINUTE.0);
@@ -81,6 +81,7 @@ fn check(entry: &ModelEntry, at: &str, joins_by_default: bool, checker: &mut Che
             RecipeName::Azure => Recipe::Azure,
             RecipeName::Tfdv => Recipe::Tfdv,
         }),
+        detectors: detector::check(entry.detectors.as_deref(), at, &task, entry.labels.is_some() || joins_by_default, checker),
         drift: drift(entry.drift.as_ref(), at, checker),
         task,
     }
@@ -329,6 +330,10 @@ fn metrics(names: Option<&OneOrMany>, at: &str, task: &Task, checker: &mut Check
     for (index, name) in names.iter().enumerate() {
         let pointer = if is_one { at.clone() } else { join(&at, &index.to_string()) };
         if let Some(metric) = metric(&pointer, name, checker) {
+            if metric.is_detector() {
+                checker.error_with(&pointer, format!("{name} is a detector"), &format!("write detectors: [{name}]"));
+                continue;
+            }
             if metric.needs_labels() && *task == Task::None {
                 checker.error_with(&pointer, format!("{name} needs a task"), "set task: binary, multiclass or regression");
             }
@@ -363,7 +368,9 @@ fn drift(entry: Option<&DriftEntry>, at: &str, checker: &mut Checker<'_>) -> Dri
         above: entry.above.unwrap_or(DRIFT.above),
         p_adjusted: entry.p_adjusted.unwrap_or(DRIFT.p_adjusted),
     };
-    if drift.metric.needs_labels() {
+    if drift.metric.is_detector() {
+        checker.error(&join(&at, "metric"), format!("{} has no p-value; name it under detectors", drift.metric.as_str()));
+    } else if drift.metric.needs_labels() {
         checker.error(&join(&at, "metric"), format!("{} is a measure of performance, not of drift", drift.metric.as_str()));
     }
     if drift.above < 0.0 {

@@ -1,6 +1,7 @@
 //! From the merged panes of a window to its measurements: effect, evidence and status of each subject and metric.
 
 pub mod column;
+pub mod detection;
 mod number;
 pub mod performance;
 mod recipe;
