@@ -19,11 +19,11 @@
 //! | `gtest.stat` | `scipy.stats.chi2_contingency(table, correction=False, lambda_="log-likelihood").statistic` | `g_test` | 1e-9, relative above 1 |
 //! | `cvm.stat` | `scipy.stats.cramervonmises_2samp(R, C, method="asymptotic").statistic` | `cramer_von_mises` | `stats::cramer_von_mises::bound` |
 //! | `cvm.p` | its `.pvalue` | p-value of `cramer_von_mises` | 0.02 where values hardly repeat |
-//! | `ad.stat` | `scipy.stats.anderson_ksamp([R, C], midrank=True).statistic` | `anderson_darling` | 3 %, or 0.1 |
+//! | `ad.stat` | `scipy.stats.anderson_ksamp([R, C], midrank=True).statistic` | `anderson_darling` | 2 %, or 0.05 |
 //! | `ad.p` | its `.pvalue`, an interpolation between 0.001 and 0.25 | p-value of `anderson_darling` | 10 % inside, where values hardly repeat |
 //! | `energy` | `scipy.stats.energy_distance(R, C)` | `energy` | `stats::energy::bound` |
 //! | `mean_shift_sd` | `(C.mean() - R.mean()) / R.std(ddof=1)` | `mean_shift` | 1e-9 |
-//! | `welch.p` | `scipy.stats.ttest_ind(R, C, equal_var=False).pvalue` | p-value of `mean_shift` | 1 % of itself: Student's law of many degrees is taken as normal |
+//! | `welch.p` | `scipy.stats.ttest_ind(R, C, equal_var=False).pvalue` | p-value of `mean_shift` | 1e-8 of itself |
 //! | `mean`, `std` | `C.mean()`, `C.std(ddof=1)` | the same | 1e-9 reference standard deviations |
 //! | `q05` ... `q95` | `numpy.quantile(C, 0.05)` ... | the same | the width of the bins it lies in; none beyond the reference's range |
 //! | `entropy_e` | `scipy.stats.entropy(counts)` | `entropy` | 1e-9 |
@@ -258,13 +258,13 @@ fn compare(set: &Set) -> Worst {
             }
             "welch.p" => {
                 scaled = deviation / golden.max(f64::MIN_POSITIVE);
-                scaled <= 0.01 || golden.max(found) < 1e-9
+                scaled <= 1e-8 || golden.max(found) < 1e-12
             }
             "cvm.stat" => {
                 scaled = deviation / golden.abs().max(1.0);
                 deviation <= rows.binned(scheme, *start, feature).cramer_von_mises_bound() + ROUNDING * golden.abs().max(1.0)
             }
-            "ad.stat" => deviation <= (0.03 * golden.abs()).max(0.1),
+            "ad.stat" => deviation <= (0.02 * golden.abs()).max(0.05),
             "energy" => {
                 let root = rows.sd(feature).sqrt();
                 scaled = deviation / root;

@@ -565,6 +565,10 @@ fn three_replicas_say_what_one_process_says() {
     assert!(alone.len() > 500, "{} lines", alone.len());
     assert!(alone.iter().any(|line| line.contains("\"metric\":\"accuracy\",\"value\":0.")), "labels are joined");
     assert!(alone.iter().any(|line| line.contains("\"state\":\"firing\"")), "alerts fire");
+    for detector in ["adwin", "page_hinkley", "ddm", "hddm_a"] {
+        let fires = |line: &&String| line.contains(&format!("\"metric\":\"{detector}\",\"value\":1,"));
+        assert!(alone.iter().any(|line| fires(&line)), "{detector} fires");
+    }
     assert_same(&alone, &together(&input, 1, false), "in peace");
 }
 

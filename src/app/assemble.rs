@@ -170,20 +170,38 @@ fn read_baselines(config: &Config, _file: &str, positions: &Positions, faults: &
 /// Names what a model wants by a recipe that panes cannot give.
 fn refuse_recipes(config: &Config, baselines: &Baselines, positions: &Positions, faults: &mut Vec<Fault>) {
     for (place, (model, baselines)) in config.models.iter().zip(baselines).enumerate() {
-        let number = |baseline: &Arc<Baseline>| {
-            let columns = baseline.layout.columns.iter().chain(&baseline.joined.label.columns);
-            let mut numbers = columns.filter(|column| matches!(column.kind, ColumnKind::Numeric(_)));
-            numbers.next().map(|column| column.subject.to_string())
+        let number = |is_asked: fn(&Subject) -> bool| {
+            let columns = |baseline: &'_ Arc<Baseline>| {
+                let mut columns = baseline.layout.columns.iter().chain(&baseline.joined.label.columns);
+                columns
+                    .find(|column| matches!(column.kind, ColumnKind::Numeric(_)) && is_asked(&column.subject))
+                    .map(|of| of.subject.to_string())
+            };
+            baselines.iter().find_map(|(_, baseline)| columns(baseline))
         };
-        let Some(subject) = baselines.iter().find_map(|(_, baseline)| number(baseline)) else { continue };
-        for metric in &model.metrics {
-            let Some(needed) = model.recipe.refusal(*metric) else { continue };
-            let (tool, metric) = (model.recipe.as_str(), metric.as_str());
-            let message =
-                format!("{tool} computes {metric} of a number such as {subject} over {needed}: that needs the rows, which are not kept");
+        let tool = model.recipe.as_str();
+        let mut refuse = |message: String, hint: String| {
             let mut fault = positions.fault(&format!("/models/{place}/recipe"), message);
-            fault.hint = Some(format!("name the metrics in `metrics` without {metric}, or leave the recipe out"));
+            fault.hint = Some(hint);
             faults.push(fault);
+        };
+        // Where nothing is named the results say which metrics there are not, and why.
+        let asked = if model.names_metrics { model.metrics.as_slice() } else { &[] };
+        for (metric, needed) in asked.iter().filter_map(|metric| Some((metric.as_str(), model.recipe.refusal(*metric)?))) {
+            let Some(subject) = number(|_| true) else { break };
+            refuse(
+                format!("{tool} computes {metric} of a number such as {subject} over {needed}: that needs the rows, which are not kept"),
+                format!("leave {metric} out, or write `metrics: all` to have it of categories alone"),
+            );
+        }
+        let drift = model.drift.metric.as_str();
+        if model.recipe.refusal(model.drift.metric).is_some()
+            && let Some(subject) = number(|subject| matches!(subject, Subject::Feature(_)))
+        {
+            refuse(
+                format!("a feature counts as drifted by its {drift}, which {tool} computes from the rows of a number such as {subject}"),
+                "set drift.metric and drift.above, such as ks or chi_square".to_owned(),
+            );
         }
     }
 }

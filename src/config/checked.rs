@@ -137,6 +137,8 @@ pub struct Model {
     pub segments: Vec<SegmentBy>,
     /// The metrics to compute where the task and the types of the features allow.
     pub metrics: Vec<Metric>,
+    /// Whether they were asked for by name.
+    pub names_metrics: bool,
     /// Whose definitions they follow.
     pub recipe: Recipe,
     /// Sequential detectors, of each kind at most one.

@@ -187,6 +187,12 @@ impl Metric {
         Metric::ALL.into_iter().find(|metric| metric.as_str() == name)
     }
 
+    /// Whether it describes a window and compares it with nothing: it has no p-value and is no score.
+    #[must_use]
+    pub fn is_descriptive(self) -> bool {
+        matches!(self, Metric::Entropy | Metric::Mean | Metric::Std | Metric::Q05 | Metric::Q25 | Metric::Q50 | Metric::Q75 | Metric::Q95)
+    }
+
     /// Whether it is what a sequential detector says: 0, 0.5 or 1. Only those that a model has are measured.
     #[must_use]
     pub fn is_detector(self) -> bool {

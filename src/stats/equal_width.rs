@@ -43,6 +43,7 @@ pub fn shares(edges: &[f64], (least, greatest): (f64, f64), reference: &[u64], c
         };
         match cell.edges {
             None => add(bins, 1.0),
+            Some((lower, upper)) if lower >= greatest || upper < least => add(bins, 1.0),
             Some((_, upper)) if cell.is_atom() || width <= 0.0 => add(place(upper), 1.0),
             Some((lower, upper)) => {
                 let lower = lower.max(least);

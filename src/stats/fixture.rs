@@ -32,6 +32,12 @@ impl Rows {
         Rows::over(reference.iter().chain(current).flat_map(|value| [value.next_down(), *value]).collect(), reference, current)
     }
 
+    /// Whether a value lies in a bin of its own.
+    pub fn is_atom(edges: &[f64], value: f64) -> bool {
+        let cell = edges.partition_point(|edge| *edge < value);
+        cell > 0 && cell < edges.len() && edges[cell - 1].next_up() >= edges[cell]
+    }
+
     fn over(mut edges: Vec<f64>, reference: &[f64], current: &[f64]) -> Rows {
         edges.sort_by(f64::total_cmp);
         edges.dedup();

@@ -74,6 +74,7 @@ fn check(entry: &ModelEntry, at: &str, joins_by_default: bool, checker: &mut Che
         labels: labels(entry, at, &task, joins_by_default, checker),
         segments: segments(entry.segments.as_deref(), at, checker),
         metrics: metrics(entry.metrics.as_ref(), at, &task, checker),
+        names_metrics: entry.metrics.as_ref().is_some_and(|names| !asks_for_all(names)),
         recipe: entry.recipe.map_or(Recipe::Driftline, |name| match name {
             RecipeName::Driftline => Recipe::Driftline,
             RecipeName::Evidently => Recipe::Evidently,
@@ -318,18 +319,28 @@ fn segments(entries: Option<&[SegmentEntry]>, at: &str, checker: &mut Checker<'_
     segments
 }
 
+/// Whether `metrics` is `all` or `[all]`.
+fn asks_for_all(names: &OneOrMany) -> bool {
+    match names {
+        OneOrMany::One(name) => name == ALL_METRICS,
+        OneOrMany::Many(names) => matches!(names.as_slice(), [name] if name == ALL_METRICS),
+    }
+}
+
 fn metrics(names: Option<&OneOrMany>, at: &str, task: &Task, checker: &mut Checker<'_>) -> Vec<Metric> {
     let at = join(at, "metrics");
     let (names, is_one) = match names {
         None => return Metric::DEFAULT.to_vec(),
-        Some(OneOrMany::One(name)) if name == ALL_METRICS => return Metric::ALL.to_vec(),
+        Some(names) if asks_for_all(names) => return Metric::ALL.into_iter().filter(|metric| !metric.is_detector()).collect(),
         Some(OneOrMany::One(name)) => (std::slice::from_ref(name), true),
         Some(OneOrMany::Many(names)) => (names.as_slice(), false),
     };
     let mut metrics = Vec::new();
     for (index, name) in names.iter().enumerate() {
         let pointer = if is_one { at.clone() } else { join(&at, &index.to_string()) };
-        if let Some(metric) = metric(&pointer, name, checker) {
+        if name == ALL_METRICS {
+            checker.error_with(&pointer, "all stands alone", "write metrics: all");
+        } else if let Some(metric) = metric(&pointer, name, checker) {
             if metric.is_detector() {
                 checker.error_with(&pointer, format!("{name} is a detector"), &format!("write detectors: [{name}]"));
                 continue;
@@ -372,6 +383,8 @@ fn drift(entry: Option<&DriftEntry>, at: &str, checker: &mut Checker<'_>) -> Dri
         checker.error(&join(&at, "metric"), format!("{} has no p-value; name it under detectors", drift.metric.as_str()));
     } else if drift.metric.needs_labels() {
         checker.error(&join(&at, "metric"), format!("{} is a measure of performance, not of drift", drift.metric.as_str()));
+    } else if drift.metric.is_descriptive() {
+        checker.error(&join(&at, "metric"), format!("{} describes a window and is not a measure of drift", drift.metric.as_str()));
     }
     if drift.above < 0.0 {
         checker.error(&join(&at, "above"), "must be at least 0");

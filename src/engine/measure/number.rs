@@ -22,6 +22,11 @@ const QUANTILES: [(Metric, f64); 5] =
 /// Least standard deviation that Evidently and Azure divide by.
 const LEAST_SPREAD: f64 = 0.001;
 
+/// Why a spread has no value: squares beyond the range of numbers belong to it.
+const TOO_LARGE: &str = "values_too_large";
+/// The root of the largest number: larger values have no square.
+const LARGEST_ROOT: f64 = 1.3e154;
+
 /// Adds the metrics of a number among `wanted`.
 pub fn measure(sides: &Sides<'_>, bins: &NumericBins, wanted: Wanted, out: &mut Vec<Reading>) {
     if wanted.has_any(&share::METRICS) {
@@ -135,7 +140,9 @@ fn tests(sides: &Sides<'_>, bins: &NumericBins, wanted: Wanted, out: &mut Vec<Re
         && let (Some(reference), Some(current)) = (sums(&sides.reference), sums(&sides.current))
     {
         let value = mean_shift(&reference, &current);
-        let test = reference.sample().zip(current.sample()).and_then(|(r, c)| welch(r, c, DesignEffects::default()));
+        let samples =
+            reference.sample().zip(current.sample()).filter(|_| !lacks_squares(&sides.reference) && !lacks_squares(&sides.current));
+        let test = samples.and_then(|(r, c)| welch(r, c, DesignEffects::default()));
         let recipe = "(mean current - mean reference) / reference standard deviation (ddof 1), Welch's p";
         let mut reading = sides.reading(Metric::MeanShift, value, test.map(|test| test.p_value), recipe);
         if value.is_none() && reference.standard_deviation(1) == Some(0.0) {
@@ -152,14 +159,23 @@ fn describe(sides: &Sides<'_>, bins: &NumericBins, wanted: Wanted, out: &mut Vec
             out.push(sides.reading(Metric::Mean, sums.mean_in_units(bins.center, bins.scale), None, "exact sum / n"));
         }
         if wanted.has(Metric::Std) {
-            let value = sums.standard_deviation_in_units(bins.scale, 1);
-            out.push(sides.reading(Metric::Std, value, None, "exact sums, ddof 1"));
+            let lacking = lacks_squares(&sides.current);
+            let value = sums.standard_deviation_in_units(bins.scale, 1).filter(|_| !lacking);
+            let mut reading = sides.reading(Metric::Std, value, None, "exact sums, ddof 1");
+            reading.error = lacking.then_some(TOO_LARGE);
+            out.push(reading);
         }
     }
     for (metric, level) in QUANTILES.into_iter().filter(|(metric, _)| wanted.has(*metric)) {
         let value = quantile(&bins.edges, sides.current.data, tails(&sides.current, bins), level);
         out.push(sides.reading(metric, value, None, "fine reference bins, linear inside"));
     }
+}
+
+/// Whether squares were left out of the sums because they are beyond the range of numbers. Values so far out lie beyond the edges,
+/// where each side has a sum of its own.
+fn lacks_squares(side: &Side<'_>) -> bool {
+    side.moments.is_some_and(|moments| [&moments.below, &moments.above].iter().any(|sum| sum.value().abs() > LARGEST_ROOT))
 }
 
 fn sums(side: &Side<'_>) -> Option<Sums> {
