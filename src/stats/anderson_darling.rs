@@ -131,6 +131,7 @@ pub fn p_value(mean_square: f64, (n, m): (u64, u64), noise: f64) -> Option<f64> 
 }
 
 /// The standard deviation of A^2 of two samples without drift; formula (4) of Scholz and Stephens (1987).
+#[allow(clippy::many_single_char_names)] // The letters of the source.
 fn standard_deviation(n: f64, m: f64) -> Option<f64> {
     let total = n + m;
     if total < 4.0 {
@@ -178,6 +179,7 @@ mod tests {
     use super::*;
 
     /// The statistic from raw values, by its definition.
+    #[allow(clippy::many_single_char_names)] // The letters of the source.
     fn raw(reference: &[f64], current: &[f64]) -> f64 {
         let (n, m) = (reference.len() as f64, current.len() as f64);
         let mut all: Vec<(f64, f64, f64)> =
@@ -186,7 +188,7 @@ mod tests {
         let (mut r, mut c, mut sum) = (0.0, 0.0, 0.0);
         for tied in all.chunk_by(|a, b| a.0 == b.0) {
             let (own_r, own_c) = (tied.iter().map(|x| x.1).sum::<f64>(), tied.iter().map(|x| x.2).sum::<f64>());
-            let (l, b) = (own_r + own_c, r + c + (own_r + own_c) / 2.0);
+            let (l, b) = (own_r + own_c, r + c + f64::midpoint(own_r, own_c));
             let under = b * (n + m - b) - (n + m) * l / 4.0;
             for (size, mid) in [(n, r + own_r / 2.0), (m, c + own_c / 2.0)] {
                 sum += l / (n + m) * ((n + m) * mid - size * b).powi(2) / under / size;

@@ -73,7 +73,7 @@ pub fn mean_square(edges: &[f64], reference: &[u64], current: &[u64]) -> Option<
         let before = cell.r_before / n - cell.c_before / m;
         let after = (cell.r_before + cell.r) / n - (cell.c_before + cell.c) / m;
         let square =
-            if cell.is_atom() { ((before + after) / 2.0).powi(2) } else { (before * before + before * after + after * after) / 3.0 };
+            if cell.is_atom() { f64::midpoint(before, after).powi(2) } else { (before * before + before * after + after * after) / 3.0 };
         sum += (cell.r + cell.c) / (n + m) * square;
     }
     finite(sum)
@@ -102,7 +102,7 @@ mod tests {
             let rank = |x: f64| {
                 let all = || reference.iter().chain(current);
                 let (less, equal) = (all().filter(|y| **y < x).count() as f64, all().filter(|y| **y == x).count() as f64);
-                less + (equal + 1.0) / 2.0
+                less + f64::midpoint(equal, 1.0)
             };
             own.iter().enumerate().map(|(place, x)| (rank(*x) - (place + 1) as f64).powi(2)).sum::<f64>() * own.len() as f64
         };

@@ -113,7 +113,7 @@ mod tests {
             close(Law::CramerVonMises.sf(x), p, 1e-4);
         }
         // Marsaglia and Marsaglia (2004), Evaluating the Anderson-Darling distribution: 1.933, 2.492, 3.878, 5.97.
-        for (x, p) in [(1.9329578, 0.1), (2.4923672, 0.05), (3.8781250, 0.01)] {
+        for (x, p) in [(1.932_957_8, 0.1), (2.492_367_2, 0.05), (3.878_125, 0.01)] {
             close(Law::AndersonDarling.sf(x), p, 1e-5);
         }
     }

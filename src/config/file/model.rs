@@ -47,8 +47,8 @@ pub struct ModelEntry {
     /// Whether events count by their weight. Default: off.
     #[schemars(extend("default" = "off"))]
     pub weighted: Option<Switch>,
-    /// The metrics to compute, or `all`, where the task and the types of the features allow. Default: psi, js_distance, ks,
-    /// wasserstein, wasserstein_normed, chi_square, total_variation, the rates, and the performance of the task.
+    /// The metrics to compute, or `all`, where the task and the types of the features allow. Default: `psi`, `js_distance`, `ks`,
+    /// `wasserstein`, `wasserstein_normed`, `chi_square`, `total_variation`, the rates, and the performance of the task.
     pub metrics: Option<OneOrMany>,
     /// Whose definitions of the metrics are followed, for comparison with a tool that was used before. Default: driftline.
     #[schemars(extend("default" = "driftline"))]

@@ -65,8 +65,10 @@ pub fn measure(
         };
         let (value, recipe) = by_tool(sides, counts, cells, metric).unwrap_or_else(|| own(counts, cells, metric));
         let mut reading = sides.reading(metric, value, p, recipe);
-        if matches!(cells, Cells::Deciles(_)) && sides.recipe.refusal(metric).is_some() {
-            (reading.value, reading.error) = (None, Some("recipe_needs_rows"));
+        if matches!(cells, Cells::Deciles(_))
+            && let Some(needed) = sides.recipe.refusal(metric)
+        {
+            (reading.value, reading.error, reading.recipe) = (None, Some("recipe_needs_rows"), needed);
         }
         out.push(reading);
     }
