@@ -27,6 +27,7 @@
 //! | `mean`, `std` | `C.mean()`, `C.std(ddof=1)` | the same | 1e-9 reference standard deviations |
 //! | `q05` ... `q95` | `numpy.quantile(C, 0.05)` ... | the same | the width of the bins it lies in; none beyond the reference's range |
 //! | `entropy_e` | `scipy.stats.entropy(counts)` | `entropy` | 1e-9 |
+//! | `distinct` | `len(numpy.unique(C))`, `C.nunique()` of levels | `distinct_count`, but of labels | four times the stated standard error of 6.5 %, or 1 |
 //! | `null_rate`, `out_of_range_rate`, `cat.new_rate` | shares of rows | `null_rate`, `out_of_range_rate`, `new_category_rate` | 1e-9 |
 //! | `accuracy`, `precision`, `recall`, `f1` | `sklearn.metrics.*_score(y, p, zero_division=0)` | the same | 1e-9 |
 //! | `roc_auc` | `sklearn.metrics.roc_auc_score(y, s)` | `roc_auc` | `stats::ranking::roc_auc_bound`: scores that share a bin count as tied |
@@ -55,6 +56,7 @@ use driftline::app::assemble::Assembly;
 use driftline::baseline::layout::NumericBins;
 use driftline::baseline::layout::{ColumnKind, SPECIAL};
 use driftline::event::{Span, Subject, Timestamp};
+use driftline::sketch::distinct;
 use driftline::source::file;
 use driftline::stats::null::is_frequent;
 use driftline::stats::wasserstein::Tails;
@@ -204,7 +206,7 @@ fn compare(set: &Set) -> Worst {
             }
             continue;
         }
-        if matches!(metric.as_str(), "cat.new_levels" | "distinct") {
+        if metric == "cat.new_levels" || (metric == "distinct" && feature == "@label") {
             continue;
         }
         let new_levels = goldens.get(&(scheme.clone(), feature.clone(), "cat.new_levels".to_owned(), *start)).copied().unwrap_or(0.0);
@@ -271,6 +273,11 @@ fn compare(set: &Set) -> Worst {
                 scaled = deviation / root;
                 let bound = rows.binned(scheme, *start, feature).energy_bound();
                 deviation <= bound + ROUNDING * root && deviation <= (0.03 * golden).max(0.005 * root)
+            }
+            "distinct" => {
+                scaled = deviation / golden.max(1.0);
+                // Four standard errors; a few values hardly share a cell.
+                deviation <= (4.0 * distinct::STANDARD_ERROR * golden).max(1.0)
             }
             "mean" | "std" => {
                 scaled = deviation / rows.sd(feature);
@@ -377,6 +384,7 @@ fn metric_name(golden: &str) -> &str {
         "ad.stat" | "ad.p" => "anderson_darling",
         "mean_shift_sd" | "welch.p" => "mean_shift",
         "entropy_e" => "entropy",
+        "distinct" => "distinct_count",
         "log_loss_sk" => "log_loss",
         same => same,
     }

@@ -157,7 +157,9 @@ fn read_baselines(config: &Config, _file: &str, positions: &Positions, faults: &
                     if let Some(message) = contradiction(model, &baseline) {
                         faults.push(positions.fault(&at, format!("{}: {message}", path.display())));
                     }
-                    known.push((version, Arc::new(select(model, baseline))));
+                    let baseline = select(model, baseline);
+                    let counts_distinct = model.metrics.contains(&Metric::DistinctCount);
+                    known.push((version, Arc::new(if counts_distinct { baseline.counting_distinct() } else { baseline })));
                 }
                 Err(message) => faults.push(positions.fault(&at, message)),
             }

@@ -8,6 +8,8 @@
 //! categorical  null missing nan infinite wrong_type | level_0 level_1 ... level_k-1 other unseen
 //! ```
 //!
+//! Where different values are counted, a column has cells of [`crate::sketch::distinct`] too, behind those of all columns.
+//!
 //! Panes of different layouts never merge; [`Layout::id`] tells them apart.
 
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::event::Subject;
+use crate::sketch::distinct;
 
 use super::grid::Grid;
 use super::level_index::LevelIndex;
@@ -166,6 +169,8 @@ pub struct Column {
     pub offset: usize,
     /// Index of its moments in the pane, for a numeric column.
     pub moments: Option<usize>,
+    /// Index of its first cell for different values in the pane, where these are counted.
+    pub distinct: Option<usize>,
 }
 
 impl Column {
@@ -205,7 +210,7 @@ impl Layout {
                 hash.update(subject.to_string());
                 hash_kind(&mut hash, &kind);
                 let numeric = matches!(kind, ColumnKind::Numeric(_));
-                let column = Column { subject, kind, offset, moments: numeric.then_some(moments) };
+                let column = Column { subject, kind, offset, moments: numeric.then_some(moments), distinct: None };
                 offset += column.cells();
                 moments += usize::from(numeric);
                 column
@@ -214,6 +219,19 @@ impl Layout {
         let digest = hash.finalize();
         let id = digest.iter().take(8).fold(0u64, |id, byte| (id << 8) | u64::from(*byte));
         Layout { columns, cells: offset, moments, id }
+    }
+
+    /// The same layout with cells for the different values of each column behind the others, and so with another fingerprint.
+    #[must_use]
+    pub fn counting_distinct(&self) -> Layout {
+        let mut layout = self.clone();
+        for column in &mut layout.columns {
+            column.distinct = Some(layout.cells);
+            layout.cells += distinct::CELLS;
+        }
+        // Any other number would do that depends on the first one alone.
+        layout.id = self.id.rotate_left(1) ^ distinct::CELLS as u64;
+        layout
     }
 
     /// The index of the column of that subject.

@@ -7,7 +7,7 @@ use super::file::ConfigFile;
 use super::file::model::BaselineEntry;
 
 /// Metrics that have a definition and a name, but no code.
-const METRICS: [&str; 7] = ["distinct_count", "average_precision", "ece", "mcc", "kappa", "mape", "bias"];
+const METRICS: [&str; 6] = ["average_precision", "ece", "mcc", "kappa", "mape", "bias"];
 
 /// Adds a fault for every key whose behaviour does not exist.
 pub(super) fn check(file: &ConfigFile, checker: &mut Checker<'_>) {

@@ -50,6 +50,7 @@ pub enum Metric {
     Q50,
     Q75,
     Q95,
+    DistinctCount,
     Adwin,
     PageHinkley,
     Ddm,
@@ -85,7 +86,7 @@ impl Metric {
     ];
 
     /// Every metric, in the order of their names' first definition.
-    pub const ALL: [Metric; 43] = [
+    pub const ALL: [Metric; 44] = [
         Metric::Psi,
         Metric::JsDistance,
         Metric::Ks,
@@ -123,6 +124,7 @@ impl Metric {
         Metric::Q50,
         Metric::Q75,
         Metric::Q95,
+        Metric::DistinctCount,
         Metric::Adwin,
         Metric::PageHinkley,
         Metric::Ddm,
@@ -172,6 +174,7 @@ impl Metric {
             Metric::Q50 => "q50",
             Metric::Q75 => "q75",
             Metric::Q95 => "q95",
+            Metric::DistinctCount => "distinct_count",
             Metric::Adwin => "adwin",
             Metric::PageHinkley => "page_hinkley",
             Metric::Ddm => "ddm",
@@ -190,7 +193,18 @@ impl Metric {
     /// Whether it describes a window and compares it with nothing: it has no p-value and is no score.
     #[must_use]
     pub fn is_descriptive(self) -> bool {
-        matches!(self, Metric::Entropy | Metric::Mean | Metric::Std | Metric::Q05 | Metric::Q25 | Metric::Q50 | Metric::Q75 | Metric::Q95)
+        matches!(
+            self,
+            Metric::Entropy
+                | Metric::Mean
+                | Metric::Std
+                | Metric::Q05
+                | Metric::Q25
+                | Metric::Q50
+                | Metric::Q75
+                | Metric::Q95
+                | Metric::DistinctCount
+        )
     }
 
     /// Whether it is what a sequential detector says: 0, 0.5 or 1. Only those that a model has are measured.

@@ -6,7 +6,7 @@
 use std::f64::consts::PI;
 
 use super::bins::{Binned, Cell};
-use super::counts::finite;
+use super::counts::{finite, real, total};
 use super::limit::Law;
 
 /// Euler's constant.
@@ -34,8 +34,14 @@ const SUMMED: f64 = 64.0;
 /// is empty, all values lie in one cell, or there are fewer than four.
 #[must_use]
 pub fn statistic(edges: &[f64], reference: &[u64], current: &[u64]) -> Option<f64> {
-    let (n, m) = Binned::new(edges, reference, current)?.sizes();
     let square = mean_square(edges, reference, current)?;
+    of_mean_square(square, (total(reference)?, total(current)?))
+}
+
+/// The statistic from a [`mean_square`] of samples of `n` and `m` values; `None` where these are fewer than four.
+#[must_use]
+pub fn of_mean_square(square: f64, (n, m): (u64, u64)) -> Option<f64> {
+    let (n, m) = (real(n), real(m));
     finite((a_squared(square, 1.0 / n + 1.0 / m, n + m) - 1.0) / standard_deviation(n, m)?)
 }
 
@@ -122,7 +128,7 @@ fn a_squared(square: f64, noise: f64, total: f64) -> f64 {
 /// argument is not a number.
 #[must_use]
 pub fn p_value(mean_square: f64, (n, m): (u64, u64), noise: f64) -> Option<f64> {
-    let (n, m) = (super::counts::real(n), super::counts::real(m));
+    let (n, m) = (real(n), real(m));
     if !noise.is_finite() || noise <= 0.0 {
         return None;
     }

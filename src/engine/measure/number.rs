@@ -133,7 +133,7 @@ fn tests(sides: &Sides<'_>, bins: &NumericBins, wanted: Wanted, out: &mut Vec<Re
         let square = anderson_darling::mean_square(&bins.edges, r, c);
         let sizes = (sides.reference.valid, sides.current.valid);
         let p = evidence(square, |nulls| nulls.anderson_darling.as_ref(), &|square, noise| anderson_darling::p_value(square, sizes, noise));
-        let value = anderson_darling::statistic(&bins.edges, r, c);
+        let value = square.and_then(|square| anderson_darling::of_mean_square(square, sizes));
         out.push(sides.reading(Metric::AndersonDarling, value, p, "two-sample A^2 over fine reference bins, mid-ranks, normalised"));
     }
     if wanted.has(Metric::MeanShift)
