@@ -402,7 +402,7 @@ impl Loop {
 
     fn show_status(&mut self, now: Timestamp) {
         let evaluator = &self.of.evaluator;
-        let standing = Standing { event_clock: evaluator.event_clock(), sources: evaluator.sources() };
+        let standing = Standing { event_clock: evaluator.event_clock(), sources: evaluator.sources(), kept: evaluator.kept() };
         self.of.publisher.show_status(&standing, &self.of.sources, &self.lags, now);
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Outcome, SourceId, Timestamp, TopicRole, WindowRef};
-use crate::join::{Change, Ledger, Prediction, Shelf, Tally};
+use crate::join::{Change, Kept, Ledger, Prediction, Shelf, Tally};
 use crate::rule::{Alerts, Happening, IngestSilence, InputKind, RuleSet, TopicGap, TopicRejects, WindowInput};
 use crate::window::SeriesId;
 
@@ -126,17 +126,10 @@ impl Evaluator {
         &self.sources
     }
 
-    /// Labels that wait, and predictions kept for labels, over all models.
+    /// What the ledgers hold, over all models.
     #[must_use]
-    pub fn waiting(&self) -> (u64, u64) {
-        let ledgers = || self.models.iter().filter_map(ModelState::ledger);
-        (ledgers().map(Ledger::waiting_labels).sum(), ledgers().map(Ledger::predictions).sum())
-    }
-
-    /// Predictions that were counted but not kept for their labels, because a ledger was full.
-    #[must_use]
-    pub fn refused_predictions(&self) -> u64 {
-        self.models.iter().filter_map(ModelState::ledger).map(Ledger::refused).sum()
+    pub fn kept(&self) -> Kept {
+        self.models.iter().filter_map(ModelState::ledger).map(Ledger::kept).sum()
     }
 
     /// Goes on with ledgers that lie on shelves, one for each model, with at most `cached` records of each in memory

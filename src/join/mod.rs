@@ -9,6 +9,7 @@ mod codec;
 mod due;
 pub mod half;
 mod hashed;
+pub mod kept;
 pub mod ledger;
 mod ordered;
 mod record;
@@ -18,6 +19,7 @@ mod whole;
 
 pub use bounds::{Bounds, Count, Pair};
 pub use half::{Label, Predicted, Prediction, RecordId, Truth};
+pub use kept::Kept;
 pub use ledger::Ledger;
 pub use shelf::{Change, MemoryShelf, Shelf, Space};
 pub use tally::Tally;

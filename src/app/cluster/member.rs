@@ -417,7 +417,7 @@ impl Member {
     fn show_status(&mut self, now: Timestamp) {
         let sources: Vec<SourceInfo> = self.sources.values().cloned().collect();
         let states: BTreeMap<SourceId, SourceState> = self.replica.sources().collect();
-        let standing = Standing { event_clock: self.court.event_clock(), sources: &states };
+        let standing = Standing { event_clock: self.court.event_clock(), sources: &states, kept: self.replica.kept() };
         self.of.publisher.show_status(&standing, &sources, &self.lags, now);
     }
 

@@ -12,7 +12,7 @@ use crate::engine::model::EARLY_LABEL_PATIENCE;
 use crate::engine::pair::observe;
 use crate::engine::plan::ModelPlan;
 use crate::event::{Outcome, Span, Timestamp};
-use crate::join::{Bounds, Label, Ledger, Pair, Predicted, Prediction, RecordId, Tally};
+use crate::join::{Bounds, Kept, Label, Ledger, Pair, Predicted, Prediction, RecordId, Tally};
 use crate::window::JoinedPane;
 
 use super::wire::{Joined, Labels};
@@ -227,6 +227,12 @@ impl Joiner {
     /// What became of labels so far.
     pub fn settled(&self) -> impl Iterator<Item = (Outcome, u64)> {
         self.settled.iter().map(|(outcome, events)| (*outcome, *events))
+    }
+
+    /// What its ledger holds.
+    #[must_use]
+    pub fn kept(&self) -> Kept {
+        Kept { predictions: self.waiting_predictions() as u64, ..self.ledger.kept() }
     }
 
     /// Labels that wait.

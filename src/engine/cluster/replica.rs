@@ -12,6 +12,7 @@ use crate::engine::plan::Plan;
 use crate::engine::series::SeriesKey;
 use crate::engine::shard::Shard;
 use crate::event::{Outcome, Reject, SourceId, Span, Timestamp, TopicRole};
+use crate::join::Kept;
 use crate::window::LateKey;
 
 use super::address::{Addresses, Post};
@@ -350,11 +351,10 @@ impl Replica {
         })
     }
 
-    /// Labels that wait, and predictions kept for labels.
+    /// What the ledgers here hold.
     #[must_use]
-    pub fn waiting(&self) -> (usize, usize) {
-        let sum = |of: fn(&Joiner) -> usize| self.joiners.values().map(of).sum();
-        (sum(Joiner::waiting_labels), sum(Joiner::waiting_predictions))
+    pub fn kept(&self) -> Kept {
+        self.joiners.values().map(Joiner::kept).sum()
     }
 }
 
