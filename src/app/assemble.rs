@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use secrecy::ExposeSecret as _;
 
 use crate::baseline::segment::Admitted;
-use crate::baseline::{Baseline, ColumnKind, Task};
+use crate::baseline::{Baseline, Task};
 use crate::config::checked::{Config, Features, Labels, Model, Purpose};
 use crate::config::environment::Environment;
 use crate::config::fault::{Fault, in_order};
@@ -73,7 +73,7 @@ pub fn assemble(path: &Path, rules: &[String], environment: &Environment, purpos
     if let Err(fault) = Connection::new(String::new(), &config.kafka.librdkafka, super::clock::now) {
         faults.push(loading.positions.fault(&join("/kafka/librdkafka", &fault.key), fault.reason));
     }
-    refuse_recipes(&config, &baselines, &loading.positions, &mut faults);
+    super::recipe::check(&config, &baselines, &loading.positions, &mut faults);
     let plan = build_plan(&config, &baselines);
     let positions: BTreeMap<&str, &Positions> = files.files.iter().map(|file| (file.name.as_str(), &file.reading.positions)).collect();
     let specs: Vec<(String, RuleFile)> = files
@@ -167,45 +167,6 @@ fn read_baselines(config: &Config, _file: &str, positions: &Positions, faults: &
         all.push(known);
     }
     all
-}
-
-/// Names what a model wants by a recipe that panes cannot give.
-fn refuse_recipes(config: &Config, baselines: &Baselines, positions: &Positions, faults: &mut Vec<Fault>) {
-    for (place, (model, baselines)) in config.models.iter().zip(baselines).enumerate() {
-        let number = |is_asked: fn(&Subject) -> bool| {
-            let columns = |baseline: &'_ Arc<Baseline>| {
-                let mut columns = baseline.layout.columns.iter().chain(&baseline.joined.label.columns);
-                columns
-                    .find(|column| matches!(column.kind, ColumnKind::Numeric(_)) && is_asked(&column.subject))
-                    .map(|of| of.subject.to_string())
-            };
-            baselines.iter().find_map(|(_, baseline)| columns(baseline))
-        };
-        let tool = model.recipe.as_str();
-        let mut refuse = |message: String, hint: String| {
-            let mut fault = positions.fault(&format!("/models/{place}/recipe"), message);
-            fault.hint = Some(hint);
-            faults.push(fault);
-        };
-        // Where nothing is named the results say which metrics there are not, and why.
-        let asked = if model.names_metrics { model.metrics.as_slice() } else { &[] };
-        for (metric, needed) in asked.iter().filter_map(|metric| Some((metric.as_str(), model.recipe.refusal(*metric)?))) {
-            let Some(subject) = number(|_| true) else { break };
-            refuse(
-                format!("{tool} computes {metric} of a number such as {subject} over {needed}: that needs the rows, which are not kept"),
-                format!("leave {metric} out, or write `metrics: all` to have it of categories alone"),
-            );
-        }
-        let drift = model.drift.metric.as_str();
-        if model.recipe.refusal(model.drift.metric).is_some()
-            && let Some(subject) = number(|subject| matches!(subject, Subject::Feature(_)))
-        {
-            refuse(
-                format!("a feature counts as drifted by its {drift}, which {tool} computes from the rows of a number such as {subject}"),
-                "set drift.metric and drift.above, such as ks or chi_square".to_owned(),
-            );
-        }
-    }
 }
 
 /// Reads a baseline file.

@@ -1,6 +1,6 @@
 //! Drift and data quality of one column: reference against current counts.
 //!
-//! What is measured over coarse bins and levels is in [`super::share`], over fine bins in [`super::number`].
+//! What is measured over coarse bins and levels is in `share`, over fine bins in `number`.
 
 use crate::baseline::layout::{Column, ColumnKind, INFINITE, Levels, MISSING, NAN, NULL, SPECIAL, WRONG_TYPE};
 use crate::baseline::{Baseline, Summary};
