@@ -172,6 +172,8 @@ fn plan(baseline: &Baseline) -> Arc<Plan> {
                 segment_names: vec![Segment::default()],
                 drift: DriftRecipe::default(),
                 metrics: vec![Metric::Psi, Metric::NullRate],
+                recipe: driftline::engine::measure::Recipe::Driftline,
+                detectors: Vec::new(),
             }
         })
         .collect();

@@ -25,6 +25,8 @@ use serde_json::json;
 const START: i64 = 1_700_000_003_000;
 const LATENESS: i64 = 15_000;
 const HORIZON: i64 = 120_000;
+/// Some of each kind: all of them would take twice the time.
+const METRICS: &str = "psi, wasserstein, null_rate, new_category_rate, energy, cramer_von_mises, anderson_darling, mean_shift, std, q95, accuracy, f1, roc_auc, log_loss, brier";
 const MODELS: [&str; 2] = ["loan", "fraud"];
 const PARTITIONS: i32 = 4;
 const HOMES: i32 = 2;
@@ -46,7 +48,7 @@ static PLAN: LazyLock<Assembly> = LazyLock::new(|| {
     let csv = write(&directory, "rows.csv", &csv);
     let model = |name: &str| {
         format!(
-            "  - {{ name: {name}, baseline: {name}.json, task: binary, positive_class: repaid, windows: [ {{ name: sliding, size: 60s, slide: 20s, offset: 5s }}, {{ name: long, size: 5m, slide: 1m }} ], lateness: {LATENESS}ms, min_samples: 1, labels: {{ horizon: {HORIZON}ms }}, segments: [ {{ by: tags.region }} ] }}\n"
+            "  - {{ name: {name}, baseline: {name}.json, task: binary, positive_class: repaid, windows: [ {{ name: sliding, size: 60s, slide: 20s, offset: 5s }}, {{ name: long, size: 5m, slide: 1m }} ], lateness: {LATENESS}ms, min_samples: 1, metrics: [ {METRICS} ], detectors: [ {{ name: adwin, clock: 1, delta: 0.3 }}, {{ name: page_hinkley, threshold: 5, min_instances: 5 }}, ddm, eddm, {{ name: hddm_a, two_sided_test: true, drift_confidence: 0.5, warning_confidence: 0.6 }}, {{ name: hddm_w, drift_confidence: 0.5, warning_confidence: 0.6 }} ], labels: {{ horizon: {HORIZON}ms }}, segments: [ {{ by: tags.region }} ] }}\n"
         )
     };
     let models: String = MODELS.iter().map(|name| model(name)).collect();
@@ -72,6 +74,15 @@ const RULES: &str = r#"groups:
         value: accuracy
         fire: { critical: { below: 0.55, for: 1 windows } }
         resolve: { above: 0.6, for: 1 windows }
+        incomplete: ok
+      - alert: Detected
+        each: [feature]
+        source: { metric: adwin, window: sliding }
+        fire: { critical: { above: 0.9, for: 1 windows } }
+        incomplete: ok
+      - alert: ErrorsDetected
+        source: { metric: ddm, window: long, label_coverage: 0.5 }
+        fire: { warning: { above: 0.4, for: 1 windows }, critical: { above: 0.9, for: 1 windows } }
         incomplete: ok
 route: { receiver: none }
 receivers: [ { name: none } ]
@@ -556,6 +567,10 @@ fn three_replicas_say_what_one_process_says() {
     assert!(alone.len() > 500, "{} lines", alone.len());
     assert!(alone.iter().any(|line| line.contains("\"metric\":\"accuracy\",\"value\":0.")), "labels are joined");
     assert!(alone.iter().any(|line| line.contains("\"state\":\"firing\"")), "alerts fire");
+    for detector in ["adwin", "page_hinkley", "ddm", "eddm", "hddm_a", "hddm_w"] {
+        let fires = format!("\"metric\":\"{detector}\",\"value\":1.0,");
+        assert!(alone.iter().any(|line| line.contains(&fires)), "{detector} fires");
+    }
     assert_same(&alone, &together(&input, 1, false), "in peace");
 }
 

@@ -15,6 +15,7 @@ use crate::config::environment::Environment;
 use crate::config::fault::{Fault, in_order};
 use crate::config::load::{open, rule_files};
 use crate::config::position::{Positions, join};
+use crate::engine::detection;
 use crate::engine::footprint::LEDGER_ENTRY_BYTES;
 use crate::engine::measure::performance;
 use crate::engine::{DriftRecipe, FeaturesFrom, ModelPlan, Plan, SegmentPlan};
@@ -72,6 +73,7 @@ pub fn assemble(path: &Path, rules: &[String], environment: &Environment, purpos
     if let Err(fault) = Connection::new(String::new(), &config.kafka.librdkafka, super::clock::now) {
         faults.push(loading.positions.fault(&join("/kafka/librdkafka", &fault.key), fault.reason));
     }
+    super::recipe::check(&config, &baselines, &loading.positions, &mut faults);
     let plan = build_plan(&config, &baselines);
     let positions: BTreeMap<&str, &Positions> = files.files.iter().map(|file| (file.name.as_str(), &file.reading.positions)).collect();
     let specs: Vec<(String, RuleFile)> = files
@@ -155,7 +157,9 @@ fn read_baselines(config: &Config, _file: &str, positions: &Positions, faults: &
                     if let Some(message) = contradiction(model, &baseline) {
                         faults.push(positions.fault(&at, format!("{}: {message}", path.display())));
                     }
-                    known.push((version, Arc::new(select(model, baseline))));
+                    let baseline = select(model, baseline);
+                    let counts_distinct = model.metrics.contains(&Metric::DistinctCount);
+                    known.push((version, Arc::new(if counts_distinct { baseline.counting_distinct() } else { baseline })));
                 }
                 Err(message) => faults.push(positions.fault(&at, message)),
             }
@@ -273,6 +277,8 @@ fn model_plan(model: &Model, baselines: &[(Option<String>, Arc<Baseline>)], dict
         segment_names,
         drift: DriftRecipe { metric: model.drift.metric, above: model.drift.above, p_adjusted: model.drift.p_adjusted },
         metrics: model.metrics.clone(),
+        recipe: model.recipe,
+        detectors: model.detectors.clone(),
     }
 }
 
@@ -332,7 +338,9 @@ fn scope(config: &Config, plan: &Plan) -> Scope {
         features.sort();
         features.dedup();
         let performance = planned.baselines.iter().flat_map(|baseline| performance::metrics(baseline, &planned.metrics));
-        let mut metrics: Vec<Metric> = planned.metrics.iter().copied().filter(|metric| !metric.needs_labels()).chain(performance).collect();
+        let detectors = planned.detectors.iter().map(detection::metric);
+        let drift = planned.metrics.iter().copied().filter(|metric| !metric.needs_labels());
+        let mut metrics: Vec<Metric> = drift.chain(performance).chain(detectors).collect();
         metrics.sort();
         metrics.dedup();
         ModelScope {

@@ -19,6 +19,7 @@ pub mod letter;
 mod local;
 pub mod memory;
 pub mod publish;
+mod recipe;
 pub mod replay;
 pub mod run;
 pub mod said;

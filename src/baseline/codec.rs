@@ -314,6 +314,9 @@ fn nulls_document(nulls: &Nulls) -> NullsDocument {
         total_variation: list(&nulls.total_variation),
         linf: list(&nulls.linf),
         wasserstein: nulls.wasserstein.as_ref().map(list),
+        energy: nulls.energy.as_ref().map(list),
+        cramer_von_mises: nulls.cramer_von_mises.as_ref().map(list),
+        anderson_darling: nulls.anderson_darling.as_ref().map(list),
     }
 }
 
@@ -325,6 +328,9 @@ fn read_nulls(tables: NullsDocument, field: &str) -> Checked<Nulls> {
         total_variation: read(tables.total_variation, "total_variation")?,
         linf: read(tables.linf, "linf")?,
         wasserstein: tables.wasserstein.map(|list| read(list, "wasserstein")).transpose()?,
+        energy: tables.energy.map(|list| read(list, "energy")).transpose()?,
+        cramer_von_mises: tables.cramer_von_mises.map(|list| read(list, "cramer_von_mises")).transpose()?,
+        anderson_darling: tables.anderson_darling.map(|list| read(list, "anderson_darling")).transpose()?,
     })
 }
 

@@ -136,6 +136,15 @@ pub struct NullsDocument {
     /// Of the Wasserstein distance; numeric columns only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wasserstein: Option<Vec<f64>>,
+    /// Of the energy distance; numeric columns only. Older baselines have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy: Option<Vec<f64>>,
+    /// Of the Cramér-von Mises statistic; numeric columns with frequent values only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cramer_von_mises: Option<Vec<f64>>,
+    /// Of the Anderson-Darling statistic; numeric columns with frequent values only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anderson_darling: Option<Vec<f64>>,
 }
 
 /// The bins of a column.

@@ -8,6 +8,8 @@
 //! categorical  null missing nan infinite wrong_type | level_0 level_1 ... level_k-1 other unseen
 //! ```
 //!
+//! Where different values are counted, a column has cells of [`crate::sketch::distinct`] too, behind those of all columns.
+//!
 //! Panes of different layouts never merge; [`Layout::id`] tells them apart.
 
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::event::Subject;
+use crate::sketch::distinct;
 
 use super::grid::Grid;
 use super::level_index::LevelIndex;
@@ -77,6 +80,20 @@ impl NumericBins {
         // A fine cell (a, b] lies in the coarse bin of its upper edge; the cell above the maximum is in the last one.
         let of_edge = |edge: f64| self.coarse_edges.partition_point(|coarse| *coarse < edge);
         self.edges.iter().map(|edge| of_edge(*edge)).chain([self.coarse_edges.len()]).collect()
+    }
+
+    /// Counts of the data cells added up over the coarse bins.
+    #[must_use]
+    pub fn coarse(&self, counts: &[u64]) -> Vec<u64> {
+        let mut from = 0;
+        let mut sums = Vec::with_capacity(self.coarse_edges.len() + 1);
+        for edge in &self.coarse_edges {
+            let to = self.edges.partition_point(|fine| fine <= edge);
+            sums.push(counts.get(from..to).unwrap_or_default().iter().sum());
+            from = to;
+        }
+        sums.push(counts.get(from..).unwrap_or_default().iter().sum());
+        sums
     }
 }
 
@@ -152,6 +169,8 @@ pub struct Column {
     pub offset: usize,
     /// Index of its moments in the pane, for a numeric column.
     pub moments: Option<usize>,
+    /// Index of its first cell for different values in the pane, where these are counted.
+    pub distinct: Option<usize>,
 }
 
 impl Column {
@@ -191,7 +210,7 @@ impl Layout {
                 hash.update(subject.to_string());
                 hash_kind(&mut hash, &kind);
                 let numeric = matches!(kind, ColumnKind::Numeric(_));
-                let column = Column { subject, kind, offset, moments: numeric.then_some(moments) };
+                let column = Column { subject, kind, offset, moments: numeric.then_some(moments), distinct: None };
                 offset += column.cells();
                 moments += usize::from(numeric);
                 column
@@ -200,6 +219,19 @@ impl Layout {
         let digest = hash.finalize();
         let id = digest.iter().take(8).fold(0u64, |id, byte| (id << 8) | u64::from(*byte));
         Layout { columns, cells: offset, moments, id }
+    }
+
+    /// The same layout with cells for the different values of each column behind the others, and so with another fingerprint.
+    #[must_use]
+    pub fn counting_distinct(&self) -> Layout {
+        let mut layout = self.clone();
+        for column in &mut layout.columns {
+            column.distinct = Some(layout.cells);
+            layout.cells += distinct::CELLS;
+        }
+        // Any other number would do that depends on the first one alone.
+        layout.id = self.id.rotate_left(1) ^ distinct::CELLS as u64;
+        layout
     }
 
     /// The index of the column of that subject.
@@ -257,6 +289,7 @@ mod tests {
     fn coarse_bins_are_right_closed_and_open_to_infinity() {
         let bins = bins(vec![0.0, 1.0, 2.0, 3.0], vec![1.0, 2.0]);
         assert_eq!(bins.coarse_of_cells(), [0, 0, 1, 2, 2]);
+        assert_eq!(bins.coarse(&[1, 2, 4, 8, 16]), [3, 4, 24]);
     }
 
     #[test]

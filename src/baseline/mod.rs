@@ -117,6 +117,17 @@ pub(crate) struct Parts {
 }
 
 impl Baseline {
+    /// The same baseline for panes that count different values. The reference has none of them: a table's are not kept.
+    #[must_use]
+    pub fn counting_distinct(mut self) -> Baseline {
+        let layout = self.layout.counting_distinct();
+        for reference in std::iter::once(&mut self.reference).chain(self.segments.values_mut()) {
+            reference.pane.cells.resize(layout.cells, 0);
+        }
+        self.layout = Arc::new(layout);
+        self
+    }
+
     pub(crate) fn assemble(parts: Parts) -> Baseline {
         let Parts { model, task, classes, threshold, rows, rank_error, notes, layout, joined, reference, segments, .. } = parts;
         let counts = parts.levels.into_iter().chain(std::iter::repeat(None));

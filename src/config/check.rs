@@ -2,6 +2,7 @@
 //!
 //! Every check goes on after a fault with a value that passes, so that one run finds all of them.
 
+mod detector;
 mod event;
 mod kafka;
 mod model;

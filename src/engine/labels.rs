@@ -21,6 +21,8 @@ pub const DEFAULT_COVERAGE: f64 = 0.8;
 pub struct Track {
     /// Prediction events in it.
     pub n: u64,
+    /// Those in its last slide.
+    pub added: u64,
     /// Late records that would have belonged to it.
     pub late: u64,
     /// The last revision that was given out.
@@ -152,7 +154,7 @@ mod tests {
     }
 
     fn waiting(starts: &[i64]) -> Waiting {
-        let track = Track { n: 10, late: 0, revision: 0, epoch: 0, complete: true, places: BTreeSet::new() };
+        let track = Track { n: 10, added: 10, late: 0, revision: 0, epoch: 0, complete: true, places: BTreeSet::new() };
         Waiting {
             tracks: starts.iter().map(|start| (Timestamp(*start), track.clone())).collect(),
             has_news: false,

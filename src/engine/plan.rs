@@ -9,7 +9,10 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::baseline::{Baseline, Task};
 use crate::event::decode::{Dictionary, Mapping};
 use crate::event::{Metric, Segment, Span};
+use crate::stats::sequential;
 use crate::window::WindowSpec;
+
+use super::measure::Recipe;
 
 /// Versions of one model that are kept apart at the same time. Events of further versions are shed and counted: a field
 /// that changes with every event must not be able to take the memory of the process.
@@ -89,6 +92,10 @@ pub struct ModelPlan {
     pub drift: DriftRecipe,
     /// Metrics that are reported.
     pub metrics: Vec<Metric>,
+    /// Whose definitions they follow.
+    pub recipe: Recipe,
+    /// Sequential detectors, of each kind at most one. They may change from one run to the next: panes do not depend on them.
+    pub detectors: Vec<sequential::Settings>,
 }
 
 impl ModelPlan {

@@ -34,11 +34,34 @@ pub enum Metric {
     Mae,
     Rmse,
     R2,
+    KlDivergence,
+    Hellinger,
+    Linf,
+    GTest,
+    MeanShift,
+    CramerVonMises,
+    AndersonDarling,
+    Energy,
+    Entropy,
+    Mean,
+    Std,
+    Q05,
+    Q25,
+    Q50,
+    Q75,
+    Q95,
+    DistinctCount,
+    Adwin,
+    PageHinkley,
+    Ddm,
+    Eddm,
+    HddmA,
+    HddmW,
 }
 
 impl Metric {
-    /// Every metric, in the order of their names' first definition.
-    pub const ALL: [Metric; 21] = [
+    /// What a model measures that names no metrics: one or two of each kind, so that windows stay small and few alarms are false.
+    pub const DEFAULT: [Metric; 21] = [
         Metric::Psi,
         Metric::JsDistance,
         Metric::Ks,
@@ -60,6 +83,54 @@ impl Metric {
         Metric::Mae,
         Metric::Rmse,
         Metric::R2,
+    ];
+
+    /// Every metric, in the order of their names' first definition.
+    pub const ALL: [Metric; 44] = [
+        Metric::Psi,
+        Metric::JsDistance,
+        Metric::Ks,
+        Metric::Wasserstein,
+        Metric::WassersteinNormed,
+        Metric::ChiSquare,
+        Metric::TotalVariation,
+        Metric::NullRate,
+        Metric::InvalidRate,
+        Metric::OutOfRangeRate,
+        Metric::NewCategoryRate,
+        Metric::Accuracy,
+        Metric::Precision,
+        Metric::Recall,
+        Metric::F1,
+        Metric::RocAuc,
+        Metric::LogLoss,
+        Metric::Brier,
+        Metric::Mae,
+        Metric::Rmse,
+        Metric::R2,
+        Metric::KlDivergence,
+        Metric::Hellinger,
+        Metric::Linf,
+        Metric::GTest,
+        Metric::MeanShift,
+        Metric::CramerVonMises,
+        Metric::AndersonDarling,
+        Metric::Energy,
+        Metric::Entropy,
+        Metric::Mean,
+        Metric::Std,
+        Metric::Q05,
+        Metric::Q25,
+        Metric::Q50,
+        Metric::Q75,
+        Metric::Q95,
+        Metric::DistinctCount,
+        Metric::Adwin,
+        Metric::PageHinkley,
+        Metric::Ddm,
+        Metric::Eddm,
+        Metric::HddmA,
+        Metric::HddmW,
     ];
 
     /// The name of the metric in every file and on every surface.
@@ -87,6 +158,29 @@ impl Metric {
             Metric::Mae => "mae",
             Metric::Rmse => "rmse",
             Metric::R2 => "r2",
+            Metric::KlDivergence => "kl_divergence",
+            Metric::Hellinger => "hellinger",
+            Metric::Linf => "linf",
+            Metric::GTest => "g_test",
+            Metric::MeanShift => "mean_shift",
+            Metric::CramerVonMises => "cramer_von_mises",
+            Metric::AndersonDarling => "anderson_darling",
+            Metric::Energy => "energy",
+            Metric::Entropy => "entropy",
+            Metric::Mean => "mean",
+            Metric::Std => "std",
+            Metric::Q05 => "q05",
+            Metric::Q25 => "q25",
+            Metric::Q50 => "q50",
+            Metric::Q75 => "q75",
+            Metric::Q95 => "q95",
+            Metric::DistinctCount => "distinct_count",
+            Metric::Adwin => "adwin",
+            Metric::PageHinkley => "page_hinkley",
+            Metric::Ddm => "ddm",
+            Metric::Eddm => "eddm",
+            Metric::HddmA => "hddm_a",
+            Metric::HddmW => "hddm_w",
         }
     }
 
@@ -96,7 +190,30 @@ impl Metric {
         Metric::ALL.into_iter().find(|metric| metric.as_str() == name)
     }
 
-    /// Whether it needs labels: performance rather than drift or data quality.
+    /// Whether it describes a window and compares it with nothing: it has no p-value and is no score.
+    #[must_use]
+    pub fn is_descriptive(self) -> bool {
+        matches!(
+            self,
+            Metric::Entropy
+                | Metric::Mean
+                | Metric::Std
+                | Metric::Q05
+                | Metric::Q25
+                | Metric::Q50
+                | Metric::Q75
+                | Metric::Q95
+                | Metric::DistinctCount
+        )
+    }
+
+    /// Whether it is what a sequential detector says: 0, 0.5 or 1. Only those that a model has are measured.
+    #[must_use]
+    pub fn is_detector(self) -> bool {
+        matches!(self, Metric::Adwin | Metric::PageHinkley | Metric::Ddm | Metric::Eddm | Metric::HddmA | Metric::HddmW)
+    }
+
+    /// Whether it needs labels: performance, or detectors over errors, rather than drift or data quality.
     #[must_use]
     pub fn needs_labels(self) -> bool {
         matches!(
@@ -111,6 +228,10 @@ impl Metric {
                 | Metric::Mae
                 | Metric::Rmse
                 | Metric::R2
+                | Metric::Ddm
+                | Metric::Eddm
+                | Metric::HddmA
+                | Metric::HddmW
         )
     }
 }

@@ -1,6 +1,7 @@
 //! Simulated null distributions: what an effect looks like when nothing has changed.
 //!
-//! For effects without a known limit (total variation, linf, Wasserstein) [`DRAWS`] multinomial samples of
+//! For effects without a known limit (total variation, linf, Wasserstein, energy, and where values are frequent Cramér-von
+//! Mises and Anderson-Darling) [`DRAWS`] multinomial samples of
 //! [`NOMINAL_SIZE`] rows are drawn from the reference's own shares and compared with them. The effect divided by
 //! `sqrt(a)`, `a = 1/n + 1/m`, has about the same distribution at all sizes, so one table serves every window.
 //!
@@ -17,6 +18,7 @@ use super::counts::real;
 use super::divergence::{linf, total_variation};
 use super::random::{AliasTable, SplitMix64};
 use super::wasserstein::{Tails, distance};
+use super::{anderson_darling, cramer_von_mises, energy};
 
 /// Simulated samples per table: p-values are resolved to 1 in 2,001.
 pub const DRAWS: u32 = 2000;
@@ -24,6 +26,10 @@ pub const DRAWS: u32 = 2000;
 pub const NOMINAL_SIZE: u64 = 1000;
 /// The smallest p-value a table gives: none of the simulated effects was as large.
 pub const LEAST_P: f64 = 1.0 / (DRAWS as f64 + 1.0);
+
+/// Share of a cell in the reference from which on its values are frequent: the limit laws of Cramér-von Mises and
+/// Anderson-Darling hold for values that do not repeat. With sixty alike atoms they still keep a level of 5 % (a test says so).
+pub const FREQUENT: f64 = 0.02;
 
 /// Levels of the stored quantiles beyond 0, 0.01, ... 0.99, where alerts are decided.
 const TAIL_LEVELS: [f64; 7] = [0.992, 0.994, 0.996, 0.998, 0.999, 0.9995, 1.0];
@@ -122,6 +128,19 @@ pub struct Nulls {
     /// Of the Wasserstein distance in units of the feature; numbers only. The normed distance has the p-value of the
     /// distance before division.
     pub wasserstein: Option<NullTable>,
+    /// Of the energy distance in the root of the unit of the feature; numbers only.
+    pub energy: Option<NullTable>,
+    /// Of the root of [`cramer_von_mises::mean_square`]; numbers of which some are frequent only.
+    pub cramer_von_mises: Option<NullTable>,
+    /// Of the root of [`anderson_darling::mean_square`]; as before.
+    pub anderson_darling: Option<NullTable>,
+}
+
+/// Whether a cell holds so much of a sample that the limit laws of its distribution function do not hold.
+#[must_use]
+pub fn is_frequent(counts: &[u64]) -> bool {
+    let most = counts.iter().copied().max().unwrap_or(0);
+    super::counts::total(counts).is_none_or(|total| real(most) > FREQUENT * real(total))
 }
 
 impl Nulls {
@@ -130,7 +149,7 @@ impl Nulls {
     #[must_use]
     pub fn of_levels(reference: &[u64], seed: u64) -> Option<Nulls> {
         let [total_variation, linf] = NullTable::simulate(reference, seed, |r, c| [total_variation(r, c), linf(r, c)])?;
-        Some(Nulls { total_variation, linf, wasserstein: None })
+        Some(Nulls { total_variation, linf, wasserstein: None, energy: None, cramer_von_mises: None, anderson_darling: None })
     }
 
     /// Of a numeric column: its edges, its counts by fine cell (below, bins, above), for each fine cell the index of its
@@ -156,6 +175,9 @@ impl Nulls {
         // A drawn row beyond the edges lies as far out as such a row of the reference does on average.
         let per_row = |sum: f64, count: Option<&u64>| count.filter(|count| **count > 0).map_or(0.0, |count| sum / real(*count));
         let (per_below, per_above) = (per_row(tails.below, reference.first()), per_row(tails.above, reference.last()));
+        let frequent = is_frequent(reference);
+        // Where nothing but one value is drawn the statistics are not defined, and nothing differs.
+        let root = |square: Option<f64>| Some(square.unwrap_or(0.0).sqrt());
         let tables = NullTable::simulate(reference, seed, |r, c| {
             fold(c, &mut coarse_drawn);
             let outside = |count: Option<&u64>, per_row: f64| per_row * real(count.copied().unwrap_or(0));
@@ -164,10 +186,20 @@ impl Nulls {
                 total_variation(&coarse_reference, &coarse_drawn),
                 linf(&coarse_reference, &coarse_drawn),
                 distance(edges, r, c, tails, drawn_tails),
+                energy::distance(edges, r, c, tails, drawn_tails),
+                if frequent { root(cramer_von_mises::mean_square(edges, r, c)) } else { Some(0.0) },
+                if frequent { root(anderson_darling::mean_square(edges, r, c)) } else { Some(0.0) },
             ]
         })?;
-        let [total_variation, linf, wasserstein] = tables;
-        Some(Nulls { total_variation, linf, wasserstein: Some(wasserstein) })
+        let [total_variation, linf, wasserstein, energy, cramer_von_mises, anderson_darling] = tables;
+        Some(Nulls {
+            total_variation,
+            linf,
+            wasserstein: Some(wasserstein),
+            energy: Some(energy),
+            cramer_von_mises: frequent.then_some(cramer_von_mises),
+            anderson_darling: frequent.then_some(anderson_darling),
+        })
     }
 }
 
@@ -293,6 +325,45 @@ mod tests {
             for level in false_alarms(&edges, &shares, &coarse, n, m) {
                 // Standard error 0.5 points for the windows, about as much for six references.
                 assert!((0.02..0.085).contains(&level), "{n} {m}: {level}");
+            }
+        }
+    }
+
+    /// Alarms of the two tests of distribution functions at 5 % over alike atoms: by law or by table.
+    fn false_alarms_with_atoms(atoms: u64, runs: u64) -> [f64; 2] {
+        let edges: Vec<f64> = (0..atoms).map(real).flat_map(|value| [value.next_down(), value]).collect();
+        let shares: Vec<u64> = (0..=2 * atoms).map(|cell| u64::from(cell % 2 == 0 && cell > 0)).collect();
+        let table = AliasTable::new(&shares).unwrap();
+        let mut random = SplitMix64::new(3);
+        let (mut reference, mut window) = (vec![0; shares.len()], vec![0; shares.len()]);
+        table.sample(20_000, &mut random, &mut reference);
+        let coarse = vec![0; shares.len()];
+        let nulls = Nulls::of_bins(&edges, &reference, &coarse, Tails::default(), 5).unwrap();
+        let (sizes, noise) = ((20_000, 800), noise(20_000, 800));
+        let mut alarms = [0u32; 2];
+        for _ in 0..runs {
+            table.sample(800, &mut random, &mut window);
+            let cvm = cramer_von_mises::mean_square(&edges, &reference, &window).unwrap();
+            let ad = anderson_darling::mean_square(&edges, &reference, &window).unwrap();
+            let p = [
+                nulls.cramer_von_mises.as_ref().map_or_else(|| cramer_von_mises::p_value(cvm, noise), |t| t.p_value(cvm.sqrt(), noise)),
+                nulls
+                    .anderson_darling
+                    .as_ref()
+                    .map_or_else(|| anderson_darling::p_value(ad, sizes, noise), |t| t.p_value(ad.sqrt(), noise)),
+            ];
+            alarms.iter_mut().zip(p).for_each(|(alarms, p)| *alarms += u32::from(p.unwrap() < 0.05));
+        }
+        assert_eq!(nulls.cramer_von_mises.is_some(), atoms < 45, "{atoms} atoms");
+        alarms.map(|alarms| f64::from(alarms) / runs as f64)
+    }
+
+    #[test]
+    fn tests_of_distribution_functions_hold_their_level_with_atoms() {
+        for atoms in [2, 5, 20, 60, 400] {
+            for rate in false_alarms_with_atoms(atoms, 1_000) {
+                // Three standard errors of a rate of 5 %, and what a reference of its own adds.
+                assert!((0.025..0.08).contains(&rate), "{atoms} atoms: {rate}");
             }
         }
     }

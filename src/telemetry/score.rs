@@ -105,10 +105,11 @@ impl ScoreTable {
     /// A newer window takes the place of the older ones of its model and window name, in every version and segment: what it
     /// does not mention is gone. A restated window replaces what it mentions. An older window than the one held is ignored.
     /// Only values that are `ok` and finite are taken. Where drift turns to something else, its series ends; performance stays
-    /// that of the newest window with enough labels, for those come later than the next window.
+    /// that of the newest window with enough labels, for those come later than the next window. What describes a window without
+    /// comparing it is no score and stays with the results.
     pub fn update(&mut self, measurements: &[Measurement]) {
         self.made = None;
-        for measurement in measurements {
+        for measurement in measurements.iter().filter(|measurement| !measurement.metric.is_descriptive()) {
             let waits_for_labels = measurement.metric.needs_labels();
             take(if waits_for_labels { &mut self.performance } else { &mut self.drift }, measurement, waits_for_labels);
         }

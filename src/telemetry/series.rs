@@ -90,7 +90,9 @@ pub(super) fn snapshot(table: &ScoreTable, budget: usize) -> Snapshot {
         for ((_, metric), value) in &latest.values {
             let attributes = attributes(table, place, None, Some(*metric), true);
             let series = Series { value: value.value, attributes };
-            candidates.push(Candidate { rank: whole(place), gauge: Gauge::Performance, series });
+            // A detector over errors says whether they have changed, not how well the model does.
+            let gauge = if metric.is_detector() { Gauge::Score } else { Gauge::Performance };
+            candidates.push(Candidate { rank: whole(place), gauge, series });
         }
     }
     candidates.sort_by(|a, b| order(&a.rank, &b.rank));

@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::engine::measure::Recipe;
 use crate::event::{Metric, Span};
 
 use super::super::checked::{Admitted, Baselines, Drift, FeatureType, Features, Labels, Model, Purpose, SegmentBy, Task, Window, pane};
 use super::super::file::OneOrMany;
 use super::super::file::model::{
-    BaselineEntry, DriftEntry, FeatureTypeName, FeaturesEntry, FeaturesFrom, ModelEntry, SegmentEntry, TaskName, WindowEntry,
+    BaselineEntry, DriftEntry, FeatureTypeName, FeaturesEntry, FeaturesFrom, ModelEntry, RecipeName, SegmentEntry, TaskName, WindowEntry,
 };
 use super::super::position::join;
 use super::super::unsupported;
-use super::{Checker, Commas, canonical};
+use super::{Checker, Commas, canonical, detector};
 
 /// How far a record may lie behind where nothing is said.
 const LATENESS: Span = Span(2 * Span::MINUTE.0);
@@ -26,6 +27,8 @@ const THRESHOLD: f64 = 0.5;
 const POSITIVE_CLASS: &str = "1";
 /// Values of a segment that are measured by themselves where nothing is said.
 const SEGMENT_LIMIT: usize = 50;
+/// The word that stands for every metric.
+const ALL_METRICS: &str = "all";
 /// The drift recipe where nothing is said.
 const DRIFT: Drift = Drift { metric: Metric::Psi, above: 0.1, p_adjusted: 0.01 };
 /// Shortest pane. Finer ones make more work of closing windows than of counting events.
@@ -70,7 +73,16 @@ fn check(entry: &ModelEntry, at: &str, joins_by_default: bool, checker: &mut Che
         min_samples: entry.min_samples.unwrap_or(MIN_SAMPLES),
         labels: labels(entry, at, &task, joins_by_default, checker),
         segments: segments(entry.segments.as_deref(), at, checker),
-        metrics: metrics(entry.metrics.as_deref(), at, &task, checker),
+        metrics: metrics(entry.metrics.as_ref(), at, &task, checker),
+        names_metrics: entry.metrics.as_ref().is_some_and(|names| !asks_for_all(names)),
+        recipe: entry.recipe.map_or(Recipe::Driftline, |name| match name {
+            RecipeName::Driftline => Recipe::Driftline,
+            RecipeName::Evidently => Recipe::Evidently,
+            RecipeName::Nannyml => Recipe::Nannyml,
+            RecipeName::Azure => Recipe::Azure,
+            RecipeName::Tfdv => Recipe::Tfdv,
+        }),
+        detectors: detector::check(entry.detectors.as_deref(), at, &task, entry.labels.is_some() || joins_by_default, checker),
         drift: drift(entry.drift.as_ref(), at, checker),
         task,
     }
@@ -307,13 +319,32 @@ fn segments(entries: Option<&[SegmentEntry]>, at: &str, checker: &mut Checker<'_
     segments
 }
 
-fn metrics(names: Option<&[String]>, at: &str, task: &Task, checker: &mut Checker<'_>) -> Vec<Metric> {
-    let Some(names) = names else { return Metric::ALL.to_vec() };
+/// Whether `metrics` is `all` or `[all]`.
+fn asks_for_all(names: &OneOrMany) -> bool {
+    match names {
+        OneOrMany::One(name) => name == ALL_METRICS,
+        OneOrMany::Many(names) => matches!(names.as_slice(), [name] if name == ALL_METRICS),
+    }
+}
+
+fn metrics(names: Option<&OneOrMany>, at: &str, task: &Task, checker: &mut Checker<'_>) -> Vec<Metric> {
     let at = join(at, "metrics");
+    let (names, is_one) = match names {
+        None => return Metric::DEFAULT.to_vec(),
+        Some(names) if asks_for_all(names) => return Metric::ALL.into_iter().filter(|metric| !metric.is_detector()).collect(),
+        Some(OneOrMany::One(name)) => (std::slice::from_ref(name), true),
+        Some(OneOrMany::Many(names)) => (names.as_slice(), false),
+    };
     let mut metrics = Vec::new();
     for (index, name) in names.iter().enumerate() {
-        let pointer = join(&at, &index.to_string());
-        if let Some(metric) = metric(&pointer, name, checker) {
+        let pointer = if is_one { at.clone() } else { join(&at, &index.to_string()) };
+        if name == ALL_METRICS {
+            checker.error_with(&pointer, "all stands alone", "write metrics: all");
+        } else if let Some(metric) = metric(&pointer, name, checker) {
+            if metric.is_detector() {
+                checker.error_with(&pointer, format!("{name} is a detector"), &format!("write detectors: [{name}]"));
+                continue;
+            }
             if metric.needs_labels() && *task == Task::None {
                 checker.error_with(&pointer, format!("{name} needs a task"), "set task: binary, multiclass or regression");
             }
@@ -348,8 +379,12 @@ fn drift(entry: Option<&DriftEntry>, at: &str, checker: &mut Checker<'_>) -> Dri
         above: entry.above.unwrap_or(DRIFT.above),
         p_adjusted: entry.p_adjusted.unwrap_or(DRIFT.p_adjusted),
     };
-    if drift.metric.needs_labels() {
+    if drift.metric.is_detector() {
+        checker.error(&join(&at, "metric"), format!("{} has no p-value; name it under detectors", drift.metric.as_str()));
+    } else if drift.metric.needs_labels() {
         checker.error(&join(&at, "metric"), format!("{} is a measure of performance, not of drift", drift.metric.as_str()));
+    } else if drift.metric.is_descriptive() {
+        checker.error(&join(&at, "metric"), format!("{} describes a window and is not a measure of drift", drift.metric.as_str()));
     }
     if drift.above < 0.0 {
         checker.error(&join(&at, "above"), "must be at least 0");

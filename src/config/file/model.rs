@@ -47,10 +47,32 @@ pub struct ModelEntry {
     /// Whether events count by their weight. Default: off.
     #[schemars(extend("default" = "off"))]
     pub weighted: Option<Switch>,
-    /// The metrics to compute. Default: all that the task and the types of the features allow.
-    pub metrics: Option<Vec<String>>,
+    /// The metrics to compute, or `all`, where the task and the types of the features allow. Default: `psi`, `js_distance`, `ks`,
+    /// `wasserstein`, `wasserstein_normed`, `chi_square`, `total_variation`, the rates, and the performance of the task.
+    pub metrics: Option<OneOrMany>,
+    /// Whose definitions of the metrics are followed, for comparison with a tool that was used before. Default: driftline.
+    #[schemars(extend("default" = "driftline"))]
+    pub recipe: Option<RecipeName>,
+    /// Sequential detectors: a name, or a name with parameters. Default: none.
+    pub detectors: Option<Vec<DetectorEntry>>,
     /// When a feature counts as drifted.
     pub drift: Option<DriftEntry>,
+}
+
+/// Whose definitions of the metrics are followed.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RecipeName {
+    /// driftline's own.
+    Driftline,
+    /// Those of Evidently.
+    Evidently,
+    /// Those of NannyML.
+    Nannyml,
+    /// Those of Azure Machine Learning.
+    Azure,
+    /// Those of TensorFlow Data Validation.
+    Tfdv,
 }
 
 /// A file, a reference to be learnt from the stream, or files by version.
@@ -158,6 +180,70 @@ pub struct SegmentEntry {
     /// The values that are measured by themselves, for a segment by one tag. Default: those of the baseline's column of
     /// that name, by their share.
     pub values: Option<Vec<Plain>>,
+}
+
+/// A sequential detector.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum DetectorEntry {
+    /// With its default parameters.
+    Name(String),
+    /// With some of its own.
+    Parameters(Box<DetectorParameters>),
+}
+
+/// A sequential detector with its parameters; each has only some of them. Defaults: docs/detectors.md.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DetectorParameters {
+    /// adwin, `page_hinkley`, ddm, eddm, `hddm_a` or `hddm_w`.
+    pub name: String,
+    /// adwin: how improbable a difference must be. `page_hinkley`: what a change has to exceed, in standard errors.
+    pub delta: Option<f64>,
+    /// adwin: steps from one look to the next.
+    pub clock: Option<u32>,
+    /// adwin: buckets of one size.
+    pub max_buckets: Option<u32>,
+    /// adwin: fewest steps of a part.
+    pub min_window_length: Option<u32>,
+    /// adwin: steps before the first look.
+    pub grace_period: Option<u32>,
+    /// `page_hinkley`: steps before the first drift.
+    pub min_instances: Option<u32>,
+    /// `page_hinkley`: what the sum has to exceed.
+    pub threshold: Option<f64>,
+    /// `page_hinkley`: what is left of the sum after a step. eddm: share of the greatest distance that warns.
+    pub alpha: Option<f64>,
+    /// `page_hinkley`: which changes count.
+    pub mode: Option<DirectionName>,
+    /// ddm: answers before the first word. eddm: answers, and errors.
+    pub warm_start: Option<u32>,
+    /// ddm: standard deviations to a warning.
+    pub warning_threshold: Option<f64>,
+    /// ddm: standard deviations to a drift.
+    pub drift_threshold: Option<f64>,
+    /// eddm: share of the greatest distance that is a drift.
+    pub beta: Option<f64>,
+    /// `hddm_a`, `hddm_w`: probability of a drift where there is none.
+    pub drift_confidence: Option<f64>,
+    /// `hddm_a`, `hddm_w`: probability of a warning where there is none.
+    pub warning_confidence: Option<f64>,
+    /// `hddm_w`: weight of the newest answer.
+    pub lambda_val: Option<f64>,
+    /// `hddm_a`, `hddm_w`: whether fewer errors count, too.
+    pub two_sided_test: Option<bool>,
+}
+
+/// Which changes count.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DirectionName {
+    /// A higher mean.
+    Up,
+    /// A lower mean.
+    Down,
+    /// Either.
+    Both,
 }
 
 /// When a feature counts as drifted in a window.

@@ -1,7 +1,15 @@
 //! From the merged panes of a window to its measurements: effect, evidence and status of each subject and metric.
 
 pub mod column;
+pub mod detection;
+mod number;
 pub mod performance;
+mod recipe;
+mod share;
+mod wanted;
+
+pub use recipe::Recipe;
+pub use wanted::Wanted;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -118,11 +126,12 @@ pub fn events(context: &Context<'_>, pane: &Pane, out: &mut Vec<Measurement>) {
         }
     };
     let first = out.len();
+    let wanted = Wanted::new(&context.plan.metrics);
+    let mut readings = Vec::new();
     for (index, column) in baseline.layout.columns.iter().enumerate() {
-        let sides = column::Sides::new(baseline, (index, column), &reference.pane, pane);
-        for reading in column::readings(&sides, &context.plan.metrics) {
-            out.push(context.finish(&segment, column.subject.clone(), &reading, fault));
-        }
+        let sides = column::Sides::new(baseline, (index, column), &reference.pane, pane).by(context.plan.recipe);
+        column::measure(&sides, wanted, &mut readings);
+        out.extend(readings.drain(..).map(|reading| context.finish(&segment, column.subject.clone(), &reading, fault)));
     }
     adjust(out.get_mut(first..).unwrap_or(&mut []));
     if context.plan.horizon.is_some() {
@@ -164,10 +173,11 @@ pub fn labels(context: &Context<'_>, pairs: Option<&JoinedPane>, out: &mut Vec<M
         out.push(measurement);
     }
     if baseline.reference.joined.matched > 0 {
-        let sides = column::Sides::of_label(baseline, &reference.label, &pairs.label);
-        for reading in sides.iter().flat_map(|sides| column::readings(sides, &context.plan.metrics)) {
-            out.push(context.finish(&segment, Subject::Label, &reading, fault));
+        let mut readings = Vec::new();
+        if let Some(sides) = column::Sides::of_label(baseline, &reference.label, &pairs.label) {
+            column::measure(&sides.by(context.plan.recipe), Wanted::new(&context.plan.metrics), &mut readings);
         }
+        out.extend(readings.iter().map(|reading| context.finish(&segment, Subject::Label, reading, fault)));
     }
     adjust(out.get_mut(first..).unwrap_or(&mut []));
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::closed::Closed;
 use crate::engine::cluster::joined::{Part, Parts};
 use crate::engine::cluster::wire::WireError;
+use crate::engine::detection::Detection;
 use crate::engine::history::{History, Versions};
 use crate::engine::labels::Waiting;
 use crate::engine::plan::ModelPlan;
@@ -32,6 +33,7 @@ pub struct Decisions<'a> {
     labelled: Timestamp,
     dirty: Cow<'a, BTreeSet<(usize, Timestamp)>>,
     revisions: Cow<'a, BTreeMap<(usize, Timestamp), u32>>,
+    detection: Cow<'a, Detection>,
     forgotten: Timestamp,
 }
 
@@ -53,6 +55,7 @@ impl ModelState {
             labelled: decisions.labelled,
             dirty: decisions.dirty.into_owned(),
             revisions: decisions.revisions.into_owned(),
+            detection: decisions.detection.into_owned(),
             forgotten: decisions.forgotten,
             needs: Vec::new(),
         })
@@ -75,6 +78,7 @@ impl ModelState {
             labelled: self.labelled,
             dirty: Cow::Borrowed(&self.dirty),
             revisions: Cow::Borrowed(&self.revisions),
+            detection: Cow::Borrowed(&self.detection),
             forgotten: self.forgotten,
         }
     }
