@@ -118,7 +118,7 @@ fn window(name: &str, plan: &ModelPlan) {
     let nanoseconds = report(name, repeats as f64, || {
         for _ in 0..repeats {
             let mut measurements = Vec::new();
-            measure::events(&context, &pane, &mut measurements);
+            measure::events(&context, &pane, measure::Against::Baseline, &mut measurements);
             measure::sort(&mut measurements);
             count = black_box(measurements).len();
         }

@@ -163,6 +163,7 @@ fn plan(baseline: &Baseline) -> Arc<Plan> {
                 default_baseline: Some(0),
                 classes: Vec::new(),
                 windows: vec![window("1h", Span::HOUR, SLICE), window("1d", Span::DAY, Span::HOUR)],
+                comparisons: Vec::new(),
                 slice: SLICE,
                 lateness: LATENESS,
                 min_samples: 500,

@@ -258,6 +258,7 @@ fn model_plan(model: &Model, baselines: &[(Option<String>, Arc<Baseline>)], dict
     let mut segment_names = vec![Segment::default()];
     let segments = model.segments.iter().map(|by| segment_plan(by, baselines, dictionary, &mut segment_names)).collect();
     ModelPlan {
+        comparisons: model.windows.iter().map(|window| window.comparison).collect(),
         name: Arc::clone(&model.name),
         task: task(model),
         by_version: by_version.collect(),

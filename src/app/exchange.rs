@@ -22,7 +22,10 @@ const MOST_QUEUE_KIB: u64 = 64 * 1024;
 /// Properties of the connection that cannot be used.
 pub fn settings(config: &Config, plan: &Plan) -> Result<Option<Settings>, RunError> {
     let Some(cluster) = config.state.cluster.as_ref() else { return Ok(None) };
-    let needed = plan.models.iter().map(|model| Span(3 * model.longest_window().0) + model.lateness + model.horizon.unwrap_or_default());
+    let needed = plan.models.iter().map(|model| {
+        let windows = Span(2 * model.longest_window().0) + model.longest_reach();
+        windows + model.lateness + model.horizon.unwrap_or_default()
+    });
     let queue_kib = (config.limits.memory / MEMORY_SHARE / 1024).clamp(LEAST_QUEUE_KIB, MOST_QUEUE_KIB);
     Ok(Some(Settings {
         connection: kafka_connection(config)?,

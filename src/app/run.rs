@@ -327,7 +327,7 @@ pub fn kafka_settings(config: &Config, plan: &Plan) -> Result<kafka::Settings, R
         (&config.kafka.features, TopicRole::Features),
         (&config.kafka.labels, TopicRole::Labels),
     ];
-    let longest = plan.models.iter().map(|model| model.longest_window() + model.lateness).max().unwrap_or_default();
+    let longest = plan.models.iter().map(|model| model.longest_reach() + model.lateness).max().unwrap_or_default();
     Ok(kafka::Settings {
         connection: kafka_connection(config)?,
         group_id: config.kafka.group_id.clone(),

@@ -191,6 +191,7 @@ impl Baseline {
             joined,
             reference,
             segments: by_segment,
+            seasons: None,
             levels,
             label_levels,
             nulls,

@@ -18,6 +18,7 @@ mod observe;
 pub mod output;
 pub mod rows;
 pub mod segment;
+pub mod season;
 mod select;
 pub mod show;
 pub mod summary;
@@ -35,6 +36,7 @@ pub use cell::{Placed, place};
 pub use document::DocumentError;
 pub use layout::{Column, ColumnKind, Layout, Levels, NumericBins};
 pub use output::{Output, OutputRule, RawOutput, resolve_output};
+pub use season::{Season, Seasons};
 pub use segment::SegmentSpec;
 pub use summary::{LevelCounts, Summary};
 pub use survey::Survey;
@@ -81,6 +83,8 @@ pub struct Baseline {
     pub reference: Reference,
     /// The rows of each admitted segment, and of `other` where there are any.
     pub segments: BTreeMap<Segment, Reference>,
+    /// All rows by the hour at which they came, where that was asked for.
+    pub seasons: Option<Seasons>,
     /// Parallel to the columns of the layout.
     pub summaries: Vec<Summary>,
     /// The labels of the reference, where there are any.
@@ -108,6 +112,7 @@ pub(crate) struct Parts {
     pub(crate) joined: JoinedLayout,
     pub(crate) reference: Reference,
     pub(crate) segments: BTreeMap<Segment, Reference>,
+    pub(crate) seasons: Option<Seasons>,
     pub(crate) levels: Vec<Option<LevelCounts>>,
     pub(crate) label_levels: Option<LevelCounts>,
     pub(crate) nulls: Vec<Option<Nulls>>,
@@ -123,6 +128,12 @@ impl Baseline {
         let layout = self.layout.counting_distinct();
         for reference in std::iter::once(&mut self.reference).chain(self.segments.values_mut()) {
             reference.pane.cells.resize(layout.cells, 0);
+        }
+        if let Some(seasons) = &mut self.seasons {
+            seasons.map(|mut pane| {
+                pane.cells.resize(layout.cells, 0);
+                pane
+            });
         }
         self.layout = Arc::new(layout);
         self
@@ -147,6 +158,7 @@ impl Baseline {
             joined: Arc::new(joined),
             reference,
             segments,
+            seasons: parts.seasons,
             summaries,
             label_summary,
             nulls: parts.nulls,

@@ -28,6 +28,9 @@ impl Baseline {
         let cut_reference = |reference: Reference| Reference { pane: cut(&reference.pane), joined: reference.joined };
         self.reference = cut_reference(self.reference);
         self.segments = self.segments.into_iter().map(|(segment, reference)| (segment, cut_reference(reference))).collect();
+        if let Some(seasons) = &mut self.seasons {
+            seasons.map(|pane| cut(&pane));
+        }
         self.summaries = keep(self.summaries, &kept);
         self.nulls = keep(self.nulls, &kept);
         self.layout = Arc::new(layout);

@@ -234,6 +234,7 @@ impl Tally {
             joined: plan.joined,
             reference,
             segments,
+            seasons: None,
             levels: plan.levels,
             label_levels: plan.label_levels,
             nulls,

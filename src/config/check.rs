@@ -7,6 +7,7 @@ mod event;
 mod kafka;
 mod model;
 mod operation;
+mod reference;
 
 use std::path::{Path, PathBuf};
 

@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
+use crate::baseline::Season;
+use crate::engine::comparison::Comparison;
 use crate::engine::measure::Recipe;
 use crate::event::decode::{Selector, TsUnit};
 use crate::event::{Metric, Span, Timestamp};
@@ -143,6 +145,8 @@ pub struct Model {
     pub recipe: Recipe,
     /// Sequential detectors, of each kind at most one.
     pub detectors: Vec<sequential::Settings>,
+    /// By which hours a baseline keeps its rows apart.
+    pub seasonal: Option<Season>,
     /// When a feature counts as drifted.
     pub drift: Drift,
 }
@@ -230,6 +234,8 @@ pub struct Window {
     pub slide: Span,
     /// At least zero, less than `slide`.
     pub offset: Span,
+    /// What its events are compared with, and how long it may become.
+    pub comparison: Comparison,
 }
 
 /// Whether labels are joined to predictions.

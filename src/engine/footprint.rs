@@ -11,6 +11,7 @@ use crate::window::bytes::BLOCK;
 use crate::window::pane::Moments;
 use crate::window::{JoinedPane, OpenPane, Pane, WindowSpec};
 
+use super::comparison::Against;
 use super::plan::ModelPlan;
 use super::retention::{Retention, reach};
 
@@ -105,6 +106,9 @@ pub fn footprint(plan: &ModelPlan, load: &Load, ledger_capacity: usize) -> Footp
         let dense = dense_bytes(&baseline.reference.pane);
         let subjects = baseline.layout.columns.len() as u64;
         let measured = plan.windows.len() as u64 * plan.segment_names.len().max(1) as u64;
+        // A window that is compared with others of the stream has them added up beside it.
+        let compared = plan.comparisons.iter().any(|comparison| !matches!(comparison.against, Against::Baseline));
+        let dense = if compared { 2 * dense } else { dense };
         let bytes = dense + measured * subjects * plan.metrics.len() as u64 * MEASUREMENT_BYTES;
         all.closing.add(Part { count: plan.windows.len() as u64, bytes: bytes + (plan.windows.len() as u64 - 1) * dense });
         let (pane, pairs) = (Shape::of_pane(baseline), Shape::of_pairs(baseline));
@@ -177,7 +181,10 @@ fn baseline_bytes(baseline: &Baseline) -> u64 {
             }
     });
     let references = std::iter::once(&baseline.reference).chain(baseline.segments.values());
-    columns.sum::<usize>() as u64 + references.map(|reference| dense_bytes(&reference.pane) + joined_bytes(&reference.joined)).sum::<u64>()
+    let seasons = baseline.seasons.iter().flat_map(|seasons| seasons.hours.values()).map(|pane| pane.bytes().len() as u64);
+    columns.sum::<usize>() as u64
+        + seasons.sum::<u64>()
+        + references.map(|reference| dense_bytes(&reference.pane) + joined_bytes(&reference.joined)).sum::<u64>()
 }
 
 /// The shares of the segments of a model in its events, as the baseline has them; all events first.
@@ -192,7 +199,10 @@ fn shares(plan: &ModelPlan, baseline: &Baseline) -> impl Iterator<Item = f64> {
 /// What is kept of the events while the newest slice begins at the epoch.
 pub(super) fn events_kept(plan: &ModelPlan) -> Retention {
     let longest = plan.longest_window();
-    Retention::new(plan.windows.iter().map(|spec| (spec, Timestamp(0) - plan.lateness - spec.size - reach(spec, longest))))
+    Retention::new(plan.windows.iter().enumerate().map(|(place, spec)| {
+        let back = reach(spec, longest) + plan.comparison(place).look_back(spec);
+        (spec, Timestamp(0) - plan.lateness - spec.size - back)
+    }))
 }
 
 /// What is kept of the pairs: until the tick after the horizon of the last window they are in.

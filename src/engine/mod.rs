@@ -6,6 +6,7 @@
 pub mod clocks;
 pub mod closed;
 pub mod cluster;
+pub mod comparison;
 pub mod detection;
 pub mod evaluator;
 pub mod footprint;

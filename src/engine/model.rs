@@ -20,9 +20,11 @@ use super::pair::count;
 use super::plan::ModelPlan;
 use super::retention::{Retention, reach};
 
+mod compared;
 mod decided;
 mod measured;
 
+use compared::Drifted;
 pub use decided::Decisions;
 
 /// How long a label waits for a prediction that has not been read yet, besides the lateness: producers' clocks differ.
@@ -51,6 +53,7 @@ pub struct ModelState {
     dirty: BTreeSet<(usize, Timestamp)>,
     revisions: BTreeMap<(usize, Timestamp), u32>,
     detection: Detection,
+    drifted: Drifted,
     /// Slices before this have been forgotten.
     forgotten: Timestamp,
     /// The first window of each specification whose events, and whose pairs, were needed when panes were last forgotten.
@@ -75,6 +78,7 @@ impl ModelState {
             dirty: BTreeSet::new(),
             revisions: BTreeMap::new(),
             detection: Detection::default(),
+            drifted: Drifted::default(),
             forgotten: Timestamp(i64::MIN),
             needs: Vec::new(),
         }
@@ -114,13 +118,9 @@ impl ModelState {
         }
         for (place, spec) in plan.windows.iter().enumerate() {
             // Windows further back are not restated: their slices have been added up.
-            let mut start = spec.first_start(slice).max(self.needed(plan, place));
-            while start <= slice {
-                if self.schedules.get(place).is_some_and(|schedule| schedule.is_past(start)) {
-                    self.dirty.insert((place, start));
-                }
-                start = start + spec.slide;
-            }
+            let comparison = plan.comparison(place);
+            let closed = self.closed_windows(plan, place, slice).filter(|start| comparison.touches(spec, *start, slice));
+            self.dirty.extend(closed.map(|start| (place, start)));
         }
         self.history.add(slice, plan.slice, (version, segment), pane);
         0
@@ -243,6 +243,7 @@ impl ModelState {
         let told = Told::new(place, spec, &due.window);
         self.detection.close(plan, &self.versions, &self.history, told);
         let mut closed = self.measure_events(plan, &due.window, 0, Some(told), clocks);
+        self.note_drift(plan, place, &closed);
         self.detection.closed(told);
         if due.skipped > 0 {
             closed.summary.gaps.push(format!("{} empty windows before this one were not reported", due.skipped).into());
@@ -267,19 +268,21 @@ impl ModelState {
 
     /// Restates windows that got events after they had been closed without waiting for an idle partition.
     fn restate(&mut self, plan: &ModelPlan, until: Timestamp, clocks: &Clocks<'_>) -> Vec<Closed> {
-        let ready: Vec<(usize, Timestamp)> = self
+        let mut ready: BTreeSet<(usize, Timestamp)> = self
             .dirty
             .iter()
             .copied()
             .filter(|(place, start)| plan.windows.get(*place).is_some_and(|spec| *start + spec.size <= until))
             .collect();
         let mut closed = Vec::new();
-        for key in ready {
+        while let Some(key) = ready.pop_first() {
             self.dirty.remove(&key);
             let Some(spec) = plan.windows.get(key.0) else { continue };
             let window = spec.at(key.1);
             let revision = self.next_revision(key);
             let mut restated = self.measure_events(plan, &window, revision, None, clocks);
+            // Later windows that leave it out now, or no longer, are restated after it.
+            ready.extend(self.note_drift(plan, key.0, &restated).into_iter().map(|start| (key.0, start)));
             restated.is_first = false;
             let (places, added) = (self.history.places(&window), self.history.count(&last_slide(spec, &window)));
             if self.history.matched(&window).0 > 0 {
@@ -385,11 +388,13 @@ impl ModelState {
 
     /// Forgets what no window can need any more, and adds up what only longer windows need.
     fn forget(&mut self, plan: &ModelPlan) {
-        let needs: Vec<(Timestamp, Timestamp)> = (0..plan.windows.len())
-            .map(|place| {
-                let needed = self.needed(plan, place);
+        let restated: Vec<Timestamp> = (0..plan.windows.len()).map(|place| self.needed(plan, place)).collect();
+        let needs: Vec<(Timestamp, Timestamp)> = restated
+            .iter()
+            .zip(plan.windows.iter().enumerate())
+            .map(|(needed, (place, spec))| {
                 let waiting = self.waiting.get(place).and_then(|waiting| waiting.tracks.first_key_value());
-                (needed, waiting.map_or(needed, |(start, _)| needed.min(*start)))
+                (*needed - plan.comparison(place).look_back(spec), waiting.map_or(*needed, |(start, _)| *start.min(needed)))
             })
             .collect();
         if needs == self.needs {
@@ -404,7 +409,8 @@ impl ModelState {
         }
         self.forgotten = self.forgotten.max(events.from);
         self.late.retain(|(slice, _), _| *slice >= events.from);
-        self.dirty.retain(|(place, start)| needs.get(*place).is_some_and(|(events, _)| start >= events));
+        self.dirty.retain(|(place, start)| restated.get(*place).is_some_and(|needed| start >= needed));
+        self.drifted.forget(|place| needs.get(place).map_or(Timestamp(i64::MIN), |(events, _)| *events));
         self.revisions.retain(|(_, start), _| *start >= pairs.from);
         self.needs = needs;
     }
@@ -475,6 +481,7 @@ mod tests {
             by_version: BTreeMap::new(),
             default_baseline: None,
             classes: Vec::new(),
+            comparisons: Vec::new(),
             slice: slice_length(&windows),
             windows,
             lateness: Span(2 * MINUTE),

@@ -12,6 +12,7 @@ use crate::event::{Metric, Segment, Span};
 use crate::stats::sequential;
 use crate::window::WindowSpec;
 
+use super::comparison::Comparison;
 use super::measure::Recipe;
 
 /// Versions of one model that are kept apart at the same time. Events of further versions are shed and counted: a field
@@ -74,6 +75,9 @@ pub struct ModelPlan {
     pub classes: Vec<Arc<str>>,
     /// Windows.
     pub windows: Vec<WindowSpec>,
+    /// What their events are compared with, parallel to them; with the baseline where there is none. They may change from one run to
+    /// the next: panes do not depend on them.
+    pub comparisons: Vec<Comparison>,
     /// Length of the panes the windows share.
     pub slice: Span,
     /// How far behind the watermark of its partition a record may lie.
@@ -131,6 +135,19 @@ impl ModelPlan {
 
     fn layout_of(&self, baseline: usize) -> Option<u64> {
         self.baselines.get(baseline).map(|baseline| baseline.layout.id)
+    }
+
+    /// How the windows of a specification are compared.
+    #[must_use]
+    pub fn comparison(&self, place: usize) -> Comparison {
+        self.comparisons.get(place).copied().unwrap_or_default()
+    }
+
+    /// The longest time from what a window still needs to its end: extension and reference included.
+    #[must_use]
+    pub fn longest_reach(&self) -> Span {
+        let reaches = self.windows.iter().enumerate().map(|(place, spec)| spec.size + self.comparison(place).look_back(spec));
+        reaches.max().unwrap_or_default()
     }
 
     /// The longest window.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::engine::comparison::Comparison;
 use crate::engine::measure::Recipe;
 use crate::event::{Metric, Span};
 
@@ -13,7 +14,7 @@ use super::super::file::model::{
 };
 use super::super::position::join;
 use super::super::unsupported;
-use super::{Checker, Commas, canonical, detector};
+use super::{Checker, Commas, canonical, detector, reference};
 
 /// How far a record may lie behind where nothing is said.
 const LATENESS: Span = Span(2 * Span::MINUTE.0);
@@ -56,6 +57,10 @@ pub(super) fn check_all(entries: &[ModelEntry], joins_by_default: bool, checker:
 
 fn check(entry: &ModelEntry, at: &str, joins_by_default: bool, checker: &mut Checker<'_>) -> Model {
     let task = task(entry, at, checker);
+    let windows = windows(entry.windows.as_deref(), at, checker);
+    let metrics = metrics(entry.metrics.as_ref(), at, &task, checker);
+    let drift = drift(entry.drift.as_ref(), at, checker);
+    reference::check_drift(&windows, &metrics, drift.metric, at, checker);
     if entry.baseline.is_none() && checker.purpose == Purpose::Run && !checker.left_out.contains(&join(at, "baseline")) {
         checker.warn_at_key(
             at,
@@ -68,12 +73,13 @@ fn check(entry: &ModelEntry, at: &str, joins_by_default: bool, checker: &mut Che
         baselines: baselines(entry.baseline.as_ref(), at, checker),
         features: features(entry.features.as_ref(), at, checker),
         features_from_feature_events: matches!(entry.features_from, Some(FeaturesFrom::Features)),
-        windows: windows(entry.windows.as_deref(), at, checker),
+        seasonal: reference::seasonal(entry.seasonal, &windows, at, checker),
+        windows,
         lateness: bounded(&join(at, "lateness"), checker, |checker, pointer| checker.span(pointer, entry.lateness.as_ref(), LATENESS)),
         min_samples: entry.min_samples.unwrap_or(MIN_SAMPLES),
         labels: labels(entry, at, &task, joins_by_default, checker),
         segments: segments(entry.segments.as_deref(), at, checker),
-        metrics: metrics(entry.metrics.as_ref(), at, &task, checker),
+        metrics,
         names_metrics: entry.metrics.as_ref().is_some_and(|names| !asks_for_all(names)),
         recipe: entry.recipe.map_or(Recipe::Driftline, |name| match name {
             RecipeName::Driftline => Recipe::Driftline,
@@ -83,7 +89,7 @@ fn check(entry: &ModelEntry, at: &str, joins_by_default: bool, checker: &mut Che
             RecipeName::Tfdv => Recipe::Tfdv,
         }),
         detectors: detector::check(entry.detectors.as_deref(), at, &task, entry.labels.is_some() || joins_by_default, checker),
-        drift: drift(entry.drift.as_ref(), at, checker),
+        drift,
         task,
     }
 }
@@ -188,7 +194,7 @@ fn features(entry: Option<&FeaturesEntry>, at: &str, checker: &mut Checker<'_>) 
 fn windows(entries: Option<&[WindowEntry]>, at: &str, checker: &mut Checker<'_>) -> Vec<Window> {
     let at = join(at, "windows");
     let Some(entries) = entries else {
-        let window = |name: &str, size, slide| Window { name: name.into(), size, slide, offset: Span(0) };
+        let window = |name: &str, size, slide| Window { name: name.into(), size, slide, offset: Span(0), comparison: Comparison::default() };
         return vec![window("1h", Span::HOUR, Span(5 * Span::MINUTE.0)), window("1d", Span::DAY, Span::HOUR)];
     };
     if entries.is_empty() {
@@ -221,6 +227,8 @@ fn windows(entries: Option<&[WindowEntry]>, at: &str, checker: &mut Checker<'_>)
         } else if longest.0 / pane.0 > MAX_PANES {
             let count = longest.0 / pane.0;
             checker.error_with(&at, format!("the window of {longest} has {count} panes of {pane}, more than {MAX_PANES}"), hint);
+        } else {
+            reference::check_panes(&windows, pane, MAX_PANES, &at, checker);
         }
     }
     windows
@@ -258,7 +266,8 @@ fn window(entry: &WindowEntry, at: &str, checker: &mut Checker<'_>) -> Window {
             );
         }
     }
-    Window { name: name.into(), size, slide, offset }
+    let comparison = if checker.faults.len() == before { reference::check(entry, at, (size, slide), checker) } else { Comparison::default() };
+    Window { name: name.into(), size, slide, offset, comparison }
 }
 
 fn labels(entry: &ModelEntry, at: &str, task: &Task, joins_by_default: bool, checker: &mut Checker<'_>) -> Labels {

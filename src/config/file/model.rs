@@ -55,6 +55,8 @@ pub struct ModelEntry {
     pub recipe: Option<RecipeName>,
     /// Sequential detectors: a name, or a name with parameters. Default: none.
     pub detectors: Option<Vec<DetectorEntry>>,
+    /// By which hours `baseline build` keeps the rows apart, by their times in UTC. Default: what the windows ask for.
+    pub seasonal: Option<SeasonName>,
     /// When a feature counts as drifted.
     pub drift: Option<DriftEntry>,
 }
@@ -157,6 +159,51 @@ pub struct WindowEntry {
     /// Shift of the starts, less than `slide`; 4d for weeks that begin on Monday. Default: 0s.
     #[schemars(extend("default" = "0s"))]
     pub offset: Option<DurationText>,
+    /// What its features and outputs are compared with. Default: all rows of the baseline.
+    pub reference: Option<ReferenceEntry>,
+    /// How long a window with fewer events than `min_samples` may become: its start moves back by whole slides, for each segment by
+    /// itself. Default: its size.
+    pub extend_to: Option<DurationText>,
+}
+
+/// What the features and outputs of a window are compared with: one of `previous`, `daily`, `weekly` and `baseline`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReferenceEntry {
+    /// With so many windows of its size that end where it starts, side by side.
+    #[schemars(range(min = 1, max = 400))]
+    pub previous: Option<u32>,
+    /// With the same hours of so many days before.
+    #[schemars(range(min = 1, max = 400))]
+    pub daily: Option<u32>,
+    /// With the same hours of so many weeks before.
+    #[schemars(range(min = 1, max = 400))]
+    pub weekly: Option<u32>,
+    /// With the rows of the baseline at the hours that the window touches.
+    pub baseline: Option<SeasonName>,
+    /// Which of the earlier windows are left out. Default: drifted.
+    #[schemars(extend("default" = "drifted"))]
+    pub leave_out: Option<LeaveOutName>,
+}
+
+/// By which hours rows are told apart.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SeasonName {
+    /// The 24 hours of a day.
+    HourOfDay,
+    /// The 168 hours of a week.
+    HourOfWeek,
+}
+
+/// Which earlier windows are left out of a reference.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LeaveOutName {
+    /// Those in which something had drifted, by the `drift` of the model.
+    Drifted,
+    /// None.
+    Nothing,
 }
 
 /// How labels are joined to predictions.

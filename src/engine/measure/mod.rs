@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::baseline::{Baseline, Reference};
-use crate::event::{Measurement, Metric, Segment, Status, Subject, WindowRef};
+use crate::event::{Measurement, Metric, Segment, Span, Status, Subject, WindowRef};
 use crate::stats::adjust::benjamini_hochberg;
 use crate::window::{JoinedPane, Pane};
 
@@ -34,6 +34,17 @@ pub struct Context<'a> {
     pub window: &'a WindowRef,
     /// The revision of the window.
     pub revision: u32,
+}
+
+/// What the events of a window are compared with.
+#[derive(Clone, Copy, Debug)]
+pub enum Against<'a> {
+    /// The rows of the baseline, or of its segment.
+    Baseline,
+    /// Other events, counted over the bins of the baseline, and what they are called in recipes.
+    Pane(&'a Pane, &'a str),
+    /// Nothing that can be relied on, and why.
+    Nothing(&'static str),
 }
 
 /// One number before it is known whose it is.
@@ -107,7 +118,7 @@ impl<'a> Context<'a> {
 }
 
 /// The measurements of features and outputs of one version and segment.
-pub fn events(context: &Context<'_>, pane: &Pane, out: &mut Vec<Measurement>) {
+pub fn events(context: &Context<'_>, pane: &Pane, against: Against<'_>, out: &mut Vec<Measurement>) {
     let segment = context.name();
     let Some(baseline) = context.baseline() else {
         let reading = Reading { metric: Metric::Psi, value: None, p_value: None, n: pane.n, n_reference: 0, error: None, recipe: "" };
@@ -125,13 +136,28 @@ pub fn events(context: &Context<'_>, pane: &Pane, out: &mut Vec<Measurement>) {
             (&empty, Some(fault))
         }
     };
+    let none;
+    let (compared, lacking, name) = match against {
+        Against::Baseline => (&reference.pane, fault, None),
+        Against::Pane(pane, name) => (pane, None, Some(name)),
+        Against::Nothing(reason) => {
+            none = Pane::new(&baseline.layout);
+            (&none, Some(reason), None)
+        }
+    };
     let first = out.len();
     let wanted = Wanted::new(&context.plan.metrics);
     let mut readings = Vec::new();
     for (index, column) in baseline.layout.columns.iter().enumerate() {
-        let sides = column::Sides::new(baseline, (index, column), &reference.pane, pane).by(context.plan.recipe);
+        let sides = column::Sides::new(baseline, (index, column), compared, pane).by(context.plan.recipe);
         column::measure(&sides, wanted, &mut readings);
-        out.extend(readings.drain(..).map(|reading| context.finish(&segment, column.subject.clone(), &reading, fault)));
+        out.extend(readings.drain(..).map(|reading| {
+            let measurement = context.finish(&segment, column.subject.clone(), &reading, lacking);
+            match name.filter(|_| !reading.metric.is_descriptive()) {
+                Some(name) => Measurement { recipe: format!("{}; against {name}", reading.recipe).into(), ..measurement },
+                None => measurement,
+            }
+        }));
     }
     adjust(out.get_mut(first..).unwrap_or(&mut []));
     if context.plan.horizon.is_some() {
@@ -146,6 +172,14 @@ pub fn events(context: &Context<'_>, pane: &Pane, out: &mut Vec<Measurement>) {
             out.push(measurement);
         }
     }
+}
+
+/// Says of the drift and quality of a window how long it became to have enough events, where that made it reliable.
+pub fn mark_extended(measurements: &mut [Measurement], extended: Option<Span>) {
+    let Some(extended) = extended else { return };
+    let reason: Arc<str> = format!("extended: {extended}").into();
+    let told = measurements.iter_mut().filter(|measurement| measurement.status == Status::Ok);
+    told.for_each(|measurement| measurement.reason = Some(Arc::clone(&reason)));
 }
 
 /// The measurements that need labels, of one version and segment: performance, and drift of the label.

@@ -18,6 +18,7 @@ use crate::event::Timestamp;
 use crate::window::{Pane, Schedule};
 
 use super::ModelState;
+use super::compared::Drifted;
 
 /// Why there is no performance yet while the ledger of a partition is made again after a hand-over.
 const READ_AGAIN: &str = "labels are being read again";
@@ -34,6 +35,7 @@ pub struct Decisions<'a> {
     dirty: Cow<'a, BTreeSet<(usize, Timestamp)>>,
     revisions: Cow<'a, BTreeMap<(usize, Timestamp), u32>>,
     detection: Cow<'a, Detection>,
+    drifted: Cow<'a, Drifted>,
     forgotten: Timestamp,
 }
 
@@ -56,6 +58,7 @@ impl ModelState {
             dirty: decisions.dirty.into_owned(),
             revisions: decisions.revisions.into_owned(),
             detection: decisions.detection.into_owned(),
+            drifted: decisions.drifted.into_owned(),
             forgotten: decisions.forgotten,
             needs: Vec::new(),
         })
@@ -79,6 +82,7 @@ impl ModelState {
             dirty: Cow::Borrowed(&self.dirty),
             revisions: Cow::Borrowed(&self.revisions),
             detection: Cow::Borrowed(&self.detection),
+            drifted: Cow::Borrowed(&self.drifted),
             forgotten: self.forgotten,
         }
     }
@@ -122,8 +126,10 @@ impl ModelState {
         let Some(oldest) = self.history.next_slice(self.forgotten) else { return };
         for (place, (spec, schedule)) in plan.windows.iter().zip(&self.schedules).enumerate() {
             let mut start = spec.first_start(oldest.max(from)).max(spec.first_start(oldest));
+            // Slices are kept longer than windows are restated where references are made of them.
+            let needed = self.needed(plan, place).max(self.forgotten);
             while schedule.is_past(start) {
-                if start >= self.forgotten {
+                if start >= needed {
                     self.dirty.insert((place, start));
                 }
                 start = start + spec.slide;
@@ -141,11 +147,12 @@ impl ModelState {
         // Windows that no look is waited for any more are restated, or what came too late would never be said.
         for slice in belated {
             for (place, spec) in plan.windows.iter().enumerate() {
+                let needed = self.needed(plan, place).max(self.forgotten);
                 let mut start = spec.first_start(slice);
                 while start <= slice {
                     let is_past = self.schedules.get(place).is_some_and(|schedule| schedule.is_past(start));
                     let is_watched = self.waiting.get(place).is_some_and(|waiting| waiting.tracks.contains_key(&start));
-                    if is_past && !is_watched && start >= self.forgotten {
+                    if is_past && !is_watched && start >= needed {
                         self.dirty.insert((place, start));
                     }
                     start = start + spec.slide;

@@ -26,9 +26,13 @@ impl ModelState {
         let mut closed = self.summary(plan, window, revision, clocks);
         for (version, segment) in self.history.places(window) {
             let name = self.versions.name(version);
-            let Some(pane) = self.history.events(window, (version, segment)) else { continue };
+            let Some(sides) = self.sides(plan, window, (version, segment)) else { continue };
             let context = measure::Context { plan, version: &name, segment, window, revision };
-            measure::events(&context, &pane, &mut closed.measurements);
+            let first = closed.measurements.len();
+            measure::events(&context, &sides.pane, sides.against(), &mut closed.measurements);
+            let extended = closed.measurements.get_mut(first..).unwrap_or_default();
+            measure::mark_extended(extended, sides.extended);
+            let pane = sides.pane;
             if let Some(told) = told.filter(|_| segment == 0) {
                 measure::detection::values(&context, self.detection.values(), version, told, &pane, &mut closed.measurements);
                 if self.joins() {
