@@ -15,6 +15,7 @@ use crate::config::environment::Environment;
 use crate::config::fault::{Fault, in_order};
 use crate::config::load::{open, rule_files};
 use crate::config::position::{Positions, join};
+use crate::engine::comparison::Against;
 use crate::engine::detection;
 use crate::engine::footprint::LEDGER_ENTRY_BYTES;
 use crate::engine::measure::performance;
@@ -187,6 +188,14 @@ fn contradiction(model: &Model, baseline: &Baseline) -> Option<String> {
     }
     if task != Task::None && baseline.task != task {
         return Some(format!("it was built for the task {}, the model's is {task}", baseline.task));
+    }
+    for window in &model.windows {
+        if let Against::Season(season) = window.comparison.against
+            && !baseline.seasons.as_ref().is_some_and(|seasons| seasons.can_give(season))
+        {
+            let (name, season) = (&window.name, season.as_str());
+            return Some(format!("it does not keep its rows by {season}, which the window '{name}' is compared with; build it again"));
+        }
     }
     if let crate::config::checked::Task::Binary { positive_class, .. } = &model.task
         && let Some(positive) = baseline.positive.and_then(|positive| baseline.classes.get(positive))

@@ -36,6 +36,7 @@ pub fn build_spec(model: &Model) -> Result<BuildSpec, String> {
             (name.clone(), kind)
         })
         .collect();
+    spec.seasonal = model.seasonal;
     spec.segments = model
         .segments
         .iter()

@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use super::output::OutputError;
 use super::rows::Selection;
+use super::season::Season;
 use super::segment::SegmentSpec;
 use super::task::Task;
 
@@ -46,6 +47,8 @@ pub struct BuildSpec {
     pub selection: Selection,
     /// How the rows are cut into segments.
     pub segments: Vec<SegmentSpec>,
+    /// By which hours they are kept apart, if by any.
+    pub seasonal: Option<Season>,
 }
 
 impl BuildSpec {
@@ -60,6 +63,7 @@ impl BuildSpec {
             types: BTreeMap::new(),
             selection: Selection::default(),
             segments: Vec::new(),
+            seasonal: None,
         }
     }
 }
@@ -120,6 +124,9 @@ pub enum BuildError {
         /// The first of them.
         classes: String,
     },
+    /// Rows that are to be kept by hour have no times.
+    #[error("the rows are to be kept by {}, but none has a time in a column 'ts'", .0.as_str())]
+    NoTimes(Season),
     /// More classes than [`CLASSES`].
     #[error("{0} classes are more than the {CLASSES} that can be monitored; is the task a regression?")]
     ManyClasses(usize),

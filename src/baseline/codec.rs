@@ -19,9 +19,9 @@ use super::document::{
 use super::layout::{Column, ColumnKind, INFINITE, Layout, Levels, MISSING, NAN, NULL, NumericBins, SPECIAL, WRONG_TYPE};
 use super::summary::{LevelCounts, Summary};
 use super::task::Task;
-use super::{Baseline, Parts, Reference};
+use super::{Baseline, Parts, Reference, Seasons};
 
-type Checked<T> = Result<T, DocumentError>;
+pub(super) type Checked<T> = Result<T, DocumentError>;
 
 impl Baseline {
     /// The document as text, ending with a line feed. The same baseline gives the same bytes.
@@ -85,6 +85,7 @@ impl Baseline {
             label: label.map(|label| column(label, self.label_summary.as_ref(), self.label_nulls.as_ref(), self.label_inflations.as_ref())),
             reference: self.reference_document(&self.reference),
             segments: segments.collect(),
+            seasons: self.seasons.as_ref().map(|seasons| seasons.document(&self.layout)),
         }
     }
 
@@ -125,6 +126,7 @@ impl Baseline {
             label,
             reference,
             segments,
+            seasons,
         } = document;
         ensure(format == FORMAT, "format", || format!("{format} is not a format; it starts with {FORMAT}"))?;
         ensure((0.0..=1.0).contains(&threshold), "threshold", || format!("{threshold} is not between 0 and 1"))?;
@@ -179,6 +181,7 @@ impl Baseline {
             let reference = read_reference(reference, &layout, &joined, &format!("{field}.reference"))?;
             ensure(by_segment.insert(segment, reference).is_none(), &format!("{field}.segment"), || "is there twice".to_owned())?;
         }
+        let seasons = seasons.map(|document| Seasons::read(document, &layout)).transpose()?;
         let parts = Parts {
             model: model.into(),
             task,
@@ -191,7 +194,7 @@ impl Baseline {
             joined,
             reference,
             segments: by_segment,
-            seasons: None,
+            seasons,
             levels,
             label_levels,
             nulls,
@@ -203,7 +206,7 @@ impl Baseline {
     }
 }
 
-fn ensure(holds: bool, field: &str, fault: impl FnOnce() -> String) -> Checked<()> {
+pub(super) fn ensure(holds: bool, field: &str, fault: impl FnOnce() -> String) -> Checked<()> {
     if holds { Ok(()) } else { Err(DocumentError::field(field, fault())) }
 }
 
@@ -375,16 +378,29 @@ fn counts_document(column: &Column, pane: &Pane) -> CountsDocument {
         infinite: at(INFINITE),
         wrong_type: at(WRONG_TYPE),
         counts: cells.get(SPECIAL..).unwrap_or(&[]).to_vec(),
-        sums: column.moments.and_then(|index| pane.moments.get(index)).map(|moments| SumsDocument {
-            z: moments.sum.to_text(),
-            z2: moments.squares.to_text(),
-            below: nonzero(&moments.below),
-            above: nonzero(&moments.above),
-        }),
+        sums: column.moments.and_then(|index| pane.moments.get(index)).map(sums_document),
     }
 }
 
-fn read_sum(text: Option<&str>, field: &str) -> Checked<ExactSum> {
+pub(super) fn sums_document(moments: &Moments) -> SumsDocument {
+    SumsDocument {
+        z: moments.sum.to_text(),
+        z2: moments.squares.to_text(),
+        below: nonzero(&moments.below),
+        above: nonzero(&moments.above),
+    }
+}
+
+pub(super) fn read_moments(sums: &SumsDocument, field: &str) -> Checked<Moments> {
+    Ok(Moments {
+        sum: read_sum(Some(&sums.z), &format!("{field}.sums.z"))?,
+        squares: read_sum(Some(&sums.z2), &format!("{field}.sums.z2"))?,
+        below: read_sum(sums.below.as_deref(), &format!("{field}.sums.below"))?,
+        above: read_sum(sums.above.as_deref(), &format!("{field}.sums.above"))?,
+    })
+}
+
+pub(super) fn read_sum(text: Option<&str>, field: &str) -> Checked<ExactSum> {
     match text {
         None => Ok(ExactSum::default()),
         Some(text) => ExactSum::from_text(text).ok_or_else(|| DocumentError::field(field, format!("'{text}' is not an exact sum"))),
@@ -413,12 +429,7 @@ fn read_counts(counts: CountsDocument, column: &Column, pane: &mut Pane, field: 
         "are for numeric columns, and needed there".to_owned()
     })?;
     if let (Some(sums), Some(place)) = (counts.sums, column.moments.and_then(|index| pane.moments.get_mut(index))) {
-        *place = Moments {
-            sum: read_sum(Some(&sums.z), &format!("{field}.sums.z"))?,
-            squares: read_sum(Some(&sums.z2), &format!("{field}.sums.z2"))?,
-            below: read_sum(sums.below.as_deref(), &format!("{field}.sums.below"))?,
-            above: read_sum(sums.above.as_deref(), &format!("{field}.sums.above"))?,
-        };
+        *place = read_moments(&sums, field)?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::season::Season;
 use super::summary::{LevelCounts, Summary};
 use super::task::Task;
 
@@ -80,6 +81,45 @@ pub struct Document {
     /// Rows by segment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub segments: Vec<SegmentDocument>,
+    /// All rows by hour, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seasons: Option<SeasonsDocument>,
+}
+
+/// All rows with a time, by the hour at which they came, in UTC.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SeasonsDocument {
+    /// By which hours.
+    pub by: Season,
+    /// Those with rows, ascending.
+    pub hours: Vec<HourDocument>,
+}
+
+/// The rows of one hour. Only what is not 0 is written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HourDocument {
+    /// The hour, 0 from midnight, or from midnight before Monday.
+    pub hour: u16,
+    /// Number of rows.
+    pub rows: u64,
+    /// Sum of the weights, exact.
+    pub weight: String,
+    /// Parallel to the columns.
+    pub columns: Vec<SparseCountsDocument>,
+}
+
+/// Counts of one column that are not 0.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SparseCountsDocument {
+    /// Pairs of cell and count. Cells 0 to 4 are null, missing, NaN, infinite and wrong type, then come the bins or levels as in the
+    /// reference.
+    pub cells: Vec<(usize, u64)>,
+    /// Moments of a numeric column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sums: Option<SumsDocument>,
 }
 
 /// One column and its bins.

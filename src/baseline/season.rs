@@ -12,6 +12,13 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Span, Timestamp, WindowRef};
 use crate::window::{Pane, SparsePane};
 
+use super::build::BuildError;
+use super::codec::{Checked, ensure, read_moments, read_sum, sums_document};
+use super::document::{HourDocument, SeasonsDocument, SparseCountsDocument};
+use super::layout::Layout;
+use super::rows::ColumnData;
+use super::time::time_of;
+
 /// Hours of a day.
 const DAY: u16 = 24;
 /// Hours of a week.
@@ -100,6 +107,54 @@ impl Seasons {
         Some(sum)
     }
 
+    pub(super) fn document(&self, layout: &Layout) -> SeasonsDocument {
+        let hours = self.hours.iter().map(|(hour, pane)| {
+            let pane = pane.dense();
+            let columns = layout.columns.iter().map(|column| {
+                let cells = pane.cells.get(column.offset..column.offset + column.cells()).unwrap_or(&[]);
+                let counted = cells.iter().enumerate().filter(|(_, count)| **count > 0).map(|(cell, count)| (cell, *count));
+                let sums = column.moments.and_then(|place| pane.moments.get(place)).map(sums_document);
+                SparseCountsDocument { cells: counted.collect(), sums }
+            });
+            HourDocument { hour: *hour, rows: pane.n, weight: pane.weight.to_text(), columns: columns.collect() }
+        });
+        SeasonsDocument { by: self.season, hours: hours.collect() }
+    }
+
+    pub(super) fn read(document: SeasonsDocument, layout: &Layout) -> Checked<Seasons> {
+        let mut seasons = Seasons { season: document.by, hours: BTreeMap::new() };
+        for (index, of) in document.hours.into_iter().enumerate() {
+            let field = format!("seasons.hours[{index}]");
+            ensure(of.hour < seasons.season.hours(), &format!("{field}.hour"), || format!("{} is no {}", of.hour, seasons.season.as_str()))?;
+            let (found, wanted) = (of.columns.len(), layout.columns.len());
+            ensure(found == wanted, &format!("{field}.columns"), || format!("{found} columns, not {wanted}"))?;
+            let mut pane = Pane::new(layout);
+            pane.n = of.rows;
+            pane.weight = read_sum(Some(&of.weight), &format!("{field}.weight"))?;
+            for (place, (counts, column)) in of.columns.into_iter().zip(&layout.columns).enumerate() {
+                let field = format!("{field}.columns[{place}]");
+                let mut sum = Some(0u64);
+                for (cell, count) in counts.cells {
+                    ensure(cell < column.cells(), &format!("{field}.cells"), || format!("there is no cell {cell}"))?;
+                    if let Some(slot) = pane.cells.get_mut(column.offset + cell) {
+                        sum = sum.and_then(|sum| sum.checked_add(count)).filter(|_| *slot == 0);
+                        *slot = count;
+                    }
+                }
+                ensure(sum == Some(of.rows), &format!("{field}.cells"), || format!("do not sum to {} rows, each cell once", of.rows))?;
+                ensure(counts.sums.is_some() == column.moments.is_some(), &format!("{field}.sums"), || {
+                    "are for numeric columns, and needed there".to_owned()
+                })?;
+                if let (Some(sums), Some(place)) = (counts.sums, column.moments.and_then(|index| pane.moments.get_mut(index))) {
+                    *place = read_moments(&sums, &field)?;
+                }
+            }
+            let before = seasons.hours.insert(of.hour, SparsePane::of(&pane));
+            ensure(before.is_none(), &format!("{field}.hour"), || format!("{} is there twice", of.hour))?;
+        }
+        Ok(seasons)
+    }
+
     /// Makes other panes of all of them.
     pub(super) fn map(&mut self, change: impl Fn(Pane) -> Pane) {
         self.hours.values_mut().for_each(|pane| *pane = SparsePane::of(&change(pane.dense())));
@@ -109,6 +164,45 @@ impl Seasons {
     #[must_use]
     pub fn can_give(&self, season: Season) -> bool {
         season <= self.season
+    }
+}
+
+/// Counts rows by hour while a baseline is built.
+#[derive(Debug)]
+pub(super) struct HourTally {
+    season: Season,
+    panes: BTreeMap<u16, Pane>,
+}
+
+impl HourTally {
+    pub(super) fn new(season: Season) -> HourTally {
+        HourTally { season, panes: BTreeMap::new() }
+    }
+
+    /// By row: its hour, where it has a time. Counts the rows themselves.
+    pub(super) fn rows(&mut self, layout: &Layout, times: Option<&ColumnData>, rows: usize) -> Vec<Option<u16>> {
+        let Some(times) = times else { return Vec::new() };
+        let of_row = |row| {
+            let hour = self.season.hour(time_of(times, row)?);
+            let pane = self.panes.entry(hour).or_insert_with(|| Pane::new(layout));
+            pane.n += 1;
+            pane.weight.add(1.0);
+            Some(hour)
+        };
+        (0..rows).map(of_row).collect()
+    }
+
+    /// The pane that a row counts in.
+    pub(super) fn pane(&mut self, hours: &[Option<u16>], row: usize) -> Option<&mut Pane> {
+        self.panes.get_mut(&hours.get(row).copied().flatten()?)
+    }
+
+    pub(super) fn finish(self) -> Result<Seasons, BuildError> {
+        if self.panes.is_empty() {
+            return Err(BuildError::NoTimes(self.season));
+        }
+        let hours = self.panes.into_iter().map(|(hour, pane)| (hour, SparsePane::of(&pane)));
+        Ok(Seasons { season: self.season, hours: hours.collect() })
     }
 }
 

@@ -49,6 +49,12 @@ pub fn show(baseline: &Baseline) -> String {
             let _ = writeln!(out, "  {segment}: {} rows", reference.pane.n);
         }
     }
+    if let Some(seasons) = &baseline.seasons {
+        let rows = seasons.hours.values().map(crate::window::SparsePane::n);
+        let (least, most) = (rows.clone().min().unwrap_or(0), rows.max().unwrap_or(0));
+        let (found, all) = (seasons.hours.len(), seasons.season.hours());
+        let _ = writeln!(out, "\n{}\n  {found} of {all} hours have rows: {least} to {most}", seasons.season.as_str());
+    }
     if !baseline.notes.is_empty() {
         out.push_str("\nnotes\n");
         for note in &baseline.notes {

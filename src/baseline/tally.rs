@@ -13,6 +13,7 @@ use super::layout::{ColumnKind, Layout};
 use super::null::simulate;
 use super::output::{Output, OutputError, OutputRule, RawOutput, class_index, resolve_output};
 use super::rows::{ColumnData, MISSING_COLUMN, RawType, Role, RowBatch};
+use super::season::HourTally;
 use super::segment::Admitted;
 use super::summary::LevelCounts;
 use super::task::Task;
@@ -47,6 +48,7 @@ pub struct Tally {
     index: BTreeMap<Segment, usize>,
     /// The rows by blocks of time: the columns of the layout, then the label.
     blocks: Option<BlockTally>,
+    hours: Option<HourTally>,
     rows: u64,
     scratch: String,
 }
@@ -62,7 +64,8 @@ impl Tally {
         }
         let references = vec![Reference::new(&plan.layout, &plan.joined); index.len() + 1];
         let blocks = BlockTally::new(blocks, plan.layout.columns.iter().chain(&plan.joined.label.columns));
-        Tally { plan, references, index, blocks, rows: 0, scratch: String::new() }
+        let hours = plan.spec.seasonal.map(HourTally::new);
+        Tally { plan, references, index, blocks, hours, rows: 0, scratch: String::new() }
     }
 
     /// Counts the rows of a batch.
@@ -73,7 +76,9 @@ impl Tally {
         let columns: BTreeMap<&Role, &ColumnData> = batch.columns.iter().map(|(role, data)| (role, data)).collect();
         let targets = self.targets(&columns, batch.rows);
         let block_of = self.blocks_of(&columns, batch.rows);
-        let Tally { plan, references, blocks, scratch, .. } = self;
+        let times = columns.get(&Role::Time).copied();
+        let hour_of = self.hours.as_mut().map_or_else(Vec::new, |hours| hours.rows(&self.plan.layout, times, batch.rows));
+        let Tally { plan, references, blocks, hours, scratch, .. } = self;
         let by_row = |subject: &Subject| *subject == Subject::Prediction || (*subject == Subject::Score && plan.spec.task == Task::Binary);
         let columns_of = plan.layout.columns.iter().zip(&plan.sources).enumerate();
         for (number, (column, (role, raw))) in columns_of.filter(|(_, (column, _))| !by_row(&column.subject)) {
@@ -83,6 +88,9 @@ impl Tally {
                 if let (Some(blocks), Some(block)) = (blocks.as_mut(), block_of.get(row).copied().flatten()) {
                     blocks.count(block, number, placed);
                 }
+                if let Some(pane) = hours.as_mut().and_then(|hours| hours.pane(&hour_of, row)) {
+                    count(pane, column, placed);
+                }
                 for reference in chosen(&targets, row) {
                     if let Some(reference) = references.get_mut(reference) {
                         count(&mut reference.pane, column, placed);
@@ -90,7 +98,7 @@ impl Tally {
                 }
             }
         }
-        self.add_outputs(&columns, &targets, &block_of, batch.rows)?;
+        self.add_outputs(&columns, &targets, (&block_of, &hour_of), batch.rows)?;
         for row in 0..batch.rows {
             for reference in chosen(&targets, row) {
                 if let Some(reference) = self.references.get_mut(reference) {
@@ -132,10 +140,10 @@ impl Tally {
         &mut self,
         columns: &BTreeMap<&Role, &ColumnData>,
         targets: &[Vec<usize>],
-        block_of: &[Option<usize>],
+        (block_of, hour_of): (&[Option<usize>], &[Option<u16>]),
         rows: usize,
     ) -> Result<(), BuildError> {
-        let Tally { plan, references, blocks, scratch, .. } = self;
+        let Tally { plan, references, blocks, hours, scratch, .. } = self;
         let task = plan.spec.task;
         let find = |role: &Role| columns.get(role).copied().unwrap_or(&MISSING_COLUMN);
         let (prediction, score, label) = (find(&Role::Prediction), find(&Role::Score), find(&Role::Label));
@@ -185,6 +193,11 @@ impl Tally {
                     blocks.count(block, plan.layout.columns.len(), place(&label.kind, &truth, scratch));
                 }
             }
+            if let Some(pane) = hours.as_mut().and_then(|hours| hours.pane(hour_of, row)) {
+                for ((_, column), placed) in [placed_prediction, placed_score].into_iter().flatten() {
+                    count(pane, column, placed);
+                }
+            }
             for reference in chosen(targets, row) {
                 let Some(reference) = references.get_mut(reference) else { continue };
                 for ((_, column), placed) in [placed_prediction, placed_score].into_iter().flatten() {
@@ -203,10 +216,11 @@ impl Tally {
     /// # Errors
     /// Where the rows were not those of the first look.
     pub fn finish(self) -> Result<Baseline, BuildError> {
-        let Tally { plan, references, index, blocks, rows, .. } = self;
+        let Tally { plan, references, index, blocks, hours, rows, .. } = self;
         if rows != plan.rows {
             return Err(BuildError::Changed { first: plan.rows, second: rows });
         }
+        let seasons = hours.map(HourTally::finish).transpose()?;
         let mut references = references.into_iter().map(Some).collect::<Vec<_>>();
         let reference = references.first_mut().and_then(Option::take).unwrap_or_else(|| Reference::new(&plan.layout, &plan.joined));
         let others: Vec<&Segment> = plan.admitted.iter().map(Admitted::other).collect();
@@ -234,7 +248,7 @@ impl Tally {
             joined: plan.joined,
             reference,
             segments,
-            seasons: None,
+            seasons,
             levels: plan.levels,
             label_levels: plan.label_levels,
             nulls,
