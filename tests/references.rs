@@ -65,14 +65,18 @@ fn rows(count: i64, value: &mut dyn FnMut(i64) -> f64) -> String {
 fn event(minute: f64, version: &str, region: &str, x: f64) -> String {
     let at = Timestamp(START + (minute * Span::MINUTE.0 as f64) as i64);
     let id = format!("{minute}-{region}-{version}");
-    format!("{}\n", json!({"model": "m", "version": version, "id": id, "ts": at.rfc3339(), "features": {"x": x}, "tags": {"region": region}}))
+    format!(
+        "{}\n",
+        json!({"model": "m", "version": version, "id": id, "ts": at.rfc3339(), "features": {"x": x}, "tags": {"region": region}})
+    )
 }
 
 /// Shares of the windows with a verdict in which a feature had drifted, with their number.
 fn drifted(lines: &[Value], feature: &str) -> (f64, usize) {
     let subject = format!("feature:{feature}");
     let judged: Vec<&Value> = measured(lines, &subject, "ks").filter(|line| line["status"] == "ok").collect();
-    let alarms = judged.iter().filter(|line| line["value"].as_f64() >= Some(0.3) && line["p_adjusted"].as_f64().is_some_and(|p| p < 0.01)).count();
+    let alarms =
+        judged.iter().filter(|line| line["value"].as_f64() >= Some(0.3) && line["p_adjusted"].as_f64().is_some_and(|p| p < 0.01)).count();
     (alarms as f64 / judged.len() as f64, judged.len())
 }
 
@@ -118,7 +122,10 @@ fn nothing_happens_and_as_many_windows_say_otherwise_as_their_level_says() {
         let assembly = assembly(&directory, &csv, &model);
         let lines = results(&assembly, events.as_bytes());
         for metric in ["ks", "psi"] {
-            let p: Vec<f64> = measured(&lines, "feature:x", metric).filter(|line| line["status"] == "ok").filter_map(|line| line["p_value"].as_f64()).collect();
+            let p: Vec<f64> = measured(&lines, "feature:x", metric)
+                .filter(|line| line["status"] == "ok")
+                .filter_map(|line| line["p_value"].as_f64())
+                .collect();
             let share = p.iter().filter(|p| **p < 0.05).count() as f64 / p.len() as f64;
             eprintln!("{reference}: {metric} p < 0.05 in {share:.3} of {} windows", p.len());
             assert!(p.len() > 340, "{} windows with evidence", p.len());
@@ -134,10 +141,12 @@ fn windows_that_drifted_are_left_out_until_too_few_are_left() {
     let mut dice = Dice(1);
     let csv = write(&directory, "rows.csv", &rows(2_000, &mut |_| dice.roll()));
     // From the hour 12 on everything is another number, for good.
-    let events: String = (0..24 * 60).map(|minute| event(f64::from(minute), "1", "eu", dice.roll() + if minute < 720 { 0.0 } else { 0.9 })).collect();
+    let events: String =
+        (0..24 * 60).map(|minute| event(f64::from(minute), "1", "eu", dice.roll() + if minute < 720 { 0.0 } else { 0.9 })).collect();
     let of = |leave_out: &str, dice: &mut Dice| {
         let _ = dice;
-        let model = format!("metrics: [psi], min_samples: 30, windows: [ {{ name: 1h, size: 1h, reference: {{ previous: 4{leave_out} }} }} ]");
+        let model =
+            format!("metrics: [psi], min_samples: 30, windows: [ {{ name: 1h, size: 1h, reference: {{ previous: 4{leave_out} }} }} ]");
         let lines = results(&assembly(&directory, &csv, &model), events.as_bytes());
         let told = measured(&lines, "feature:x", "psi").map(|line| {
             let status = line["status"].as_str().unwrap().to_owned();
@@ -185,7 +194,9 @@ fn windows_with_few_events_are_extended_each_segment_by_itself() {
     let lines = results(&assembly(&directory, &csv, model), events.as_bytes());
     let at = |region: &str| {
         let line = lines.iter().find(|line| {
-            line["metric"] == "psi" && line["segment"]["region"] == region && line["window"]["end"] == Timestamp(START + 6 * Span::HOUR.0).rfc3339()
+            line["metric"] == "psi"
+                && line["segment"]["region"] == region
+                && line["window"]["end"] == Timestamp(START + 6 * Span::HOUR.0).rfc3339()
         });
         let line = line.unwrap();
         (line["status"].clone(), line["reason"].clone(), line["n"].as_u64().unwrap(), line["window"]["start"].clone())
@@ -194,8 +205,19 @@ fn windows_with_few_events_are_extended_each_segment_by_itself() {
     assert_eq!(at("eu"), (json!("ok"), Value::Null, 60, start.clone()));
     // 15 an hour, so 5 in each slide: 40 after eight slides.
     assert_eq!(at("us"), (json!("ok"), json!("extended: 2h40m"), 40, start));
-    let early = lines.iter().find(|line| line["metric"] == "psi" && line["segment"]["region"] == "us" && line["window"]["end"] == Timestamp(START + Span::HOUR.0).rfc3339()).unwrap();
-    assert_eq!((&early["status"], &early["reason"], &early["n"]), (&json!("insufficient"), &json!("min_samples"), &json!(15)), "nothing was before it");
+    let early = lines
+        .iter()
+        .find(|line| {
+            line["metric"] == "psi"
+                && line["segment"]["region"] == "us"
+                && line["window"]["end"] == Timestamp(START + Span::HOUR.0).rfc3339()
+        })
+        .unwrap();
+    assert_eq!(
+        (&early["status"], &early["reason"], &early["n"]),
+        (&json!("insufficient"), &json!("min_samples"), &json!(15)),
+        "nothing was before it"
+    );
 }
 
 #[test]
@@ -213,7 +235,9 @@ fn hours_that_the_baseline_hardly_knows_judge_nothing() {
     let lines = results(&assembly, events.as_bytes());
     let told = |window: &str, segment: &Value| {
         let lines = measured(&lines, "feature:x", "psi").filter(|line| line["window"]["name"] == window && line["segment"] == *segment);
-        lines.map(|line| (line["status"].as_str().unwrap().to_owned(), line["reason"].clone(), line["p_value"].as_f64())).collect::<Vec<_>>()
+        lines
+            .map(|line| (line["status"].as_str().unwrap().to_owned(), line["reason"].clone(), line["p_value"].as_f64()))
+            .collect::<Vec<_>>()
     };
     let hours = told("1h", &Value::Null);
     assert_eq!(hours.len(), 6);
@@ -233,7 +257,9 @@ fn hours_that_the_baseline_hardly_knows_judge_nothing() {
     let json = baseline.to_json().unwrap();
     assert_eq!(driftline::baseline::Baseline::from_json(&json).unwrap(), **baseline);
     let damaged = json.replacen("\"hour\":2,", "\"hour\":24,", 1);
-    assert!(damaged != json && driftline::baseline::Baseline::from_json(&damaged).unwrap_err().to_string().contains("seasons.hours[2].hour"));
+    assert!(
+        damaged != json && driftline::baseline::Baseline::from_json(&damaged).unwrap_err().to_string().contains("seasons.hours[2].hour")
+    );
 }
 
 /// A version that no baseline is for has no verdict, whatever the baselines of the others; its own windows are no reference either.
@@ -255,12 +281,18 @@ fn a_version_without_a_baseline_is_never_judged() {
     }
     let lines = results(&assembled(&config), events.as_bytes());
     for version in ["3", "4"] {
-        let values: Vec<f64> = measured(&lines, "feature:x", "psi").filter(|line| line["version"] == version && line["window"]["name"] == "all").filter_map(|line| line["value"].as_f64()).collect();
+        let values: Vec<f64> = measured(&lines, "feature:x", "psi")
+            .filter(|line| line["version"] == version && line["window"]["name"] == "all")
+            .filter_map(|line| line["value"].as_f64())
+            .collect();
         assert!(values.len() == 6 && values.iter().all(|value| *value < 0.5), "{version}: {values:?}");
     }
     let unknown: Vec<&Value> = lines.iter().filter(|line| line["version"] == "5").collect();
     assert_eq!(unknown.len(), 12, "one word for each window");
     for line in unknown {
-        assert_eq!((&line["status"], &line["reason"], &line["value"], &line["n"]), (&json!("no_data"), &json!("no_baseline"), &Value::Null, &json!(60)));
+        assert_eq!(
+            (&line["status"], &line["reason"], &line["value"], &line["n"]),
+            (&json!("no_data"), &json!("no_baseline"), &Value::Null, &json!(60))
+        );
     }
 }

@@ -48,7 +48,9 @@ static PLAN: LazyLock<Assembly> = LazyLock::new(|| {
     let csv = write(&directory, "rows.csv", &csv);
     // One of them is compared with its own windows, extended where there are few events.
     let windows = |name: &str| match name {
-        "fraud" => "{ name: sliding, size: 60s, slide: 20s, offset: 5s, extend_to: 100s, reference: { previous: 3 } }, { name: long, size: 5m, slide: 1m, extend_to: 7m, reference: { previous: 1, leave_out: nothing } } ], min_samples: 25, drift: { above: 0.02, p_adjusted: 0.6 }",
+        "fraud" => {
+            "{ name: sliding, size: 60s, slide: 20s, offset: 5s, extend_to: 100s, reference: { previous: 3 } }, { name: long, size: 5m, slide: 1m, extend_to: 7m, reference: { previous: 1, leave_out: nothing } } ], min_samples: 25, drift: { above: 0.02, p_adjusted: 0.6 }"
+        }
         _ => "{ name: sliding, size: 60s, slide: 20s, offset: 5s }, { name: long, size: 5m, slide: 1m } ], min_samples: 1",
     };
     let model = |name: &str| {
@@ -573,6 +575,11 @@ fn three_replicas_say_what_one_process_says() {
     assert!(alone.len() > 500, "{} lines", alone.len());
     assert!(alone.iter().any(|line| line.contains("\"metric\":\"accuracy\",\"value\":0.")), "labels are joined");
     assert!(alone.iter().any(|line| line.contains("\"state\":\"firing\"")), "alerts fire");
+    for told in
+        ["; against 3 windows before\"", "\"reason\":\"extended: ", "\"reason\":\"no_reference_windows\"", "; against the window before\""]
+    {
+        assert!(alone.iter().any(|line| line.contains(told)), "{told} is said");
+    }
     for detector in ["adwin", "page_hinkley", "ddm", "eddm", "hddm_a", "hddm_w"] {
         let fires = format!("\"metric\":\"{detector}\",\"value\":1.0,");
         assert!(alone.iter().any(|line| line.contains(&fires)), "{detector} fires");

@@ -1,14 +1,15 @@
 //! Where everything that comes out of the engine goes: console, telemetry, outbox, log.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hdrhistogram::Histogram;
 
+use crate::engine::measure::NO_BASELINE;
 use crate::engine::result::happening_json;
 use crate::engine::{Emission, Plan, SourceState};
-use crate::event::{Outcome, SourceId, Span, Timestamp, TopicRole};
+use crate::event::{Measurement, Outcome, SourceId, Span, Timestamp, TopicRole};
 use crate::http::{DeadLettersView, LedgerView, PartitionView, StatusView, TextTime, TopicView, ViewHandle};
 use crate::join::Kept;
 use crate::notify::{Order, OutboxHandle};
@@ -48,6 +49,8 @@ pub struct Publisher {
     pub started_at: Timestamp,
     /// Events received when the status was last made, and when that was.
     pub last_received: (u64, Timestamp),
+    /// By model: versions that no baseline is for, of which it was said.
+    pub unjudged: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     /// Predictions that ledgers had refused when the status was last made.
     pub refused: u64,
 }
@@ -70,6 +73,7 @@ impl Publisher {
         for emission in emissions {
             match emission {
                 Emission::Window(closed) => {
+                    self.tell_unjudged(&closed.measurements);
                     self.said.note(&closed.summary, &closed.measurements);
                     self.telemetry.update_scores(&closed.measurements);
                     self.telemetry.emit_window(&closed.summary, &closed.measurements);
@@ -91,6 +95,18 @@ impl Publisher {
             }
         }
         staged
+    }
+
+    /// Says once of each version that no baseline is for that it is counted and not judged.
+    fn tell_unjudged(&mut self, measurements: &[Measurement]) {
+        let unjudged = measurements.iter().filter(|measurement| measurement.reason.as_deref() == Some(NO_BASELINE));
+        for Measurement { model, version, .. } in unjudged {
+            let versions = self.unjudged.entry(Arc::clone(model)).or_default();
+            if versions.insert(Arc::clone(version)) {
+                tracing::warn!(%model, %version, "no baseline is for this version: its events are counted, and nothing is judged");
+                self.telemetry.set_unjudged(model, versions.len() as u64);
+            }
+        }
     }
 
     fn happened(&mut self, happening: &Happening) -> bool {

@@ -125,7 +125,9 @@ impl Seasons {
         let mut seasons = Seasons { season: document.by, hours: BTreeMap::new() };
         for (index, of) in document.hours.into_iter().enumerate() {
             let field = format!("seasons.hours[{index}]");
-            ensure(of.hour < seasons.season.hours(), &format!("{field}.hour"), || format!("{} is no {}", of.hour, seasons.season.as_str()))?;
+            ensure(of.hour < seasons.season.hours(), &format!("{field}.hour"), || {
+                format!("{} is no {}", of.hour, seasons.season.as_str())
+            })?;
             let (found, wanted) = (of.columns.len(), layout.columns.len());
             ensure(found == wanted, &format!("{field}.columns"), || format!("{found} columns, not {wanted}"))?;
             let mut pane = Pane::new(layout);

@@ -466,7 +466,7 @@ mod tests {
     const MINUTE: i64 = Span::MINUTE.0;
 
     /// Windows of half an hour, of three hours and of twelve, on three grids.
-    fn plan() -> ModelPlan {
+    pub(super) fn plan() -> ModelPlan {
         let window = |name: &str, size: i64, slide: i64, offset: i64| WindowSpec {
             name: name.into(),
             size: Span(size * MINUTE),
@@ -497,7 +497,7 @@ mod tests {
         }
     }
 
-    fn advance(state: &mut ModelState, plan: &ModelPlan, clock: i64) -> Vec<Closed> {
+    pub(super) fn advance(state: &mut ModelState, plan: &ModelPlan, clock: i64) -> Vec<Closed> {
         let clocks = Clocks {
             events: Some(Timestamp(clock)),
             labels: None,

@@ -42,6 +42,8 @@ pub struct PartitionLag {
 pub struct AgentTable {
     pub(crate) records: Vec<RecordCount>,
     pub(crate) lags: Vec<PartitionLag>,
+    /// Versions that no baseline is for, by model.
+    pub(crate) unjudged: BTreeMap<String, u64>,
     /// Outcome, reason and number of dead letters.
     pub(crate) dead_letters: Vec<(&'static str, &'static str, u64)>,
     pub(crate) outbox_depth: u64,

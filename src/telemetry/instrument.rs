@@ -106,6 +106,9 @@ fn states(meter: &Meter, tables: &Arc<Tables>) {
     gauge("driftline.alerts", "{alert}", "Active alert instances by state", |table| {
         table.alerts().map(|(state, count)| (count, vec![KeyValue::new("state", state)])).collect()
     });
+    gauge("driftline.versions.unjudged", "{version}", "Versions that have been met and no baseline is for, by model", |table| {
+        table.unjudged.iter().map(|(model, versions)| (*versions, vec![KeyValue::new("model", model.clone())])).collect()
+    });
     gauge("driftline.outbox.depth", "{item}", "Messages and calls that wait to be delivered", |table| vec![(table.outbox_depth, vec![])]);
     gauge("driftline.ledger.depth", "{record}", "Records kept for the join of labels, by kind", |table| {
         [("label", table.ledger.labels), ("prediction", table.ledger.predictions)]

@@ -258,6 +258,11 @@ impl Telemetry {
         locked(&self.tables.agent).dead_letters = letters;
     }
 
+    /// Sets how many versions of a model have been met that no baseline is for.
+    pub fn set_unjudged(&self, model: &str, versions: u64) {
+        locked(&self.tables.agent).unjudged.insert(model.to_owned(), versions);
+    }
+
     /// Sets what the ledgers of labels hold.
     pub fn set_ledger(&self, kept: Kept) {
         locked(&self.tables.agent).ledger = kept;

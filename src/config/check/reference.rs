@@ -25,12 +25,7 @@ pub(super) fn check(entry: &WindowEntry, at: &str, (size, slide): (Span, Span), 
     Comparison { against: against.unwrap_or_default(), extend_to }
 }
 
-fn against(
-    entry: &ReferenceEntry,
-    at: &str,
-    (size, slide, extend_to): (Span, Span, Option<Span>),
-    checker: &mut Checker<'_>,
-) -> Against {
+fn against(entry: &ReferenceEntry, at: &str, (size, slide, extend_to): (Span, Span, Option<Span>), checker: &mut Checker<'_>) -> Against {
     let steps = [("previous", entry.previous, Step::Adjacent), ("daily", entry.daily, Step::Daily), ("weekly", entry.weekly, Step::Weekly)];
     let named: Vec<_> = steps.into_iter().filter_map(|(key, count, step)| Some((key, count?, step))).collect();
     if named.len() + usize::from(entry.baseline.is_some()) != 1 {
@@ -66,7 +61,8 @@ fn season(name: SeasonName) -> Season {
 
 /// The hours that a baseline keeps apart: those that are asked for, else the finest that a window needs.
 pub(super) fn seasonal(asked: Option<SeasonName>, windows: &[Window], at: &str, checker: &mut Checker<'_>) -> Option<Season> {
-    let needed = windows.iter().filter_map(|window| if let Against::Season(season) = window.comparison.against { Some(season) } else { None });
+    let needed =
+        windows.iter().filter_map(|window| if let Against::Season(season) = window.comparison.against { Some(season) } else { None });
     let (needed, asked) = (needed.max(), asked.map(season));
     if let (Some(needed), Some(asked)) = (needed, asked)
         && needed > asked

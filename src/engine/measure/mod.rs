@@ -21,6 +21,9 @@ use crate::window::{JoinedPane, Pane};
 
 use super::plan::ModelPlan;
 
+/// The reason where no baseline is for a version.
+pub const NO_BASELINE: &str = "no_baseline";
+
 /// Whose measurements are made.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
@@ -124,7 +127,7 @@ pub fn events(context: &Context<'_>, pane: &Pane, against: Against<'_>, out: &mu
         let reading = Reading { metric: Metric::Psi, value: None, p_value: None, n: pane.n, n_reference: 0, error: None, recipe: "" };
         let mut measurement = context.finish(&segment, Subject::Model, &reading, None);
         measurement.status = Status::NoData;
-        measurement.reason = Some("no_baseline".into());
+        measurement.reason = Some(NO_BASELINE.into());
         out.push(measurement);
         return;
     };

@@ -172,3 +172,156 @@ fn has_drifted(plan: &ModelPlan, measurement: &Measurement) -> bool {
         && measurement.value.is_some_and(|value| value >= plan.drift.above)
         && measurement.p_adjusted.is_some_and(|p| p < plan.drift.p_adjusted)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::super::tests::{advance, plan as plain};
+    use super::*;
+    use crate::engine::comparison::Step;
+    use crate::event::{Metric, Segment};
+
+    const MINUTE: i64 = Span::MINUTE.0;
+
+    fn earlier(step: Step, count: u32, extend_to: Option<i64>) -> Comparison {
+        let against = Against::Earlier { step, count, leaves_out_drifted: true };
+        Comparison { against, extend_to: extend_to.map(|minutes| Span(minutes * MINUTE)) }
+    }
+
+    /// The three windows of the model's own tests: half an hour, three hours, twelve.
+    fn plan() -> ModelPlan {
+        let comparisons = vec![
+            earlier(Step::Adjacent, 3, Some(60)),
+            earlier(Step::Daily, 1, Some(300)),
+            Comparison { extend_to: Some(Span(960 * MINUTE)), ..Comparison::default() },
+        ];
+        ModelPlan { comparisons, min_samples: 8, ..plain() }
+    }
+
+    /// Events, how long it became, and events of the reference.
+    type Shown = (u64, Option<Span>, Option<u64>);
+
+    fn shown(state: &ModelState, plan: &ModelPlan, window: &WindowRef) -> Option<Shown> {
+        let sides = state.sides(plan, window, (0, 0))?;
+        Some((sides.pane.n, sides.extended, sides.reference.ok().flatten().map(|pane| pane.n)))
+    }
+
+    /// The same from everything that came.
+    fn brute(came: &BTreeMap<Timestamp, u64>, plan: &ModelPlan, place: usize, window: &WindowRef) -> Option<Shown> {
+        let spec = &plan.windows[place];
+        let sum = |from: Timestamp, until: Timestamp| -> u64 { came.range(from..until).map(|(_, n)| n).sum() };
+        if sum(window.start, window.end) == 0 {
+            return None;
+        }
+        let longest = plan.comparisons[place].extend_to.unwrap_or(spec.size);
+        let mut from = window.start;
+        while sum(from, window.end) < 8 && (window.end - from) + spec.slide <= longest {
+            from = from - spec.slide;
+        }
+        let windows: Vec<(Timestamp, Timestamp)> = match place {
+            0 => (1..=3).map(|k| (from - Span(30 * k * MINUTE), from - Span(30 * (k - 1) * MINUTE))).collect(),
+            1 => vec![(from - Span::DAY, window.end - Span::DAY)],
+            _ => vec![],
+        };
+        let filled = windows.iter().filter(|(from, until)| sum(*from, *until) > 0).count();
+        let reference = windows.iter().map(|(from, until)| sum(*from, *until)).sum::<u64>();
+        let extended = (from < window.start).then(|| window.end - from);
+        Some((sum(from, window.end), extended, (2 * filled >= windows.len() && place < 2 && reference >= 8).then_some(reference)))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+        /// A partition comes back now and then with what it had for hours before: what was said last is right all the same.
+        #[test]
+        fn both_sides_are_right_when_windows_close_and_when_what_they_depend_on_changes(
+            steps in vec((1i64..60, 1u64..4, vec((0i64..900, 1u64..4), 0..3)), 1..90),
+        ) {
+            let plan = plan();
+            let mut state = ModelState::new(0, &plan, 0);
+            let mut came: BTreeMap<Timestamp, u64> = BTreeMap::new();
+            let mut said: BTreeMap<(usize, Timestamp), Option<Shown>> = BTreeMap::new();
+            let mut clock = 0;
+            for (minutes, fresh, returning) in &steps {
+                let mut put = |minute: i64, n: u64| {
+                    let slice = Timestamp(minute * MINUTE).align(plan.slice, Span(0));
+                    if state.add(&plan, slice, 0, 0, Pane { n, ..Pane::default() }) == 0 {
+                        *came.entry(slice).or_default() += n;
+                    }
+                };
+                put(clock, *fresh);
+                returning.iter().for_each(|(back, n)| put((clock - back).max(0), *n));
+                clock += minutes;
+                for closed in advance(&mut state, &plan, clock * MINUTE) {
+                    let window = &closed.summary.window;
+                    let place = plan.windows.iter().position(|spec| spec.name == window.name).unwrap();
+                    said.insert((place, window.start), brute(&came, &plan, place, window));
+                }
+                for ((place, start), told) in said.iter().filter(|((place, start), _)| *start >= state.needed(&plan, *place)) {
+                    let window = plan.windows[*place].at(*start);
+                    prop_assert_eq!(told, &brute(&came, &plan, *place, &window), "{:?} was not restated", &window);
+                    prop_assert_eq!(&shown(&state, &plan, &window), told, "{:?}", &window);
+                }
+            }
+        }
+    }
+
+    fn drift(window: &WindowRef) -> Measurement {
+        Measurement {
+            model: "loan".into(),
+            version: "".into(),
+            segment: Segment::default(),
+            window: window.clone(),
+            subject: Subject::Feature("age".into()),
+            metric: Metric::Psi,
+            value: Some(0.2),
+            p_value: Some(0.001),
+            p_adjusted: Some(0.001),
+            n: 100,
+            n_reference: 100,
+            status: Status::Ok,
+            reason: None,
+            recipe: "".into(),
+            revision: 0,
+        }
+    }
+
+    #[test]
+    fn a_window_that_turns_out_to_have_drifted_is_left_out_of_those_that_were_closed_since() {
+        let plan = plan();
+        let mut state = ModelState::new(0, &plan, 0);
+        state.version(&Arc::from(""));
+        let mut closed = Vec::new();
+        for minute in (0..400).step_by(10) {
+            state.add(&plan, Timestamp(minute * MINUTE), 0, 0, Pane { n: 4, ..Pane::default() });
+            closed.extend(advance(&mut state, &plan, minute * MINUTE));
+        }
+        let of = |start: i64| plan.windows[0].at(Timestamp(start * MINUTE));
+        let mut drifted = closed.iter().find(|closed| closed.summary.window == of(330)).unwrap().clone();
+        assert_eq!(shown(&state, &plan, &of(360)), Some((12, None, Some(36))));
+        drifted.measurements = vec![drift(&of(330))];
+        let later = state.note_drift(&plan, 0, &drifted);
+        assert_eq!(later, [340, 350, 360].map(|minute| Timestamp(minute * MINUTE)), "those that have been closed");
+        assert_eq!(shown(&state, &plan, &of(360)), Some((12, None, Some(24))));
+        assert_eq!(shown(&state, &plan, &of(350)), Some((12, None, Some(36))), "it starts elsewhere");
+        assert_eq!(state.note_drift(&plan, 0, &drifted), [], "nothing new");
+        drifted.measurements[0].p_adjusted = Some(0.02);
+        assert_eq!(state.note_drift(&plan, 0, &drifted).len(), 3, "and back");
+        assert_eq!(shown(&state, &plan, &of(360)), Some((12, None, Some(36))));
+        // It goes with what was decided, and is forgotten when no window looks back so far.
+        drifted.measurements[0].p_adjusted = Some(0.001);
+        state.note_drift(&plan, 0, &drifted);
+        let bytes = postcard::to_stdvec(&state.decisions()).unwrap();
+        let next = ModelState::decided(0, &plan, postcard::from_bytes(&bytes).unwrap()).unwrap();
+        assert_eq!(next.drifted, state.drifted);
+        for minute in (400..900).step_by(10) {
+            state.add(&plan, Timestamp(minute * MINUTE), 0, 0, Pane { n: 4, ..Pane::default() });
+            advance(&mut state, &plan, minute * MINUTE);
+        }
+        assert_eq!(state.drifted, Drifted::default());
+    }
+}
