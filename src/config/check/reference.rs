@@ -28,6 +28,10 @@ pub(super) fn check(entry: &WindowEntry, at: &str, (size, slide): (Span, Span), 
 fn against(entry: &ReferenceEntry, at: &str, (size, slide, extend_to): (Span, Span, Option<Span>), checker: &mut Checker<'_>) -> Against {
     let steps = [("previous", entry.previous, Step::Adjacent), ("daily", entry.daily, Step::Daily), ("weekly", entry.weekly, Step::Weekly)];
     let named: Vec<_> = steps.into_iter().filter_map(|(key, count, step)| Some((key, count?, step))).collect();
+    // What was wrong in itself has been told.
+    if ["previous", "daily", "weekly", "baseline"].iter().any(|key| checker.left_out.contains(&join(at, key))) {
+        return Against::Baseline;
+    }
     if named.len() + usize::from(entry.baseline.is_some()) != 1 {
         checker.error_with(at, "a reference is one of previous, daily, weekly and baseline", "such as { daily: 7 }");
         return Against::Baseline;
