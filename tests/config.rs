@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use driftline::baseline::Season;
 use driftline::config::checked::{Admitted, Cluster, DeadLetters, FeatureType, Labels, Start, Task, Workers};
 use driftline::config::fault::Fault;
 use driftline::config::load::{Loading, parse};
 use driftline::config::{Config, Environment, Purpose, SchemaKind, schema};
+use driftline::engine::comparison::{Against, Comparison, Step};
 use driftline::event::decode::{Selector, TsUnit};
 use driftline::event::{Metric, Span, Timestamp};
 use driftline::source::kafka::GroupProtocol;
@@ -146,6 +148,11 @@ fn every_key_reaches_the_settings() {
         ("7d", Span(7 * Span::DAY.0), Span(4 * Span::DAY.0))
     );
     assert_eq!((&*model.windows[1].name, model.pane()), ("hour", Span(900_000)));
+    let compared: Vec<Comparison> = model.windows.iter().map(|window| window.comparison).collect();
+    let weekly = Against::Earlier { step: Step::Weekly, count: 2, leaves_out_drifted: false };
+    assert_eq!(compared[0], Comparison::default());
+    assert_eq!(compared[1], Comparison { against: weekly, extend_to: Some(Span(3 * Span::HOUR.0)) });
+    assert_eq!((compared[2].against, model.seasonal), (Against::Season(Season::HourOfWeek), Some(Season::HourOfWeek)));
     assert_eq!((model.lateness, model.min_samples), (Span(90_000), 100));
     assert_eq!(model.labels, Labels::Joined { horizon: Span(12 * Span::HOUR.0) });
     assert_eq!(model.segments[0].admitted, Admitted::Listed(vec!["eu".into(), "7".into(), "true".into()]));

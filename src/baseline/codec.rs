@@ -383,12 +383,7 @@ fn counts_document(column: &Column, pane: &Pane) -> CountsDocument {
 }
 
 pub(super) fn sums_document(moments: &Moments) -> SumsDocument {
-    SumsDocument {
-        z: moments.sum.to_text(),
-        z2: moments.squares.to_text(),
-        below: nonzero(&moments.below),
-        above: nonzero(&moments.above),
-    }
+    SumsDocument { z: moments.sum.to_text(), z2: moments.squares.to_text(), below: nonzero(&moments.below), above: nonzero(&moments.above) }
 }
 
 pub(super) fn read_moments(sums: &SumsDocument, field: &str) -> Checked<Moments> {

@@ -194,7 +194,8 @@ fn features(entry: Option<&FeaturesEntry>, at: &str, checker: &mut Checker<'_>) 
 fn windows(entries: Option<&[WindowEntry]>, at: &str, checker: &mut Checker<'_>) -> Vec<Window> {
     let at = join(at, "windows");
     let Some(entries) = entries else {
-        let window = |name: &str, size, slide| Window { name: name.into(), size, slide, offset: Span(0), comparison: Comparison::default() };
+        let window =
+            |name: &str, size, slide| Window { name: name.into(), size, slide, offset: Span(0), comparison: Comparison::default() };
         return vec![window("1h", Span::HOUR, Span(5 * Span::MINUTE.0)), window("1d", Span::DAY, Span::HOUR)];
     };
     if entries.is_empty() {
@@ -266,7 +267,8 @@ fn window(entry: &WindowEntry, at: &str, checker: &mut Checker<'_>) -> Window {
             );
         }
     }
-    let comparison = if checker.faults.len() == before { reference::check(entry, at, (size, slide), checker) } else { Comparison::default() };
+    let comparison =
+        if checker.faults.len() == before { reference::check(entry, at, (size, slide), checker) } else { Comparison::default() };
     Window { name: name.into(), size, slide, offset, comparison }
 }
 

@@ -270,6 +270,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn slices_are_kept_as_long_as_references_look_back_and_no_longer() {
+        let plan = plan();
+        let mut state = ModelState::new(0, &plan, 0);
+        for minute in (0..20_000).step_by(10) {
+            state.add(&plan, Timestamp(minute * MINUTE), 0, 0, Pane { n: 1, ..Pane::default() });
+            advance(&mut state, &plan, minute * MINUTE);
+        }
+        let (mut slices, mut from) = (0, Timestamp(i64::MIN));
+        while let Some(start) = state.history.next_slice(from) {
+            slices += 1;
+            from = Timestamp(start.0 + 1);
+        }
+        let kept = crate::engine::footprint::events_kept(&plan);
+        let most: u64 = kept.stretches(plan.slice, Timestamp(0)).iter().map(|(_, count)| count).sum();
+        let without: u64 =
+            crate::engine::footprint::events_kept(&plain()).stretches(plan.slice, Timestamp(0)).iter().map(|(_, count)| count).sum();
+        assert!(
+            slices <= most && slices + 25 > most && most > without,
+            "{slices} slices, up to {most} expected, {without} without references"
+        );
+    }
+
     fn drift(window: &WindowRef) -> Measurement {
         Measurement {
             model: "loan".into(),
