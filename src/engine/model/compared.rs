@@ -30,9 +30,9 @@ impl Drifted {
     }
 
     /// Gives whether that is another answer than before.
-    fn set(&mut self, window: (usize, Timestamp), places: BTreeSet<Place>) -> bool {
+    fn set(&mut self, window: (usize, Timestamp), places: &BTreeSet<Place>) -> bool {
         let before = if places.is_empty() { self.0.remove(&window) } else { self.0.insert(window, places.clone()) };
-        before.unwrap_or_default() != places
+        before.unwrap_or_default() != *places
     }
 
     /// Forgets windows that start before an instant, by specification.
@@ -146,7 +146,7 @@ impl ModelState {
             }
         }
         let start = closed.summary.window.start;
-        if !self.drifted.set((place, start), places) {
+        if !self.drifted.set((place, start), &places) {
             return Vec::new();
         }
         self.closed_windows(plan, place, start).filter(|later| *later > start && comparison.touches(spec, *later, start)).collect()
