@@ -49,7 +49,7 @@ static PLAN: LazyLock<Assembly> = LazyLock::new(|| {
     // One of them is compared with its own windows, extended where there are few events.
     let windows = |name: &str| match name {
         "fraud" => {
-            "{ name: sliding, size: 60s, slide: 20s, offset: 5s, extend_to: 100s, reference: { previous: 3 } }, { name: long, size: 5m, slide: 1m, extend_to: 7m, reference: { previous: 1, leave_out: nothing } } ], min_samples: 25, drift: { above: 0.02, p_adjusted: 0.6 }"
+            "{ name: sliding, size: 60s, slide: 20s, offset: 5s, extend_to: 100s, reference: { previous: 3 } }, { name: long, size: 5m, slide: 1m, extend_to: 7m, reference: { previous: 1, leave_out: nothing } } ], min_samples: 10, drift: { metric: wasserstein, above: 1, p_adjusted: 0.5 }"
         }
         _ => "{ name: sliding, size: 60s, slide: 20s, offset: 5s }, { name: long, size: 5m, slide: 1m } ], min_samples: 1",
     };
