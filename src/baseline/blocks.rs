@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::stats::evidence::DesignEffects;
 use crate::stats::inflation::{Inflation, LEAST_BLOCKS, LEAST_ROWS, of_cells, of_means, of_order, of_rate};
 
 use super::cell::Placed;
@@ -23,6 +24,42 @@ pub struct Inflations {
     pub null: Inflation,
     /// Of the rate of invalid values.
     pub invalid: Inflation,
+}
+
+/// Kinds of statistics that have design effects of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Over the shares of coarse bins or levels.
+    Cells,
+    /// Over the distribution function.
+    Order,
+    /// Of the mean.
+    Mean,
+    /// The rate of nulls.
+    Null,
+    /// The rate of invalid values.
+    Invalid,
+}
+
+impl Inflations {
+    /// Those of one kind.
+    #[must_use]
+    pub fn of(&self, kind: Kind) -> &Inflation {
+        match kind {
+            Kind::Cells => &self.cells,
+            Kind::Order => &self.order,
+            Kind::Mean => &self.mean,
+            Kind::Null => &self.null,
+            Kind::Invalid => &self.invalid,
+        }
+    }
+
+    /// The design effects of a window of `n` rows against the reference.
+    #[must_use]
+    pub fn design(&self, kind: Kind, n: u64) -> DesignEffects {
+        let inflation = self.of(kind);
+        DesignEffects { reference: inflation.of_reference(), current: inflation.at(n) }
+    }
 }
 
 /// What a block holds of a column beside its cells.

@@ -3,7 +3,7 @@
 //! What is measured over coarse bins and levels is in `share`, over fine bins in `number`.
 
 use crate::baseline::layout::{Column, ColumnKind, INFINITE, Levels, MISSING, NAN, NULL, SPECIAL, WRONG_TYPE};
-use crate::baseline::{Baseline, Summary};
+use crate::baseline::{Baseline, Inflations, Kind, Summary};
 use crate::event::Metric;
 use crate::sketch::distinct;
 use crate::stats::entropy::entropy;
@@ -21,6 +21,7 @@ pub struct Sides<'a> {
     column: &'a Column,
     pub(super) summary: Option<&'a Summary>,
     pub(super) nulls: Option<&'a Nulls>,
+    inflations: Option<&'a Inflations>,
     pub(super) reference: Side<'a>,
     pub(super) current: Side<'a>,
     pub(super) recipe: Recipe,
@@ -64,6 +65,7 @@ impl<'a> Sides<'a> {
             column,
             summary: baseline.summaries.get(index),
             nulls: baseline.nulls.get(index).and_then(Option::as_ref),
+            inflations: baseline.inflations.get(index).and_then(Option::as_ref),
             reference: Side::new(column, reference),
             current: Side::new(column, current),
             recipe: Recipe::Driftline,
@@ -78,6 +80,7 @@ impl<'a> Sides<'a> {
             column,
             summary: baseline.label_summary.as_ref(),
             nulls: baseline.label_nulls.as_ref(),
+            inflations: baseline.label_inflations.as_ref(),
             reference: Side::new(column, reference),
             current: Side::new(column, current),
             recipe: Recipe::Driftline,
@@ -101,9 +104,14 @@ impl<'a> Sides<'a> {
         }
     }
 
-    /// The scale of chance differences between the two sides.
-    pub(super) fn noise(&self) -> Option<f64> {
-        DesignEffects::default().noise(self.reference.valid, self.current.valid)
+    /// By how much dependence between rows inflates a kind of statistic of so many rows.
+    pub(super) fn design(&self, kind: Kind, n: u64) -> DesignEffects {
+        self.inflations.map_or_else(DesignEffects::default, |inflations| inflations.design(kind, n))
+    }
+
+    /// The scale of chance differences between the two sides, for a kind of statistic.
+    pub(super) fn noise(&self, kind: Kind) -> Option<f64> {
+        self.design(kind, self.current.valid).noise(self.reference.valid, self.current.valid)
     }
 
     pub(super) fn reading(&self, metric: Metric, value: Option<f64>, p_value: Option<f64>, recipe: &'static str) -> Reading {
@@ -154,7 +162,7 @@ fn categorical(sides: &Sides<'_>, levels: &Levels, wanted: Wanted, out: &mut Vec
         out.push(Reading {
             metric: Metric::NewCategoryRate,
             value: current.value(),
-            p_value: excess_p_value(expected, n, current, DesignEffects::default()),
+            p_value: excess_p_value(expected, n, current, sides.design(Kind::Cells, current.total)),
             n: current.total,
             n_reference: n,
             error: None,
@@ -168,22 +176,23 @@ fn categorical(sides: &Sides<'_>, levels: &Levels, wanted: Wanted, out: &mut Vec
 
 fn rates(sides: &Sides<'_>, wanted: Wanted, out: &mut Vec<Reading>) {
     let of = |side: &Side<'_>, cells: &[usize]| Rate { hits: side.count(cells), total: side.events() };
-    let kinds: [(Metric, &[usize], &'static str); 2] = [
-        (Metric::NullRate, &[NULL, MISSING], "(missing + null) / events"),
-        (Metric::InvalidRate, &[NAN, INFINITE, WRONG_TYPE], "(NaN + infinite + wrong type) / events"),
+    let kinds: [(Metric, Kind, &[usize], &'static str); 2] = [
+        (Metric::NullRate, Kind::Null, &[NULL, MISSING], "(missing + null) / events"),
+        (Metric::InvalidRate, Kind::Invalid, &[NAN, INFINITE, WRONG_TYPE], "(NaN + infinite + wrong type) / events"),
     ];
-    for (metric, cells, recipe) in kinds {
+    for (metric, kind, cells, recipe) in kinds {
         if wanted.has(metric) {
-            out.push(rate(metric, of(&sides.reference, cells), of(&sides.current, cells), recipe));
+            let design = sides.design(kind, sides.current.events());
+            out.push(rate(metric, of(&sides.reference, cells), of(&sides.current, cells), design, recipe));
         }
     }
 }
 
-pub(super) fn rate(metric: Metric, reference: Rate, current: Rate, recipe: &'static str) -> Reading {
+pub(super) fn rate(metric: Metric, reference: Rate, current: Rate, design: DesignEffects, recipe: &'static str) -> Reading {
     Reading {
         metric,
         value: current.value(),
-        p_value: p_value(reference, current, Alternative::TwoSided, DesignEffects::default()),
+        p_value: p_value(reference, current, Alternative::TwoSided, design),
         n: current.total,
         n_reference: reference.total,
         error: None,
