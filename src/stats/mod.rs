@@ -11,7 +11,8 @@
 //! | [`divergence`], [`contingency`] | effects over cells in any order: how big is the difference |
 //! | [`ks`], [`wasserstein`], [`energy`], [`cramer_von_mises`], [`anderson_darling`] | effects over the [`bins`] of a number |
 //! | [`evidence`], [`null`], [`limit`], [`rate`], [`welch`] | how sure are we of it, given the two sample sizes |
-//! | [`adjust`] | what a p-value means among many |
+//! | [`inflation`] | how much less rows that belong together say than independent ones |
+//! | [`adjust`], [`budget`] | what a p-value means among many, and how small it has to be |
 //! | [`classification`], [`ranking`], [`regression`] | performance, from counts and sums |
 //! | [`sequential`], [`onset`] | has something changed along a series, and since when |
 //! | [`moments`], [`exact`], [`quantile`], [`entropy`] | what one sample looks like |
@@ -21,6 +22,7 @@
 pub mod adjust;
 pub mod anderson_darling;
 pub mod bins;
+pub mod budget;
 pub mod classification;
 pub mod contingency;
 pub mod counts;
@@ -33,6 +35,7 @@ pub mod evidence;
 pub mod exact;
 #[cfg(test)]
 mod fixture;
+pub mod inflation;
 pub mod ks;
 pub mod limit;
 pub mod moments;

@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ArrowPrimitiveType, Decimal32Type, Decimal64Type, Decimal128Type, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type,
-    Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    ArrowPrimitiveType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Float16Type, Float32Type, Float64Type,
+    Int8Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, RecordBatch};
 use arrow_ipc::reader::{FileReader, StreamReader};
-use arrow_schema::{ArrowError, DataType, Schema};
+use arrow_schema::{ArrowError, DataType, Schema, TimeUnit};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
@@ -154,7 +155,10 @@ fn choose(path: &Path, schema: &Schema, selection: &Selection) -> Result<Chosen,
             let fault = "is in the schema twice".to_owned();
             return Err(TableError::Column { path: path.to_owned(), column: field.name().clone(), fault });
         }
-        if !is_supported(field.data_type()) {
+        if role == Role::Time && !is_time(field.data_type()) && !is_supported(field.data_type()) {
+            continue;
+        }
+        if role != Role::Time && !is_supported(field.data_type()) {
             return Err(unsupported(path, field.name(), field.data_type()));
         }
         chosen.positions.push(position);
@@ -184,6 +188,11 @@ fn is_supported(kind: &DataType) -> bool {
     }
 }
 
+/// Whether it is a date or a point in time.
+fn is_time(kind: &DataType) -> bool {
+    matches!(kind, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64)
+}
+
 /// The cells of an array; `None` where its type is not supported.
 #[allow(clippy::redundant_closure_for_method_calls)] // The method belongs to a crate that is not a direct dependency.
 fn column_data(array: &dyn Array) -> Option<ColumnData> {
@@ -211,6 +220,17 @@ fn column_data(array: &dyn Array) -> Option<ColumnData> {
         DataType::Decimal64(_, scale) => numbers::<Decimal64Type>(array, |value| decimal(i128::from(value), *scale))?,
         DataType::Decimal128(_, scale) => numbers::<Decimal128Type>(array, |value| decimal(value, *scale))?,
         DataType::Dictionary(..) => by_dictionary(array)?,
+        // Times in seconds, which no reader of numbers takes for anything else.
+        DataType::Date32 => numbers::<Date32Type>(array, |days| f64::from(days) * 86_400.0)?,
+        #[allow(clippy::cast_precision_loss)]
+        DataType::Date64 => numbers::<Date64Type>(array, |value| value as f64 / 1e3)?,
+        #[allow(clippy::cast_precision_loss)]
+        DataType::Timestamp(unit, _) => match unit {
+            TimeUnit::Second => numbers::<TimestampSecondType>(array, |value| value as f64)?,
+            TimeUnit::Millisecond => numbers::<TimestampMillisecondType>(array, |value| value as f64 / 1e3)?,
+            TimeUnit::Microsecond => numbers::<TimestampMicrosecondType>(array, |value| value as f64 / 1e6)?,
+            TimeUnit::Nanosecond => numbers::<TimestampNanosecondType>(array, |value| value as f64 / 1e9)?,
+        },
         _ => return None,
     })
 }
