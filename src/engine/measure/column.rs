@@ -6,6 +6,7 @@ use crate::baseline::layout::{Column, ColumnKind, INFINITE, Levels, MISSING, NAN
 use crate::baseline::{Baseline, Inflations, Kind, Summary};
 use crate::event::Metric;
 use crate::sketch::distinct;
+use crate::stats::counts::real;
 use crate::stats::entropy::entropy;
 use crate::stats::evidence::DesignEffects;
 use crate::stats::null::Nulls;
@@ -129,7 +130,7 @@ pub fn measure(sides: &Sides<'_>, wanted: Wanted, out: &mut Vec<Reading>) {
     if wanted.has(Metric::DistinctCount)
         && let Some(cells) = sides.current.distinct
     {
-        let value = distinct::estimate(cells).map(|estimate| estimate + sides.kept());
+        let value = distinct::estimate(cells).map(|estimate| (estimate + sides.kept()).min(real(sides.current.valid)));
         let recipe = match sides.column.kind {
             ColumnKind::Numeric(_) => "estimated over 128 x 20 hashed cells, standard error 6.5 %",
             ColumnKind::Categorical(_) => "kept levels exactly, others estimated over 128 x 20 hashed cells, standard error 6.5 %",
