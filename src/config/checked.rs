@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
+use crate::engine::evidence::{Evidence, FalseAlarms};
 use crate::engine::measure::Recipe;
 use crate::event::decode::{Selector, TsUnit};
 use crate::event::{Metric, Span, Timestamp};
@@ -145,6 +146,10 @@ pub struct Model {
     pub detectors: Vec<sequential::Settings>,
     /// When a feature counts as drifted.
     pub drift: Drift,
+    /// False alarms that are accepted.
+    pub false_alarms: Option<FalseAlarms>,
+    /// How p-values are made.
+    pub evidence: Evidence,
 }
 
 impl Model {

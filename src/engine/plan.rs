@@ -12,6 +12,7 @@ use crate::event::{Metric, Segment, Span};
 use crate::stats::sequential;
 use crate::window::WindowSpec;
 
+use super::evidence::{Evidence, Level};
 use super::measure::Recipe;
 
 /// Versions of one model that are kept apart at the same time. Events of further versions are shed and counted: a field
@@ -34,7 +35,7 @@ pub struct DriftRecipe {
     pub metric: Metric,
     /// The effect it must reach.
     pub above: f64,
-    /// The adjusted p-value it must lie below.
+    /// The adjusted p-value it must lie below, where there is no budget of false alarms.
     pub p_adjusted: f64,
 }
 
@@ -96,6 +97,10 @@ pub struct ModelPlan {
     pub recipe: Recipe,
     /// Sequential detectors, of each kind at most one. They may change from one run to the next: panes do not depend on them.
     pub detectors: Vec<sequential::Settings>,
+    /// How p-values are made.
+    pub evidence: Evidence,
+    /// What its budget of false alarms leaves for one look.
+    pub level: Option<Level>,
 }
 
 impl ModelPlan {

@@ -22,11 +22,13 @@ pub struct DriftRecipe {
     pub at_least: f64,
     /// The adjusted p-value must lie below this, where evidence is asked for.
     pub p_adjusted_below: Option<f64>,
+    /// The p-value must be at most this instead, where the model has a budget of false alarms.
+    pub p_value_at_most: Option<f64>,
 }
 
 impl Default for DriftRecipe {
     fn default() -> Self {
-        DriftRecipe { metric: Metric::Psi, at_least: 0.1, p_adjusted_below: Some(0.01) }
+        DriftRecipe { metric: Metric::Psi, at_least: 0.1, p_adjusted_below: Some(0.01), p_value_at_most: None }
     }
 }
 
@@ -66,6 +68,7 @@ pub(super) struct Latest {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Value {
     pub(super) value: f64,
+    pub(super) p_value: Option<f64>,
     pub(super) p_adjusted: Option<f64>,
 }
 
@@ -246,7 +249,7 @@ fn take(table: &mut BTreeMap<Place, Latest>, measurement: &Measurement, keep: bo
     }
     let key = (measurement.subject.clone(), measurement.metric);
     match value {
-        Some(value) => drop(latest.values.insert(key, Value { value, p_adjusted: measurement.p_adjusted })),
+        Some(value) => drop(latest.values.insert(key, Value { value, p_value: measurement.p_value, p_adjusted: measurement.p_adjusted })),
         None => drop(latest.values.remove(&key)),
     }
 }

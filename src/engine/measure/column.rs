@@ -4,6 +4,7 @@
 
 use crate::baseline::layout::{Column, ColumnKind, INFINITE, Levels, MISSING, NAN, NULL, SPECIAL, WRONG_TYPE};
 use crate::baseline::{Baseline, Inflations, Kind, Summary};
+use crate::engine::evidence::Evidence;
 use crate::event::Metric;
 use crate::sketch::distinct;
 use crate::stats::counts::real;
@@ -49,8 +50,18 @@ impl<'a> Side<'a> {
     }
 
     /// All events of the column, with or without a value.
-    fn events(&self) -> u64 {
+    pub(super) fn events(&self) -> u64 {
         self.valid + self.special.iter().sum::<u64>()
+    }
+
+    /// Events without a value.
+    pub(super) fn nulls(&self) -> u64 {
+        self.count(&[NULL, MISSING])
+    }
+
+    /// Events with something that is no value.
+    pub(super) fn invalid(&self) -> u64 {
+        self.count(&[NAN, INFINITE, WRONG_TYPE])
     }
 
     fn count(&self, cells: &[usize]) -> u64 {
@@ -103,6 +114,12 @@ impl<'a> Sides<'a> {
                 self.current.data.iter().take(levels.other_cell()).filter(|count| **count > 0).count() as f64
             }
         }
+    }
+
+    /// The same, with the corrections of evidence that a model asks for.
+    #[must_use]
+    pub fn corrected(self, evidence: Evidence) -> Sides<'a> {
+        Sides { inflations: self.inflations.filter(|_| evidence.design_effects), ..self }
     }
 
     /// By how much dependence between rows inflates a kind of statistic of so many rows.
