@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use crate::engine::evaluator::{Gap, SourceState};
 use crate::engine::model::EARLY_LABEL_PATIENCE;
 use crate::engine::output::{Counts, JoinHalf, ShardOutput};
@@ -12,12 +14,17 @@ use crate::engine::plan::Plan;
 use crate::engine::series::SeriesKey;
 use crate::engine::shard::Shard;
 use crate::event::{Outcome, SourceId, Span, Timestamp, TopicRole};
+use crate::join::{Change, Prediction};
 use crate::window::LateKey;
 
 use super::address::{Addresses, Post};
 use super::directory::{ResumedGroup, ResumedSource};
 use super::joiner::Joiner;
+use super::shelving::{Shelves, Shelving};
 use super::wire::{Events, Key, LIFE, Labels, Late, Progress, SourceName, offset_of, to_bytes};
+
+/// Predictions and labels that all joins apply at one go: some 100 ms, during which nobody is listened to.
+const PACE: usize = 20_000;
 
 /// A source partition that this replica reads.
 #[derive(Debug)]
@@ -48,6 +55,8 @@ pub struct Replica {
     readings: BTreeMap<SourceId, Reading>,
     /// By number of the partitions and number of the model.
     joiners: BTreeMap<(i32, u16), Joiner>,
+    shelving: Shelving,
+    pace: usize,
 }
 
 /// The panes of a source partition that have changed since `acknowledged`, as records.
@@ -65,7 +74,48 @@ impl Replica {
     /// A replica that reads nothing yet. `instance` names it for people.
     #[must_use]
     pub fn new(plan: Arc<Plan>, addresses: Arc<Addresses>, instance: Arc<str>) -> Replica {
-        Replica { plan, addresses, instance, series: Vec::new(), readings: BTreeMap::new(), joiners: BTreeMap::new() }
+        let shelving = Shelving::in_memory(plan.ledger_capacity);
+        let (series, readings, joiners) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        Replica { plan, addresses, instance, series, readings, joiners, shelving, pace: PACE }
+    }
+
+    /// Has joins lie on shelves, those that are taken over from now on. `capacity` is the most predictions, and labels, that wait
+    /// in all joins of a model, and `cached` the most records of those joins that are in memory beside what changes.
+    pub fn shelve(&mut self, shelves: Shelves, capacity: usize, cached: usize) {
+        self.shelving.shelve(shelves, capacity, cached);
+    }
+
+    /// Has joins apply another number of predictions and labels at one go.
+    #[must_use]
+    pub fn with_pace(self, pace: usize) -> Replica {
+        Replica { pace, ..self }
+    }
+
+    /// What the shelves do not have yet, by generation. It comes again until [`Replica::settle_ledger_changes`].
+    pub fn take_ledger_changes(&mut self) -> Vec<(u32, Vec<Change>)> {
+        self.joiners.values_mut().map(|joiner| (joiner.generation(), joiner.take_changes())).collect()
+    }
+
+    /// What was last taken is committed, and the shelves show it.
+    pub fn settle_ledger_changes(&mut self) {
+        self.joiners.values_mut().for_each(Joiner::settle_changes);
+    }
+
+    /// Changes that wait for a commit; in memory until then.
+    #[must_use]
+    pub fn unsettled_ledger_changes(&self) -> usize {
+        self.joiners.values().map(Joiner::unsettled).sum()
+    }
+
+    /// Generations that are over since this was asked last: what lies on their shelves is worth nothing.
+    pub fn take_gone(&mut self) -> Vec<u32> {
+        self.shelving.take_gone()
+    }
+
+    /// Predictions that were not kept for their labels, because there was no room.
+    #[must_use]
+    pub fn refused_predictions(&self) -> u64 {
+        self.joiners.values().map(Joiner::refused).sum()
     }
 
     /// A source partition is ours to read, from `start` or from where it was resumed.
@@ -120,11 +170,13 @@ impl Replica {
                 reading.seen = reading.seen.max(*end);
             }
         }
+        self.leave(partition);
         for (number, model) in (0u16..).zip(&self.plan.models) {
             if model.horizon.is_none() {
                 continue;
             }
-            let mut joiner = Joiner::new(model, self.plan.ledger_capacity);
+            let (generation, shelf) = self.shelving.begin();
+            let mut joiner = Joiner::new(model, generation, shelf, self.shelving.capacity);
             let clock = resumed.remove(&number).and_then(|(labels, panes)| joiner.resume(model, labels, panes));
             let back = clock.or_else(|| {
                 // Read by somebody who had not come to join anything: nothing of it counts yet. Whoever died before it could say
@@ -140,6 +192,7 @@ impl Replica {
             }
             self.joiners.insert((partition, number), joiner);
         }
+        self.share_cache();
         if since.is_some() {
             for reading in self.readings.values_mut().filter(|reading| reading.name.partition == partition) {
                 reading.told_again = reading.seen;
@@ -153,8 +206,22 @@ impl Replica {
         let Some(gone) = self.readings.remove(&source) else { return };
         // Joins need every partition of their number; without one of them somebody else does all of it.
         if gone.role != TopicRole::Features {
-            self.joiners.retain(|(partition, _), _| *partition != gone.name.partition);
+            self.leave(gone.name.partition);
+            self.share_cache();
         }
+    }
+
+    /// Gives up the joins of the partitions of one number.
+    fn leave(&mut self, partition: i32) {
+        let Replica { joiners, shelving, .. } = self;
+        joiners.extract_if((partition, 0)..=(partition, u16::MAX), |_, _| true).for_each(|(_, gone)| shelving.end(gone.generation()));
+    }
+
+    /// What may stay in memory of a model is shared by its joins.
+    fn share_cache(&mut self) {
+        let joined = self.plan.models.iter().filter(|model| model.horizon.is_some()).count();
+        let cached = self.shelving.cached * joined / self.joiners.len().max(1);
+        self.joiners.values_mut().for_each(|joiner| joiner.set_cached(cached));
     }
 
     /// Whether a partition is at its end without news.
@@ -214,39 +281,38 @@ impl Replica {
                 reading.seen = reading.seen.max(offset + 1);
             }
         }
-        take_halves(&self.readings, &mut self.joiners, series, output.halves, false);
+        take_halves(&self.readings, &mut self.joiners, self.shelving.capacity, series, output.halves, false);
     }
 
     /// Takes predictions and labels in that were read again after a hand-over, by a shard of their own.
     pub fn read_again(&mut self, series: &[SeriesKey], halves: Vec<JoinHalf>) {
-        take_halves(&self.readings, &mut self.joiners, series, halves, true);
+        take_halves(&self.readings, &mut self.joiners, self.shelving.capacity, series, halves, true);
     }
 
     /// Applies what was read again in the partitions of this number, up to the clock of that reading.
     pub fn read_again_to(&mut self, partition: i32, clock: Timestamp) {
-        self.each_joiner(partition, |model, joiner| joiner.read_again_to(model, clock));
-    }
-
-    /// Everything before the hand-over has been read again in the partitions of this number.
-    pub fn rebuilt(&mut self, partition: i32) {
-        self.each_joiner(partition, |model, joiner| joiner.rebuilt(model));
-    }
-
-    fn each_joiner(&mut self, partition: i32, each: impl Fn(&crate::engine::ModelPlan, &mut Joiner)) {
-        for ((_, number), joiner) in self.joiners.iter_mut().filter(|((number, _), _)| *number == partition) {
+        let mut left = self.pace;
+        for ((_, number), joiner) in self.joiners.range_mut((partition, 0)..=(partition, u16::MAX)) {
             if let Some(model) = self.plan.model(*number) {
-                each(model, joiner);
+                joiner.read_again_to(model, clock, &mut left);
             }
         }
     }
 
+    /// Everything before the hand-over has been read again in the partitions of this number.
+    pub fn rebuilt(&mut self, partition: i32) {
+        self.joiners.range_mut((partition, 0)..=(partition, u16::MAX)).for_each(|(_, joiner)| joiner.rebuilt());
+    }
+
     /// Applies labels as far as their partitions allow.
     pub fn advance(&mut self, cap: Option<Timestamp>) {
+        // To each its part, so that one with much to do does not hold up the others.
+        let part = (self.pace / self.joiners.len().max(1)).max(1);
         for ((partition, number), joiner) in &mut self.joiners {
             let Some(model) = self.plan.model(*number) else { continue };
             let clock = clock(&self.readings, *partition);
             let clock = Clock { at: clock.at.map(|at| cap.map_or(at, |cap| at.min(cap))), ..clock };
-            joiner.advance(model, clock.at, clock.is_idle);
+            joiner.advance(model, clock.at, clock.is_idle, &mut { part });
         }
     }
 
@@ -395,10 +461,18 @@ fn clock(readings: &BTreeMap<SourceId, Reading>, partition: i32) -> Clock {
 fn take_halves(
     readings: &BTreeMap<SourceId, Reading>,
     joiners: &mut BTreeMap<(i32, u16), Joiner>,
+    capacity: usize,
     series: &[SeriesKey],
     halves: Vec<JoinHalf>,
     is_again: bool,
 ) {
+    // What waits in the joins of each model, predictions and labels; a duplicate among these halves is counted for a moment.
+    let mut waiting: BTreeMap<u16, (usize, usize)> = BTreeMap::new();
+    for ((_, model), joiner) in joiners.iter().filter(|_| !halves.is_empty()) {
+        let (predictions, labels) = waiting.entry(*model).or_default();
+        *predictions += joiner.waiting_predictions();
+        *labels += joiner.waiting_labels();
+    }
     for half in halves {
         let ((source, offset), model) = match &half {
             JoinHalf::Prediction { position, series: number, .. } => {
@@ -409,12 +483,23 @@ fn take_halves(
         };
         let Some(reading) = readings.get(&source).filter(|reading| is_again || offset >= reading.told_again) else { continue };
         let Some(joiner) = joiners.get_mut(&(reading.name.partition, model)) else { continue };
+        let (predictions, labels) = waiting.entry(model).or_default();
         match half {
             JoinHalf::Prediction { id, ts, came, position, series: number, segments, predicted } => {
                 let Some(key) = series.get(number.0 as usize) else { continue };
-                joiner.predict(&key.version, (came, position.1, reading.name.topic.clone()), id, ts, segments, predicted);
+                if *predictions >= capacity {
+                    joiner.refuse();
+                    continue;
+                }
+                *predictions += 1;
+                let version = joiner.version(&key.version);
+                let arrival = (came, position.1, xxh3_64(reading.name.topic.as_bytes()));
+                joiner.predict(arrival, id, Prediction { ts, version, segments, predicted });
             }
-            JoinHalf::Label { label, .. } => joiner.label(&label),
+            JoinHalf::Label { label, .. } => {
+                joiner.label(&label, *labels < capacity);
+                *labels += 1;
+            }
         }
     }
 }
