@@ -6,10 +6,12 @@
 //! flush     one round of saying: asked of the workers, sent, acknowledged, again
 //! court     the owned models: decisions before panes, judgement, decisions stored before anything is delivered
 //! rebuild   predictions and labels read again after a hand-over
+//! cache     predictions and labels that wait, on scratch disk
 //! ```
 //!
-//! No state is kept on disk. What a replica has not said is read again by whoever gets its partitions.
+//! No state is kept on disk, only a cache. What a replica has not said is read again by whoever gets its partitions.
 
+mod cache;
 mod court;
 mod flush;
 mod hear;
@@ -17,5 +19,6 @@ mod member;
 mod rebuild;
 mod start;
 
+pub use cache::open as open_cache;
 pub use member::Member;
 pub use start::{Surroundings, start};

@@ -214,7 +214,12 @@ impl Replica {
     /// Gives up the joins of the partitions of one number.
     fn leave(&mut self, partition: i32) {
         let Replica { joiners, shelving, .. } = self;
-        joiners.extract_if((partition, 0)..=(partition, u16::MAX), |_, _| true).for_each(|(_, gone)| shelving.end(gone.generation()));
+        joiners.retain(|(number, _), joiner| {
+            if *number == partition {
+                shelving.end(joiner.generation());
+            }
+            *number != partition
+        });
     }
 
     /// What may stay in memory of a model is shared by its joins.
