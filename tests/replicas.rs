@@ -272,7 +272,8 @@ impl Shelved {
         for generation in gone {
             let shelf = shelves.remove(&generation).unwrap();
             assert!(shelf.refused().is_empty());
-            let all = Space::ALL.into_iter().flat_map(|space| shelf.range(space, &[], usize::MAX).into_iter().map(move |(key, _)| (space, key)));
+            let all =
+                Space::ALL.into_iter().flat_map(|space| shelf.range(space, &[], usize::MAX).into_iter().map(move |(key, _)| (space, key)));
             shelf.apply(all.map(|(space, key)| Change { space, key, value: None }).collect());
         }
     }
