@@ -26,7 +26,7 @@ const DELETED_AT_ONCE: usize = 50_000;
 /// What the ledgers of all models may take on disk.
 pub(super) const LEDGER_DISK_BYTES: u64 = 8 << 30;
 /// Bytes that one prediction takes on disk until its horizon has passed, measured: see docs/state.md.
-const LEDGER_STORED_BYTES: u64 = 180;
+pub(super) const LEDGER_STORED_BYTES: u64 = 180;
 /// The part of what a ledger may hold in memory that is for records which are on disk as well.
 pub(super) const LEDGER_CACHE_SHARE: usize = 2;
 

@@ -17,7 +17,7 @@ use crate::engine::cluster::{Replica, Shelves};
 use crate::join::{Change, Shelf};
 use crate::store::{Batch, Reader, Store, StoreError};
 
-use super::super::checkpoint::{LEDGER_CACHE_SHARE, LEDGER_DISK_BYTES};
+use super::super::checkpoint::{LEDGER_CACHE_SHARE, LEDGER_DISK_BYTES, LEDGER_STORED_BYTES};
 use super::super::keeper::Keeper;
 use super::super::local::STORE_SHARE;
 use super::super::shelf::StoreShelf;
@@ -27,9 +27,6 @@ use super::member::Member;
 const DIRECTORY: &str = "cache";
 /// The space of the store; it holds nothing else.
 const SPACE: u8 = 1;
-/// Bytes that one prediction takes on disk until its horizon has passed, as in local mode, and what its way through the queue
-/// of those that wait for the clock leaves there until tables are merged. Measured: see docs/memory.md.
-const STORED_BYTES: u64 = 260;
 /// Changes that wait in memory for a commit: some 25 MB, and a commit of some 0.2 s.
 const MOST_UNSETTLED: usize = 100_000;
 /// The least of them where memory is small.
@@ -90,7 +87,7 @@ impl Cache {
 
     /// Gives a replica its shelves.
     pub fn shelve(&self, replica: &mut Replica, plan: &Plan) {
-        let capacity = usize::try_from(LEDGER_DISK_BYTES / STORED_BYTES).unwrap_or(usize::MAX) / joined(plan).max(1);
+        let capacity = usize::try_from(LEDGER_DISK_BYTES / LEDGER_STORED_BYTES).unwrap_or(usize::MAX) / joined(plan).max(1);
         replica.shelve(shelves(self.reader.clone()), capacity, plan.ledger_capacity / LEDGER_CACHE_SHARE);
     }
 
