@@ -295,7 +295,7 @@ impl Node {
     fn new(place: usize, addresses: &Arc<Addresses>) -> Node {
         let mut replica = Replica::new(Arc::clone(&PLAN.plan), Arc::clone(addresses), "test".into());
         let mut shelved = None;
-        if place % 2 == 0 {
+        if place.is_multiple_of(2) {
             replica = replica.with_pace(PACE);
             shelved = Some(Shelved::under(&mut replica, PLAN.plan.ledger_capacity, 7 + place as u64));
         }

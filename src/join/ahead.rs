@@ -59,7 +59,7 @@ impl Ahead {
 
     /// When the first one came.
     #[must_use]
-    pub fn next(&mut self) -> Option<Timestamp> {
+    pub fn first(&mut self) -> Option<Timestamp> {
         // Asked for all the time; a shelf need not be asked for nothing.
         if self.count == 0 {
             return None;
@@ -164,13 +164,13 @@ mod tests {
                     commit(&mut ahead, &shelf);
                 }
             }
-            assert_eq!((ahead.len(), ahead.next()), (5, Some(Timestamp(10))));
+            assert_eq!((ahead.len(), ahead.first()), (5, Some(Timestamp(10))));
             let taken: Vec<_> = std::iter::from_fn(|| ahead.take(Timestamp(20))).map(|(id, _)| id.0).collect();
             assert_eq!(taken, [4, 2, 1, 3]);
-            assert_eq!(ahead.next(), Some(Timestamp(30)));
+            assert_eq!(ahead.first(), Some(Timestamp(30)));
             commit(&mut ahead, &shelf);
             assert_eq!(ahead.take(Timestamp(30)), Some((RecordId(0), prediction(0, 30))));
-            assert!(ahead.is_empty() && ahead.next().is_none());
+            assert!(ahead.is_empty() && ahead.first().is_none());
             commit(&mut ahead, &shelf);
             assert_eq!((shelf.len(Space::Ahead), ahead.unsettled()), (0, 0));
         }

@@ -171,8 +171,7 @@ impl Joiner {
     /// Applies what came up to `end`, at each tick at which there is something, none of them before `least`. Says whether that
     /// is all of it; otherwise it is to be called again with the same `least`.
     fn run(&mut self, plan: &ModelPlan, least: Timestamp, end: Timestamp, left: &mut usize) -> bool {
-        loop {
-            let Some(next) = [self.ahead.next(), self.ledger.next_label()].into_iter().flatten().min() else { break };
+        while let Some(next) = [self.ahead.first(), self.ledger.next_label()].into_iter().flatten().min() {
             let tick = ceiling(next, plan.slice).max(least);
             if tick > end {
                 break;
@@ -204,7 +203,7 @@ impl Joiner {
             }
         };
         loop {
-            if *left == 0 && ahead.next().is_some_and(|came| came <= tick) {
+            if *left == 0 && ahead.first().is_some_and(|came| came <= tick) {
                 return false;
             }
             let Some((id, prediction)) = ahead.take(tick) else { break };
