@@ -406,6 +406,8 @@ impl Replicas {
             counts: reader.counts.clone(),
             late: late.collect(),
             gaps: reader.gaps.clone(),
+            tombstones: 0,
+            example: None,
             instance: "a".into(),
             at: self.at,
         };

@@ -186,6 +186,7 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
             .unwrap_or_default(),
         started_at: now,
         last_received: (0, now),
+        refused: 0,
     };
     let thread = match local {
         None => {

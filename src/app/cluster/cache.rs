@@ -211,14 +211,6 @@ impl Member {
         }
         self.stop();
     }
-
-    pub(super) fn tell_refused(&mut self) {
-        let refused = self.replica.refused_predictions();
-        if refused > self.refused {
-            tracing::warn!(predictions = refused, "there is no room for more predictions that wait for labels; these get none");
-        }
-        self.refused = refused;
-    }
 }
 
 fn failed(error: &dyn std::fmt::Display) -> String {

@@ -22,7 +22,9 @@ use super::super::publish::{Publisher, Standing};
 use super::super::worker::{Order, Published, Saying, Worker};
 use super::cache::Cache;
 use super::court::{Court, Judgement};
+use super::flood::Flood;
 use super::flush::Flush;
+use super::hear::Missing;
 use super::rebuild::Rebuild;
 
 /// How often the clocks are looked at while nothing comes.
@@ -108,6 +110,10 @@ pub struct Member {
     pub(super) sources: BTreeMap<SourceId, SourceInfo>,
     pub(super) lags: BTreeMap<SourceId, i64>,
     pub(super) idle: BTreeSet<SourceId>,
+    /// Assigned partitions that the workers have not told of yet, and gaps of them.
+    pub(super) awaited: BTreeMap<SourceId, Vec<Missing>>,
+    /// Where there are dead letters that can be too many.
+    pub(super) flood: Option<Flood>,
     pub(super) ended: Vec<bool>,
     /// The last words of workers that have ended.
     pub(super) last: Vec<Published>,
@@ -118,8 +124,6 @@ pub struct Member {
     pub(super) shown: Timestamp,
     pub(super) ticked: Timestamp,
     pub(super) rotated: Timestamp,
-    /// Predictions that found no room, as they were last told of.
-    pub(super) refused: u64,
 }
 
 impl Member {
@@ -131,7 +135,10 @@ impl Member {
         of.cache.iter().for_each(|cache| cache.shelve(&mut replica, &of.plan));
         let outbox = of.publisher.outbox.clone();
         let court = Court::new(Arc::clone(&of.plan), Arc::clone(&of.rules), Arc::clone(&of.addresses), outbox, of.every);
+        let flood = of.publisher.letters.is_some().then(|| Flood::new(Arc::clone(&of.rules)));
         Member {
+            flood,
+            awaited: BTreeMap::new(),
             flush: Flush::new(of.every, now),
             ended: vec![false; of.workers.len()],
             of,
@@ -148,7 +155,6 @@ impl Member {
             shown: Timestamp(0),
             ticked: now,
             rotated: now,
-            refused: 0,
         }
     }
 
@@ -235,7 +241,11 @@ impl Member {
             Ok(Control::Rules(rules)) => {
                 self.of.rules = Arc::clone(&rules);
                 self.of.publisher.show_thresholds(&self.of.plan, &rules);
-                let judgements = self.court.set_rules(&rules);
+                let now = (self.of.now)();
+                if let Some(flood) = &mut self.flood {
+                    flood.set_rules(Arc::clone(&rules), now);
+                }
+                let judgements = self.court.set_rules(&rules, now);
                 self.publish(&judgements);
                 self.show_alerts();
             }
@@ -246,6 +256,7 @@ impl Member {
     }
 
     fn heard(&mut self, number: usize, saying: Saying) {
+        self.hear_rejected(&saying);
         self.of.publisher.record_latencies(&saying.output.latencies);
         self.replica.absorb(number, saying.output);
         let mut joins = BTreeSet::new();
@@ -261,7 +272,9 @@ impl Member {
             }
         }
         joins.into_iter().for_each(|partition| self.join(partition));
-        if let Some(published) = saying.published {
+        if let Some(mut published) = saying.published {
+            // Now, as they are where the panes were taken: the worker counts on while the others are waited for.
+            published.progress = self.replica.progress(&published.ends, (self.of.now)());
             if saying.is_last {
                 self.last.push(published);
             } else if let Some(answers) = self.flush.answer(number, published) {
@@ -280,7 +293,9 @@ impl Member {
         let next = resumed.as_ref().map_or(0, |resumed| resumed.next);
         self.flush.assign(source.id, next);
         self.replica.assign(source.id, name, source.role, next, resumed.map(|resumed| *resumed));
+        let missing = self.awaited.remove(&source.id).unwrap_or_default();
         self.sources.insert(source.id, source);
+        missing.into_iter().for_each(|missing| self.lose(missing));
         self.flush.hurry();
     }
 
@@ -324,13 +339,14 @@ impl Member {
             return self.flush.failed();
         }
         let now = (self.of.now)();
-        let (mut posts, mut ends): (Vec<Post>, Vec<_>) = (Vec::new(), Vec::new());
+        let (mut posts, mut progress, mut ends): (Vec<Post>, Vec<Post>, Vec<_>) = (Vec::new(), Vec::new(), Vec::new());
         for published in answers {
             posts.extend(published.posts);
+            progress.extend(published.progress);
             ends.extend(published.ends);
         }
         posts.extend(self.replica.labels(now));
-        posts.extend(self.replica.progress(&ends, now));
+        posts.extend(progress);
         let bytes: usize = posts.iter().map(|post| post.value.len()).sum();
         match self.of.exchange.publish(posts.into_iter().map(outgoing).collect()) {
             Ok(ticket) => {
@@ -358,6 +374,7 @@ impl Member {
         self.publish(&judgements);
         if now - self.ticked >= Span::SECOND {
             self.ticked = now;
+            self.close_letters(now);
             let judgements = self.court.tick(now);
             self.publish(&judgements);
         }
@@ -382,7 +399,6 @@ impl Member {
                 self.rotated = now;
                 self.of.publisher.telemetry.rotate_latencies();
                 self.of.directory.lock().unwrap_or_else(PoisonError::into_inner).prune();
-                self.tell_refused();
             }
         }
     }
@@ -399,7 +415,7 @@ impl Member {
     fn publish(&mut self, judgements: &[Judgement]) {
         for judgement in judgements {
             if self.of.publisher.publish(&judgement.plan, &judgement.emissions) {
-                self.court.urge(&judgement.plan);
+                self.court.urge(&judgement.name);
             }
         }
         if !judgements.is_empty() {
@@ -416,24 +432,17 @@ impl Member {
     fn show_status(&mut self, now: Timestamp) {
         let sources: Vec<SourceInfo> = self.sources.values().cloned().collect();
         let states: BTreeMap<SourceId, SourceState> = self.replica.sources().collect();
-        let standing = Standing { event_clock: self.court.event_clock(), sources: &states };
+        let standing = Standing { event_clock: self.court.event_clock(), sources: &states, kept: self.replica.kept() };
         self.of.publisher.show_status(&standing, &sources, &self.lags, now);
-    }
-
-    /// A worker has ended. Its last word was its panes; without one it has panicked, and nothing can be relied on.
-    fn worker_ended(&mut self, number: usize) {
-        if let Some(ended) = self.ended.get_mut(number).filter(|ended| !**ended) {
-            *ended = true;
-            self.is_broken = true;
-            let _ = self.of.fatal.send(format!("worker {number} has ended unexpectedly; what it counted and did not say is read again"));
-            self.stop();
-        }
     }
 
     pub(super) fn stop(&mut self) {
         if !self.is_draining {
             self.is_draining = true;
             self.of.is_stopping.store(true, Ordering::Relaxed);
+            if let Some(letters) = &self.of.publisher.letters {
+                letters.end();
+            }
             self.of.consumer.stop_polling();
         }
     }

@@ -5,6 +5,9 @@
 //! member    the one thread that owns all of it and listens to workers, consumers, acknowledgements and orders
 //! flush     one round of saying: asked of the workers, sent, acknowledged, again
 //! court     the owned models: decisions before panes, judgement, decisions stored before anything is delivered
+//! judge     the owner of a model, or the judge of the input
+//! input     alerts on the input of all replicas: rejected records and gaps
+//! flood     topics of which this replica sends no dead letters, because they are flooded
 //! rebuild   predictions and labels read again after a hand-over
 //! cache     predictions and labels that wait, on scratch disk
 //! ```
@@ -13,8 +16,11 @@
 
 mod cache;
 mod court;
+mod flood;
 mod flush;
 mod hear;
+mod input;
+mod judge;
 mod member;
 mod rebuild;
 mod start;

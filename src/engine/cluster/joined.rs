@@ -32,6 +32,14 @@ struct Version {
     value: Box<[u8]>,
 }
 
+/// A version that waits.
+#[derive(Clone, Debug, PartialEq)]
+struct Pending {
+    /// Since when, by the wall clock of those who say what is heard.
+    since: Option<Timestamp>,
+    value: Box<[u8]>,
+}
+
 /// All parts of the joined panes of one model.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Parts {
@@ -39,8 +47,8 @@ pub struct Parts {
     length: Span,
     /// The versions that the history is made of.
     held: BTreeMap<Part, Version>,
-    /// Those that wait for the label clock, by their tick, and since when by the wall clock of those who say them.
-    pending: BTreeMap<(Timestamp, Part), (Option<Timestamp>, Box<[u8]>)>,
+    /// Those that wait for the label clock, by their tick.
+    pending: BTreeMap<(Timestamp, Part), Pending>,
     /// The last wall time that anybody has said.
     said_at: Option<Timestamp>,
     /// Parts that were stored with the decisions; until everything was heard they must be stored again.
@@ -70,7 +78,7 @@ impl Parts {
             self.put(part, Version { tick, value: value.into() }, tick, history);
             return true;
         }
-        self.pending.insert((tick, part), (self.said_at, value.into())).is_none()
+        self.pending.insert((tick, part), Pending { since: self.said_at, value: value.into() }).is_none()
     }
 
     /// Somebody said something at this wall time.
@@ -104,10 +112,10 @@ impl Parts {
     /// whoever hears it anew would miss their pairs until the label clock gets there.
     pub fn outlived(&self, waiting: Span) -> impl Iterator<Item = (&Part, &[u8])> {
         let oldest = self.said_at.map(|at| at - waiting);
-        let waiting = self.pending.iter().filter(|(_, (since, _))| *since <= oldest).map(|((_, part), _)| part);
+        let waiting = self.pending.iter().filter(|(_, pending)| pending.since <= oldest).map(|((_, part), _)| part);
         let parts: BTreeSet<&Part> = waiting.chain(&self.stored).collect();
         let held = parts.clone().into_iter().filter_map(|part| self.held.get(part).map(|held| (part, &*held.value)));
-        let pending = self.pending.iter().map(|((_, part), (_, value))| (part, &**value));
+        let pending = self.pending.iter().map(|((_, part), pending)| (part, &*pending.value));
         held.chain(pending.filter(move |(part, _)| parts.contains(part)))
     }
 
@@ -126,7 +134,7 @@ impl Parts {
             if own > tick {
                 break;
             }
-            let (_, value) = first.remove();
+            let Pending { value, .. } = first.remove();
             if self.held.get(&part).is_some_and(|held| held.tick >= own) {
                 continue;
             }

@@ -12,7 +12,7 @@ use crate::engine::model::EARLY_LABEL_PATIENCE;
 use crate::engine::pair::observe;
 use crate::engine::plan::ModelPlan;
 use crate::event::{Outcome, Span, Timestamp};
-use crate::join::{Ahead, Arrival, Bounds, Change, Label, Ledger, Pair, Prediction, RecordId, Shelf, Tally};
+use crate::join::{Ahead, Arrival, Bounds, Change, Kept, Label, Ledger, Pair, Prediction, RecordId, Shelf, Tally};
 use crate::window::JoinedPane;
 
 use super::wire::{Joined, Labels};
@@ -92,7 +92,7 @@ impl Joiner {
         self.resumed = Some(tick);
         self.settled = labels.settled.into_iter().collect();
         self.is_rebuilding = true;
-        Some(tick - plan.horizon.unwrap_or_default() - plan.lateness - Span(2 * EARLY_LABEL_PATIENCE.0))
+        Some(since(plan, tick))
     }
 
     /// Goes on where records have been read and no label clock has been said: all of them are read again, and count.
@@ -188,8 +188,9 @@ impl Joiner {
     fn apply(&mut self, plan: &ModelPlan, tick: Timestamp, left: &mut usize) -> bool {
         let Joiner { ledger, versions, ahead, held, known, resumed, touched, settled, .. } = self;
         let is_before = resumed.is_some_and(|resumed| tick <= resumed);
-        // Nobody keeps older panes, so of one that is missing nothing follows.
-        let oldest = resumed.filter(|_| is_before).map_or(Timestamp(i64::MIN), |resumed| resumed - reach(plan));
+        // Nobody keeps older panes, so of one that is missing nothing follows; and where reading again begins it does not know
+        // yet which predictions were late.
+        let oldest = resumed.filter(|_| is_before).map_or(Timestamp(i64::MIN), |resumed| (resumed - reach(plan)).max(since(plan, resumed)));
         let counts = |place: &Place| place.0 >= oldest && known.get(place).is_none_or(|known| tick > *known);
         let mut count = |pair: &Pair<'_>| add(plan, versions, pair, &counts, held, touched);
         let mut book = |tally: &Tally| {
@@ -259,10 +260,11 @@ impl Joiner {
         self.settled.iter().map(|(outcome, events)| (*outcome, *events))
     }
 
-    /// Predictions that were not kept because there was no room.
+    /// What it holds, and what it had no room for.
     #[must_use]
-    pub fn refused(&self) -> u64 {
-        self.refused + self.ledger.refused()
+    pub fn kept(&self) -> Kept {
+        let kept = self.ledger.kept();
+        Kept { predictions: self.waiting_predictions() as u64, refused: kept.refused + self.refused, ..kept }
     }
 
     /// The generation whose shelf this lies on.
@@ -336,6 +338,11 @@ fn add(
         touched.insert(place);
     }
     true
+}
+
+/// From when on predictions and labels are read again to go on from a tick.
+fn since(plan: &ModelPlan, tick: Timestamp) -> Timestamp {
+    tick - plan.horizon.unwrap_or_default() - plan.lateness - Span(2 * EARLY_LABEL_PATIENCE.0)
 }
 
 /// How far behind the label clock panes are kept: until no label can come for them and no window shows them.

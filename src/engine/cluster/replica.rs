@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::engine::evaluator::{Gap, SourceState};
+use crate::engine::evaluator::{Gap, Lost, SourceState};
 use crate::engine::model::EARLY_LABEL_PATIENCE;
 use crate::engine::output::{Counts, JoinHalf, ShardOutput};
 use crate::engine::plan::Plan;
 use crate::engine::series::SeriesKey;
 use crate::engine::shard::Shard;
-use crate::event::{Outcome, SourceId, Span, Timestamp, TopicRole};
-use crate::join::{Change, Prediction};
+use crate::event::{Outcome, Reject, SourceId, Span, Timestamp, TopicRole};
+use crate::join::{Change, Kept, Prediction};
 use crate::window::LateKey;
 
 use super::address::{Addresses, Post};
@@ -38,6 +38,8 @@ struct Reading {
     counts: Counts,
     late: BTreeMap<LateKey, u64>,
     gaps: Vec<Gap>,
+    tombstones: u64,
+    example: Option<(i64, Reject)>,
     /// The offset after the last record that joins were told of, or where reading began.
     seen: i64,
     /// Joins are told of the records before this position by reading them again.
@@ -112,12 +114,6 @@ impl Replica {
         self.shelving.take_gone()
     }
 
-    /// Predictions that were not kept for their labels, because there was no room.
-    #[must_use]
-    pub fn refused_predictions(&self) -> u64 {
-        self.joiners.values().map(Joiner::refused).sum()
-    }
-
     /// A source partition is ours to read, from `start` or from where it was resumed.
     pub fn assign(&mut self, source: SourceId, name: SourceName, role: TopicRole, start: i64, resumed: Option<ResumedSource>) {
         let reading = match resumed {
@@ -131,6 +127,8 @@ impl Replica {
                 counts: Counts::default(),
                 late: BTreeMap::new(),
                 gaps: Vec::new(),
+                tombstones: 0,
+                example: None,
                 seen: start,
                 told_again: 0,
             },
@@ -144,6 +142,8 @@ impl Replica {
                 counts: progress.counts,
                 late,
                 gaps: progress.gaps,
+                tombstones: progress.tombstones,
+                example: progress.example,
                 seen: start,
                 told_again: 0,
             },
@@ -237,9 +237,18 @@ impl Replica {
     }
 
     /// Records of a partition can never be read.
-    pub fn add_gap(&mut self, source: SourceId, reason: Arc<str>) {
+    pub fn add_gap(&mut self, source: SourceId, reason: Arc<str>, lost: Lost) {
         if let Some(reading) = self.readings.get_mut(&source) {
-            reading.gaps.push(Gap { from: reading.watermark, until: None, reason });
+            reading.gaps.push(Gap { from: reading.watermark, until: None, reason, lost: Some(lost) });
+        }
+    }
+
+    /// What is to be said of rejected records beside their counts, which come with [`Replica::absorb`]: how many of them had
+    /// no value, and the offset and reason of the last one that had.
+    pub fn add_rejected(&mut self, source: SourceId, tombstones: u64, example: Option<(i64, Reject)>) {
+        if let Some(reading) = self.readings.get_mut(&source) {
+            reading.tombstones += tombstones;
+            reading.example = example.filter(|(_, reason)| *reason != Reject::UnknownModel).or(reading.example);
         }
     }
 
@@ -321,7 +330,8 @@ impl Replica {
         }
     }
 
-    /// How far the given partitions are, to be said after their panes. `ends` are the offsets after the last records counted.
+    /// How far the given partitions are, to be said after their panes. `ends` are the offsets after the last records counted:
+    /// of these records, and of none behind them, the shard's output must have been absorbed.
     pub fn progress(&mut self, ends: &[(SourceId, i64)], now: Timestamp) -> Vec<Post> {
         let mut posts = Vec::new();
         for (source, end) in ends {
@@ -344,6 +354,8 @@ impl Replica {
                     counts: reading.counts.clone(),
                     late: late.collect(),
                     gaps: reading.gaps.clone(),
+                    tombstones: reading.tombstones,
+                    example: reading.example,
                     instance: Arc::clone(&self.instance),
                     at: now,
                 };
@@ -403,11 +415,10 @@ impl Replica {
         })
     }
 
-    /// Labels that wait, and predictions kept for labels.
+    /// What the ledgers here hold.
     #[must_use]
-    pub fn waiting(&self) -> (usize, usize) {
-        let sum = |of: fn(&Joiner) -> usize| self.joiners.values().map(of).sum();
-        (sum(Joiner::waiting_labels), sum(Joiner::waiting_predictions))
+    pub fn kept(&self) -> Kept {
+        self.joiners.values().map(Joiner::kept).sum()
     }
 }
 
@@ -506,5 +517,42 @@ fn take_halves(
                 *labels += 1;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::address::NO_MODEL;
+    use super::super::wire::{from_bytes, home};
+    use super::*;
+    use crate::engine::cluster::Directory;
+
+    const SOURCE: SourceId = SourceId(4);
+
+    #[test]
+    fn what_was_rejected_and_lost_is_said_where_alerts_of_no_model_are_at_home_and_gone_on_with() {
+        let plan = Arc::new(Plan::empty());
+        let addresses = Arc::new(Addresses::new(&plan, 8));
+        let name = SourceName { topic: "t".into(), partition: 3 };
+        let mut replica = Replica::new(Arc::clone(&plan), Arc::clone(&addresses), "a".into());
+        replica.assign(SOURCE, name.clone(), TopicRole::Features, 0, None);
+        replica.add_rejected(SOURCE, 2, Some((7, Reject::NotJson)));
+        replica.add_rejected(SOURCE, 1, Some((8, Reject::UnknownModel)));
+        replica.add_rejected(SOURCE, 0, None);
+        replica.add_gap(SOURCE, "gone".into(), Lost { from: 9, to: 12 });
+        let posts = replica.progress(&[(SOURCE, 12)], Timestamp(5));
+        let [post] = &posts[..] else { panic!("{posts:?}") };
+        assert_eq!(post.home, home(NO_MODEL, 8));
+        let said: Progress = from_bytes(&post.value).unwrap();
+        assert_eq!((said.tombstones, said.example), (3, Some((7, Reject::NotJson))));
+        assert_eq!(said.gaps[0].lost, Some(Lost { from: 9, to: 12 }));
+
+        let mut directory = Directory::new(Arc::clone(&plan), Arc::clone(&addresses));
+        directory.hear(post.home, &post.key, Some(&post.value)).unwrap();
+        let mut next = Replica::new(plan, addresses, "b".into());
+        next.assign(SOURCE, name.clone(), TopicRole::Features, 12, directory.source(&name));
+        next.add_rejected(SOURCE, 1, None);
+        let said: Progress = from_bytes(&next.progress(&[(SOURCE, 13)], Timestamp(6))[0].value).unwrap();
+        assert_eq!((said.tombstones, said.example, said.gaps.len()), (4, Some((7, Reject::NotJson)), 1));
     }
 }
