@@ -14,13 +14,13 @@ use crate::engine::plan::Plan;
 use crate::engine::series::SeriesKey;
 use crate::engine::shard::Shard;
 use crate::event::{Outcome, Reject, SourceId, Span, Timestamp, TopicRole};
-use crate::join::{Change, Kept, Prediction};
+use crate::join::{Kept, Prediction};
 use crate::window::LateKey;
 
 use super::address::{Addresses, Post};
 use super::directory::{ResumedGroup, ResumedSource};
 use super::joiner::Joiner;
-use super::shelving::{Shelves, Shelving};
+use super::shelving::Shelving;
 use super::wire::{Events, Key, LIFE, Labels, Late, Progress, SourceName, offset_of, to_bytes};
 
 /// Predictions and labels that all joins apply at one go: some 100 ms, during which nobody is listened to.
@@ -49,15 +49,15 @@ struct Reading {
 /// The counting half of a replica, besides its shards.
 #[derive(Debug)]
 pub struct Replica {
-    plan: Arc<Plan>,
+    pub(super) plan: Arc<Plan>,
     addresses: Arc<Addresses>,
     instance: Arc<str>,
     /// The series of each shard by its own numbers.
     series: Vec<Vec<SeriesKey>>,
     readings: BTreeMap<SourceId, Reading>,
     /// By number of the partitions and number of the model.
-    joiners: BTreeMap<(i32, u16), Joiner>,
-    shelving: Shelving,
+    pub(super) joiners: BTreeMap<(i32, u16), Joiner>,
+    pub(super) shelving: Shelving,
     pace: usize,
 }
 
@@ -81,37 +81,10 @@ impl Replica {
         Replica { plan, addresses, instance, series, readings, joiners, shelving, pace: PACE }
     }
 
-    /// Has joins lie on shelves, those that are taken over from now on. `capacity` is the most predictions, and labels, that wait
-    /// in all joins of a model, and `cached` the most records of those joins that are in memory beside what changes.
-    pub fn shelve(&mut self, shelves: Shelves, capacity: usize, cached: usize) {
-        self.shelving.shelve(shelves, capacity, cached);
-    }
-
     /// Has joins apply another number of predictions and labels at one go.
     #[must_use]
     pub fn with_pace(self, pace: usize) -> Replica {
         Replica { pace, ..self }
-    }
-
-    /// What the shelves do not have yet, by generation. It comes again until [`Replica::settle_ledger_changes`].
-    pub fn take_ledger_changes(&mut self) -> Vec<(u32, Vec<Change>)> {
-        self.joiners.values_mut().map(|joiner| (joiner.generation(), joiner.take_changes())).collect()
-    }
-
-    /// What was last taken is committed, and the shelves show it.
-    pub fn settle_ledger_changes(&mut self) {
-        self.joiners.values_mut().for_each(Joiner::settle_changes);
-    }
-
-    /// Changes that wait for a commit; in memory until then.
-    #[must_use]
-    pub fn unsettled_ledger_changes(&self) -> usize {
-        self.joiners.values().map(Joiner::unsettled).sum()
-    }
-
-    /// Generations that are over since this was asked last: what lies on their shelves is worth nothing.
-    pub fn take_gone(&mut self) -> Vec<u32> {
-        self.shelving.take_gone()
     }
 
     /// A source partition is ours to read, from `start` or from where it was resumed.
@@ -209,24 +182,6 @@ impl Replica {
             self.leave(gone.name.partition);
             self.share_cache();
         }
-    }
-
-    /// Gives up the joins of the partitions of one number.
-    fn leave(&mut self, partition: i32) {
-        let Replica { joiners, shelving, .. } = self;
-        joiners.retain(|(number, _), joiner| {
-            if *number == partition {
-                shelving.end(joiner.generation());
-            }
-            *number != partition
-        });
-    }
-
-    /// What may stay in memory of a model is shared by its joins.
-    fn share_cache(&mut self) {
-        let joined = self.plan.models.iter().filter(|model| model.horizon.is_some()).count();
-        let cached = self.shelving.cached * joined / self.joiners.len().max(1);
-        self.joiners.values_mut().for_each(|joiner| joiner.set_cached(cached));
     }
 
     /// Whether a partition is at its end without news.

@@ -5,7 +5,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::join::Shelf;
+use crate::join::{Change, Shelf};
+
+use super::joiner::Joiner;
+use super::replica::Replica;
 
 /// Makes the empty shelf of a generation.
 pub type Shelves = Box<dyn Fn(u32) -> Arc<dyn Shelf> + Send>;
@@ -50,6 +53,53 @@ impl Shelving {
     /// Generations that are over since this was asked last.
     pub fn take_gone(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.gone)
+    }
+}
+
+impl Replica {
+    /// Has joins lie on shelves, those that are taken over from now on. `capacity` is the most predictions, and labels, that wait
+    /// in all joins of a model, and `cached` the most records of those joins that are in memory beside what changes.
+    pub fn shelve(&mut self, shelves: Shelves, capacity: usize, cached: usize) {
+        self.shelving.shelve(shelves, capacity, cached);
+    }
+
+    /// What the shelves do not have yet, by generation. It comes again until [`Replica::settle_ledger_changes`].
+    pub fn take_ledger_changes(&mut self) -> Vec<(u32, Vec<Change>)> {
+        self.joiners.values_mut().map(|joiner| (joiner.generation(), joiner.take_changes())).collect()
+    }
+
+    /// What was last taken is committed, and the shelves show it.
+    pub fn settle_ledger_changes(&mut self) {
+        self.joiners.values_mut().for_each(Joiner::settle_changes);
+    }
+
+    /// Changes that wait for a commit; in memory until then.
+    #[must_use]
+    pub fn unsettled_ledger_changes(&self) -> usize {
+        self.joiners.values().map(Joiner::unsettled).sum()
+    }
+
+    /// Generations that are over since this was asked last: what lies on their shelves is worth nothing.
+    pub fn take_gone(&mut self) -> Vec<u32> {
+        self.shelving.take_gone()
+    }
+
+    /// Gives up the joins of the partitions of one number.
+    pub(super) fn leave(&mut self, partition: i32) {
+        let Replica { joiners, shelving, .. } = self;
+        joiners.retain(|(number, _), joiner| {
+            if *number == partition {
+                shelving.end(joiner.generation());
+            }
+            *number != partition
+        });
+    }
+
+    /// What may stay in memory of a model is shared by its joins.
+    pub(super) fn share_cache(&mut self) {
+        let joined = self.plan.models.iter().filter(|model| model.horizon.is_some()).count();
+        let cached = self.shelving.cached * joined / self.joiners.len().max(1);
+        self.joiners.values_mut().for_each(|joiner| joiner.set_cached(cached));
     }
 }
 
