@@ -61,12 +61,12 @@ pub(super) struct Place {
 pub(super) struct Latest {
     end: Timestamp,
     /// By subject and metric; only what is `ok` and finite.
-    pub(super) values: BTreeMap<(Subject, Metric), Value>,
+    pub(super) values: BTreeMap<(Subject, Metric), Scored>,
 }
 
 /// A value with its evidence.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Value {
+pub(super) struct Scored {
     pub(super) value: f64,
     pub(super) p_value: Option<f64>,
     pub(super) p_adjusted: Option<f64>,
@@ -248,9 +248,10 @@ fn take(table: &mut BTreeMap<Place, Latest>, measurement: &Measurement, keep: bo
         *latest = Latest { end, values: BTreeMap::new() };
     }
     let key = (measurement.subject.clone(), measurement.metric);
-    match value {
-        Some(value) => drop(latest.values.insert(key, Value { value, p_value: measurement.p_value, p_adjusted: measurement.p_adjusted })),
-        None => drop(latest.values.remove(&key)),
+    if let Some(value) = value {
+        latest.values.insert(key, Scored { value, p_value: measurement.p_value, p_adjusted: measurement.p_adjusted });
+    } else {
+        latest.values.remove(&key);
     }
 }
 

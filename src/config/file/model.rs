@@ -72,7 +72,7 @@ pub struct EvidenceEntry {
     /// Whether they allow for rows that belong together, as measured on a baseline whose rows had times. Default: on.
     #[schemars(extend("default" = "on"))]
     pub design_effects: Option<Switch>,
-    /// How they are adjusted over the features. Default: benjamini_hochberg.
+    /// How they are adjusted over the features. Default: `benjamini_hochberg`.
     #[schemars(extend("default" = "benjamini_hochberg"))]
     pub adjust: Option<AdjustName>,
 }

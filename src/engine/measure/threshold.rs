@@ -103,7 +103,7 @@ impl Threshold {
                     (Kind::Order, square.and_then(|square| anderson_darling::of_mean_square(square, (m, n))))
                 }
                 Metric::MeanShift if is_number => {
-                    let deviations = inverse(level, two_sided).zip(noise(Kind::Mean)).zip(spread);
+                    let deviations = inverse(level, |z| Some(two_sided(z))).zip(noise(Kind::Mean)).zip(spread);
                     (Kind::Mean, deviations.map(|((z, noise), spread)| z * noise.sqrt() * spread))
                 }
                 Metric::NullRate => (Kind::Null, rate(sides.reference.nulls(), sides.reference.events(), Kind::Null)),
@@ -144,9 +144,9 @@ fn scaled(counts: &[u64], n: u64) -> Vec<u64> {
     counts.iter().map(|count| whole(real(*count) / real(total.max(1)) * real(n))).collect()
 }
 
-fn two_sided(z: f64) -> Option<f64> {
+fn two_sided(z: f64) -> f64 {
     use statrs::distribution::{ContinuousCDF, Normal};
-    Some(2.0 * Normal::standard().sf(z))
+    2.0 * Normal::standard().sf(z)
 }
 
 /// The least effect whose p-value is at most `level`, for p-values that fall from 1.
