@@ -174,7 +174,7 @@ impl Worst {
 fn compare(set: &Set) -> Worst {
     let directory = scratch(&format!("numbers-{}", set.name));
     let config = format!(
-        "models:\n  - {{ name: {}, baseline: baseline.json, {}, windows: [ {} ], lateness: 1m, min_samples: 1, metrics: all, labels: {{ horizon: 120d }} }}\n",
+        "models:\n  - {{ name: {}, baseline: baseline.json, {}, windows: [ {} ], lateness: 1m, min_samples: 1, metrics: all, evidence: {{ design_effects: off }}, labels: {{ horizon: 120d }} }}\n",
         set.name, set.model, set.windows
     );
     let config = write(&directory, "driftline.yaml", &config);

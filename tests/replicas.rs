@@ -1,6 +1,6 @@
 //! Many replicas and one answer: replicas that count, join, say, die, hang and come back, and owners that judge, against one
 //! process that saw everything at once. The exchange topics are simulated as lists of records; everything else is the code
-//! that runs.
+//! that runs. Half of the replicas have their joins in memory, the others on shelves that are committed at any time.
 
 #![allow(clippy::type_complexity)] // Rows of a table, said once.
 
@@ -8,7 +8,7 @@ mod replay_support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use driftline::app::assemble::Assembly;
 use driftline::engine::cluster::owner::Settings;
@@ -19,6 +19,7 @@ use driftline::engine::series::SeriesKey;
 use driftline::engine::{Emission, Evaluator, Record, Shard};
 use driftline::event::decode::RecordMeta;
 use driftline::event::{SourceId, Span, Timestamp, TopicRole};
+use driftline::join::{Change, Kept, MemoryShelf, Shelf, Space};
 use replay_support::{assembled, build_baseline, scratch, write};
 use serde_json::json;
 
@@ -242,6 +243,59 @@ struct Node {
     reading: BTreeMap<SourceId, (&'static str, i32, i64, i64)>,
     /// Predictions and labels to be read again: by partition number, the records left and the shard that decodes them.
     again: BTreeMap<i32, Again>,
+    shelved: Option<Shelved>,
+}
+
+/// The shelves of a replica's joins by generation, and what is on its way to them.
+struct Shelved {
+    shelves: Arc<Mutex<BTreeMap<u32, Arc<MemoryShelf>>>>,
+    under_way: Option<Vec<(u32, Vec<Change>)>>,
+    /// Of its own, so that the others roll what they roll without shelves.
+    dice: Dice,
+    settled: usize,
+}
+
+/// Predictions and labels that are applied at one go on shelves: so few that ticks are interrupted.
+const PACE: usize = 40;
+
+impl Shelved {
+    fn under(replica: &mut Replica, capacity: usize, seed: u64) -> Shelved {
+        let shelves: Arc<Mutex<BTreeMap<u32, Arc<MemoryShelf>>>> = Arc::default();
+        let made = Arc::clone(&shelves);
+        let make = move |generation| {
+            let shelf = Arc::new(MemoryShelf::default());
+            let before = made.lock().unwrap().insert(generation, Arc::clone(&shelf));
+            assert!(before.is_none(), "a shelf is given twice");
+            shelf as Arc<dyn Shelf>
+        };
+        replica.shelve(Box::new(make), capacity, 20);
+        Shelved { shelves, under_way: None, dice: Dice(seed), settled: 0 }
+    }
+
+    /// Perhaps hands changes over, perhaps commits those that were; empties the shelves of what is over.
+    fn step(&mut self, replica: &mut Replica) {
+        let (mut shelves, gone) = (self.shelves.lock().unwrap(), replica.take_gone());
+        match self.dice.roll(8) {
+            0 if self.under_way.is_none() => self.under_way = Some(replica.take_ledger_changes()),
+            1 => {
+                if let Some(changes) = self.under_way.take() {
+                    for (generation, changes) in changes {
+                        self.settled += changes.len();
+                        shelves.get(&generation).into_iter().for_each(|shelf| shelf.apply(changes.clone()));
+                    }
+                    replica.settle_ledger_changes();
+                }
+            }
+            _ => {}
+        }
+        for generation in gone {
+            let shelf = shelves.remove(&generation).unwrap();
+            assert!(shelf.refused().is_empty());
+            let all =
+                Space::ALL.into_iter().flat_map(|space| shelf.range(space, &[], usize::MAX).into_iter().map(move |(key, _)| (space, key)));
+            shelf.apply(all.map(|(space, key)| Change { space, key, value: None }).collect());
+        }
+    }
 }
 
 struct Again {
@@ -256,10 +310,30 @@ fn number(topic: &str, partition: i32) -> SourceId {
 }
 
 impl Node {
-    fn new(addresses: &Arc<Addresses>) -> Node {
-        let replica = Replica::new(Arc::clone(&PLAN.plan), Arc::clone(addresses), "test".into());
+    /// Every second one on shelves.
+    fn new(place: usize, addresses: &Arc<Addresses>) -> Node {
+        let mut replica = Replica::new(Arc::clone(&PLAN.plan), Arc::clone(addresses), "test".into());
+        let mut shelved = None;
+        if place.is_multiple_of(2) {
+            replica = replica.with_pace(PACE);
+            shelved = Some(Shelved::under(&mut replica, PLAN.plan.ledger_capacity, 7 + place as u64));
+        }
         let shards = (0..2).map(|_| Shard::cumulative(Arc::clone(&PLAN.plan))).collect();
-        Node { shards, replica, reading: BTreeMap::new(), again: BTreeMap::new() }
+        Node { shards, replica, reading: BTreeMap::new(), again: BTreeMap::new(), shelved }
+    }
+
+    fn commit(&mut self) {
+        if let Some(shelved) = &mut self.shelved {
+            shelved.step(&mut self.replica);
+        }
+    }
+
+    /// Applies all that there is, however slowly.
+    fn catch_up(&mut self) {
+        for _ in 0..400 {
+            self.replica.advance(None);
+            self.commit();
+        }
     }
 
     fn worker(partition: i32) -> usize {
@@ -448,7 +522,7 @@ fn together(input: &Input, seed: u64, trouble: bool) -> BTreeSet<String> {
     let addresses = Arc::new(Addresses::new(&PLAN.plan, HOMES));
     let mut exchange = Exchange::default();
     let mut told = BTreeSet::new();
-    let mut nodes: Vec<Node> = (0..3).map(|_| Node::new(&addresses)).collect();
+    let mut nodes: Vec<Node> = (0..3).map(|place| Node::new(place, &addresses)).collect();
     let directory = |exchange: &Exchange| {
         let mut directory = Directory::new(Arc::clone(&PLAN.plan), Arc::clone(&addresses));
         for (home, records) in &exchange.panes {
@@ -499,7 +573,7 @@ fn together(input: &Input, seed: u64, trouble: bool) -> BTreeSet<String> {
                 if dice.roll(2) == 0 {
                     zombies.push(rest);
                 }
-                nodes[place] = Node::new(&addresses);
+                nodes[place] = Node::new(place, &addresses);
                 for partition in 0..PARTITIONS {
                     let owner = &mut of[usize::try_from(partition).unwrap()];
                     if *owner == place {
@@ -535,6 +609,7 @@ fn together(input: &Input, seed: u64, trouble: bool) -> BTreeSet<String> {
                 }
             }
         }
+        nodes.iter_mut().for_each(Node::commit);
         let all = nodes.iter().flat_map(|node| node.reading.values());
         let is_read = all.clone().count() == 2 * usize::try_from(PARTITIONS).unwrap()
             && all.clone().all(|(topic, partition, next, _)| {
@@ -546,12 +621,16 @@ fn together(input: &Input, seed: u64, trouble: bool) -> BTreeSet<String> {
         }
     }
     for node in &mut nodes {
+        node.say(&addresses, now, input, &mut dice);
+        node.catch_up();
         let (posts, _) = node.say(&addresses, now, input, &mut dice);
         exchange.write(posts);
     }
     for model in MODELS {
         court.step(model, &mut exchange, &addresses, now, true, &mut told);
     }
+    let settled: usize = nodes.iter().filter_map(|node| node.shelved.as_ref()).map(|shelved| shelved.settled).sum();
+    assert!(settled > 500, "{settled} changes were committed to shelves");
     told
 }
 
@@ -593,4 +672,37 @@ fn whoever_dies_hangs_or_comes_back_the_answer_is_the_same() {
         let input = input(seed + 10, 500);
         assert_same(&alone(&input), &together(&input, seed, true), &format!("seed {seed}"));
     }
+}
+
+#[test]
+fn what_waits_is_bounded_over_all_partitions_and_leaves_with_them() {
+    let addresses = Arc::new(Addresses::new(&PLAN.plan, HOMES));
+    let (input, directory) = (input(5, 800), Directory::new(Arc::clone(&PLAN.plan), Arc::clone(&addresses)));
+    let mut node = Node::new(1, &addresses);
+    node.shelved = Some(Shelved::under(&mut node.replica, 30, 1));
+    (0..PARTITIONS).for_each(|partition| node.take(partition, &directory, &input));
+    let mut dice = Dice(5);
+    for _ in 0..400 {
+        node.read(&input, &mut dice);
+        for (worker, shard) in node.shards.iter_mut().enumerate() {
+            node.replica.absorb(worker, shard.take_output());
+        }
+        node.replica.advance(None);
+        node.commit();
+        let Kept { labels, predictions, .. } = node.replica.kept();
+        assert!(labels <= 2 * 30 && predictions <= 2 * 30, "{labels} labels and {predictions} predictions wait");
+    }
+    assert!(node.replica.kept().refused > 100);
+    let shelves = Arc::clone(&node.shelved.as_ref().unwrap().shelves);
+    assert_eq!(shelves.lock().unwrap().len(), MODELS.len() * usize::try_from(PARTITIONS).unwrap(), "one for each model and number");
+    // Whoever leaves and comes back begins with nothing.
+    node.drop_partition(0);
+    node.take(0, &directory, &input);
+    node.commit();
+    let left: Vec<u32> = shelves.lock().unwrap().keys().copied().collect();
+    assert_eq!(left, (2..10).collect::<Vec<_>>());
+    (0..PARTITIONS).for_each(|partition| node.drop_partition(partition));
+    node.commit();
+    assert!(shelves.lock().unwrap().is_empty());
+    assert_eq!((node.replica.kept(), node.replica.unsettled_ledger_changes()), (Kept::default(), 0));
 }

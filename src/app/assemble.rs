@@ -17,7 +17,9 @@ use crate::config::load::{open, rule_files};
 use crate::config::position::{Positions, join};
 use crate::engine::comparison::Against;
 use crate::engine::detection;
+use crate::engine::evidence::{Level, series};
 use crate::engine::footprint::LEDGER_ENTRY_BYTES;
+use crate::engine::measure::Wanted;
 use crate::engine::measure::performance;
 use crate::engine::{DriftRecipe, FeaturesFrom, ModelPlan, Plan, SegmentPlan};
 use crate::event::decode::{Dictionary, Field, Mapping};
@@ -266,6 +268,12 @@ fn model_plan(model: &Model, baselines: &[(Option<String>, Arc<Baseline>)], dict
     let by_version = baselines.iter().enumerate().filter_map(|(place, (version, _))| Some((Arc::from(version.as_deref()?), place)));
     let mut segment_names = vec![Segment::default()];
     let segments = model.segments.iter().map(|by| segment_plan(by, baselines, dictionary, &mut segment_names)).collect();
+    let wanted = Wanted::new(&model.metrics);
+    let all = |budget| {
+        let series = series(baselines.iter().map(|(_, baseline)| &**baseline), wanted, model.recipe);
+        Level::new(budget, &windows, series, segment_names.len() as u64)
+    };
+    let level = model.false_alarms.and_then(all);
     ModelPlan {
         comparisons: model.windows.iter().map(|window| window.comparison).collect(),
         name: Arc::clone(&model.name),
@@ -289,6 +297,8 @@ fn model_plan(model: &Model, baselines: &[(Option<String>, Arc<Baseline>)], dict
         metrics: model.metrics.clone(),
         recipe: model.recipe,
         detectors: model.detectors.clone(),
+        evidence: model.evidence,
+        level,
     }
 }
 
@@ -369,6 +379,7 @@ fn scope(config: &Config, plan: &Plan) -> Scope {
                 metric: planned.drift.metric,
                 at_least: planned.drift.above,
                 p_adjusted_below: planned.drift.p_adjusted,
+                level: planned.level.as_ref().map(|level| level.level),
             },
         }
     });

@@ -25,5 +25,6 @@ pub mod run;
 pub mod said;
 pub mod shape;
 pub mod shelf;
+pub mod thresholds;
 pub mod watch;
 pub mod worker;

@@ -168,7 +168,8 @@ impl Publisher {
             let recipe = score::DriftRecipe {
                 metric: model.drift.metric,
                 at_least: model.drift.above,
-                p_adjusted_below: Some(model.drift.p_adjusted),
+                p_adjusted_below: model.level.is_none().then_some(model.drift.p_adjusted),
+                p_value_at_most: model.level.as_ref().map(|level| level.level),
             };
             self.telemetry.set_drift_recipe(&model.name, recipe);
         }

@@ -30,7 +30,7 @@ pub mod time;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use blocks::Inflations;
+pub use blocks::{Inflations, Kind};
 pub use build::{BuildError, BuildSpec, FeatureType};
 pub use cell::{Placed, place};
 pub use document::DocumentError;

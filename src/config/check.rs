@@ -4,6 +4,7 @@
 
 mod detector;
 mod event;
+mod evidence;
 mod kafka;
 mod model;
 mod operation;

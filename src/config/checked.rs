@@ -12,6 +12,7 @@ use secrecy::SecretString;
 
 use crate::baseline::Season;
 use crate::engine::comparison::Comparison;
+use crate::engine::evidence::{Evidence, FalseAlarms};
 use crate::engine::measure::Recipe;
 use crate::event::decode::{Selector, TsUnit};
 use crate::event::{Metric, Span, Timestamp};
@@ -149,6 +150,10 @@ pub struct Model {
     pub seasonal: Option<Season>,
     /// When a feature counts as drifted.
     pub drift: Drift,
+    /// False alarms that are accepted.
+    pub false_alarms: Option<FalseAlarms>,
+    /// How p-values are made.
+    pub evidence: Evidence,
 }
 
 impl Model {

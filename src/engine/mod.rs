@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod comparison;
 pub mod detection;
 pub mod evaluator;
+pub mod evidence;
 pub mod footprint;
 pub mod history;
 pub mod labels;

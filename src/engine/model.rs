@@ -491,6 +491,8 @@ mod tests {
             segments: Vec::new(),
             segment_names: vec![crate::event::Segment::default()],
             drift: DriftRecipe::default(),
+            evidence: crate::engine::evidence::Evidence::default(),
+            level: None,
             metrics: Vec::new(),
             recipe: super::measure::Recipe::Driftline,
             detectors: Vec::new(),

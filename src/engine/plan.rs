@@ -8,11 +8,12 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::baseline::{Baseline, Task};
 use crate::event::decode::{Dictionary, Mapping};
-use crate::event::{Metric, Segment, Span};
+use crate::event::{Measurement, Metric, Segment, Span};
 use crate::stats::sequential;
 use crate::window::WindowSpec;
 
 use super::comparison::Comparison;
+use super::evidence::{Evidence, Level};
 use super::measure::Recipe;
 
 /// Versions of one model that are kept apart at the same time. Events of further versions are shed and counted: a field
@@ -35,7 +36,7 @@ pub struct DriftRecipe {
     pub metric: Metric,
     /// The effect it must reach.
     pub above: f64,
-    /// The adjusted p-value it must lie below.
+    /// The adjusted p-value it must lie below, where there is no budget of false alarms.
     pub p_adjusted: f64,
 }
 
@@ -100,6 +101,10 @@ pub struct ModelPlan {
     pub recipe: Recipe,
     /// Sequential detectors, of each kind at most one. They may change from one run to the next: panes do not depend on them.
     pub detectors: Vec<sequential::Settings>,
+    /// How p-values are made.
+    pub evidence: Evidence,
+    /// What its budget of false alarms leaves for one look.
+    pub level: Option<Level>,
 }
 
 impl ModelPlan {
@@ -108,6 +113,17 @@ impl ModelPlan {
     pub fn baseline(&self, version: &str) -> Option<&Arc<Baseline>> {
         let index = self.by_version.get(version).copied().or(self.default_baseline)?;
         self.baselines.get(index)
+    }
+
+    /// Whether a measurement of the drift recipe's metric is one of drift: large enough, and evident, by the level of a look where
+    /// there is a budget of false alarms.
+    #[must_use]
+    pub fn is_drift(&self, measurement: &Measurement) -> bool {
+        let is_evident = match &self.level {
+            Some(level) => measurement.p_value.is_some_and(|p| p <= level.level),
+            None => measurement.p_adjusted.is_some_and(|p| p < self.drift.p_adjusted),
+        };
+        is_evident && measurement.value.is_some_and(|value| value >= self.drift.above)
     }
 
     /// The index of a class by its canonical text.

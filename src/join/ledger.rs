@@ -215,6 +215,17 @@ impl Ledger {
         tally
     }
 
+    /// Forgets some of what is too old, where there is no room for more.
+    pub fn tidy(&mut self) {
+        self.sweep(SWEPT_BY_STEP);
+    }
+
+    /// From the next commit on, so many records may stay in memory although they are on the shelf.
+    pub fn set_cached(&mut self, cached: usize) {
+        self.bounds.cached = cached;
+        self.records.set_cached(cached);
+    }
+
     /// When the first of the labels came that wait to be applied.
     #[must_use]
     pub fn next_label(&mut self) -> Option<Timestamp> {

@@ -20,6 +20,7 @@ use super::super::coordinator::Control;
 use super::super::event::AppEvent;
 use super::super::publish::{Publisher, Standing};
 use super::super::worker::{Order, Published, Saying, Worker};
+use super::cache::Cache;
 use super::court::{Court, Judgement};
 use super::flood::Flood;
 use super::flush::Flush;
@@ -77,6 +78,8 @@ pub struct Parts {
     pub heartbeat: Arc<AtomicI64>,
     /// Told when the member ends by itself: why.
     pub fatal: Sender<String>,
+    /// Where predictions and labels wait, where not in memory.
+    pub(super) cache: Option<Cache>,
     /// Set when nothing is to be waited for any more.
     pub is_stopping: Arc<AtomicBool>,
 }
@@ -128,7 +131,8 @@ impl Member {
     #[must_use]
     pub fn new(of: Parts) -> Member {
         let now = (of.now)();
-        let replica = Replica::new(Arc::clone(&of.plan), Arc::clone(&of.addresses), Arc::clone(&of.instance));
+        let mut replica = Replica::new(Arc::clone(&of.plan), Arc::clone(&of.addresses), Arc::clone(&of.instance));
+        of.cache.iter().for_each(|cache| cache.shelve(&mut replica, &of.plan));
         let outbox = of.publisher.outbox.clone();
         let court = Court::new(Arc::clone(&of.plan), Arc::clone(&of.rules), Arc::clone(&of.addresses), outbox, of.every);
         let flood = of.publisher.letters.is_some().then(|| Flood::new(Arc::clone(&of.rules)));
@@ -175,11 +179,14 @@ impl Member {
             }
         }
         select.recv(self.of.exchange.acks());
+        self.of.cache.iter().for_each(|cache| {
+            select.recv(cache.answers());
+        });
         if !self.is_draining {
             select.recv(&self.of.notifications);
             select.recv(&self.of.control);
             select.recv(self.of.owners.heard());
-            self.rebuilds.iter().for_each(|rebuild| {
+            self.rebuilds.iter().filter(|_| !self.is_full()).for_each(|rebuild| {
                 select.recv(rebuild.read());
             });
         }
@@ -226,8 +233,10 @@ impl Member {
         while let Ok(inputs) = self.of.inputs.found.try_recv() {
             self.court.expect(inputs);
         }
-        let replica = &mut self.replica;
-        self.rebuilds.retain_mut(|rebuild| !rebuild.step(replica));
+        if !self.is_full() {
+            let replica = &mut self.replica;
+            self.rebuilds.retain_mut(|rebuild| !rebuild.step(replica));
+        }
         match self.of.control.try_recv() {
             Ok(Control::Rules(rules)) => {
                 self.of.rules = Arc::clone(&rules);
@@ -326,6 +335,9 @@ impl Member {
 
     /// Sends one round: panes, then joined panes and how far the joins are, then progress.
     fn send(&mut self, answers: Vec<Published>) {
+        if !self.is_cache_usable() {
+            return self.flush.failed();
+        }
         let now = (self.of.now)();
         let (mut posts, mut progress, mut ends): (Vec<Post>, Vec<Post>, Vec<_>) = (Vec::new(), Vec::new(), Vec::new());
         for published in answers {
@@ -352,7 +364,10 @@ impl Member {
         let now = (self.of.now)();
         self.of.heartbeat.store(now.0, Ordering::Relaxed);
         let cap = now + CLOCK_SLACK;
-        self.replica.advance(Some(cap));
+        if !self.is_full() {
+            self.replica.advance(Some(cap));
+        }
+        self.step_cache();
         let began = super::super::clock::monotonic();
         let judgements = self.court.advance(cap, now);
         self.time_closing(&judgements, began.elapsed());
@@ -446,7 +461,9 @@ impl Member {
         }
         let now = (self.of.now)();
         self.show_status(now);
-        let Member { of, .. } = self;
+        let Member { of, replica, .. } = self;
+        drop(replica);
+        of.cache.into_iter().for_each(Cache::end);
         // Both wait for brokers, so both at once.
         let owners = of.owners;
         let leaving = std::thread::Builder::new().name("leave".into()).spawn(move || drop(owners));

@@ -14,7 +14,7 @@ use super::super::file::model::{
 };
 use super::super::position::join;
 use super::super::unsupported;
-use super::{Checker, Commas, canonical, detector, reference};
+use super::{Checker, Commas, canonical, detector, evidence, reference};
 
 /// How far a record may lie behind where nothing is said.
 const LATENESS: Span = Span(2 * Span::MINUTE.0);
@@ -59,7 +59,7 @@ fn check(entry: &ModelEntry, at: &str, joins_by_default: bool, checker: &mut Che
     let task = task(entry, at, checker);
     let windows = windows(entry.windows.as_deref(), at, checker);
     let metrics = metrics(entry.metrics.as_ref(), at, &task, checker);
-    let drift = drift(entry.drift.as_ref(), at, checker);
+    let drift = drift(entry.drift.as_ref(), entry.false_alarms.is_some(), at, checker);
     reference::check_drift(&windows, &metrics, drift.metric, at, checker);
     if entry.baseline.is_none() && checker.purpose == Purpose::Run && !checker.left_out.contains(&join(at, "baseline")) {
         checker.warn_at_key(
@@ -90,6 +90,8 @@ fn check(entry: &ModelEntry, at: &str, joins_by_default: bool, checker: &mut Che
         }),
         detectors: detector::check(entry.detectors.as_deref(), at, &task, entry.labels.is_some() || joins_by_default, checker),
         drift,
+        false_alarms: evidence::false_alarms(entry.false_alarms.as_deref(), at, checker),
+        evidence: evidence::evidence(entry.evidence.as_ref()),
         task,
     }
 }
@@ -382,12 +384,17 @@ fn metric(pointer: &str, name: &str, checker: &mut Checker<'_>) -> Option<Metric
     metric
 }
 
-fn drift(entry: Option<&DriftEntry>, at: &str, checker: &mut Checker<'_>) -> Drift {
-    let Some(entry) = entry else { return DRIFT };
+fn drift(entry: Option<&DriftEntry>, has_budget: bool, at: &str, checker: &mut Checker<'_>) -> Drift {
+    // A budget says itself how great an effect has to be.
+    let usual = if has_budget { Drift { above: 0.0, ..DRIFT } } else { DRIFT };
+    let Some(entry) = entry else { return usual };
     let at = join(at, "drift");
+    if has_budget && entry.p_adjusted.is_some() {
+        checker.error_at_key(&join(&at, "p_adjusted"), "the budget of false_alarms sets the level", "leave one of the two out");
+    }
     let drift = Drift {
         metric: entry.metric.as_ref().and_then(|name| metric(&join(&at, "metric"), name, checker)).unwrap_or(DRIFT.metric),
-        above: entry.above.unwrap_or(DRIFT.above),
+        above: entry.above.unwrap_or(usual.above),
         p_adjusted: entry.p_adjusted.unwrap_or(DRIFT.p_adjusted),
     };
     if drift.metric.is_detector() {

@@ -59,6 +59,34 @@ pub struct ModelEntry {
     pub seasonal: Option<SeasonName>,
     /// When a feature counts as drifted.
     pub drift: Option<DriftEntry>,
+    /// How many false alarms are accepted in which time, such as `1 per 30d`: sets the thresholds of all series of the model,
+    /// for rules with `above: budget` and for what counts as drifted. Default: none.
+    #[schemars(extend("examples" = ["1 per 30d"]))]
+    pub false_alarms: Option<String>,
+    /// How p-values are made.
+    pub evidence: Option<EvidenceEntry>,
+}
+
+/// How p-values are made.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EvidenceEntry {
+    /// Whether they allow for rows that belong together, as measured on a baseline whose rows had times. Default: on.
+    #[schemars(extend("default" = "on"))]
+    pub design_effects: Option<Switch>,
+    /// How they are adjusted over the features. Default: `benjamini_hochberg`.
+    #[schemars(extend("default" = "benjamini_hochberg"))]
+    pub adjust: Option<AdjustName>,
+}
+
+/// An adjustment for being many.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AdjustName {
+    /// The expected share of false discoveries is kept.
+    BenjaminiHochberg,
+    /// The chance of any false discovery is kept.
+    Bonferroni,
 }
 
 /// Whose definitions of the metrics are followed.
@@ -300,10 +328,10 @@ pub struct DriftEntry {
     /// The metric of the effect. Default: psi.
     #[schemars(extend("default" = "psi"))]
     pub metric: Option<String>,
-    /// From which effect on. Default: 0.1.
+    /// From which effect on. Default: 0.1; 0 where the model has `false_alarms`.
     #[schemars(extend("default" = 0.1))]
     pub above: Option<f64>,
-    /// Below which adjusted p-value. Default: 0.01.
+    /// Below which adjusted p-value; not where the model has `false_alarms`. Default: 0.01.
     #[schemars(extend("default" = 0.01))]
     pub p_adjusted: Option<f64>,
 }

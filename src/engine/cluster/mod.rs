@@ -20,6 +20,7 @@ pub mod joiner;
 pub mod number;
 pub mod owner;
 pub mod replica;
+pub mod shelving;
 pub mod stretch;
 pub mod wire;
 
@@ -27,3 +28,4 @@ pub use address::{Address, Addresses, NO_MODEL, Post};
 pub use directory::{Directory, ResumedGroup, ResumedSource};
 pub use owner::Owner;
 pub use replica::{Replica, changed_panes};
+pub use shelving::Shelves;

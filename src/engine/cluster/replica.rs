@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use crate::engine::evaluator::{Gap, Lost, SourceState};
 use crate::engine::model::EARLY_LABEL_PATIENCE;
 use crate::engine::output::{Counts, JoinHalf, ShardOutput};
@@ -12,13 +14,17 @@ use crate::engine::plan::Plan;
 use crate::engine::series::SeriesKey;
 use crate::engine::shard::Shard;
 use crate::event::{Outcome, Reject, SourceId, Span, Timestamp, TopicRole};
-use crate::join::Kept;
+use crate::join::{Kept, Prediction};
 use crate::window::LateKey;
 
 use super::address::{Addresses, Post};
 use super::directory::{ResumedGroup, ResumedSource};
 use super::joiner::Joiner;
+use super::shelving::Shelving;
 use super::wire::{Events, Key, LIFE, Labels, Late, Progress, SourceName, offset_of, to_bytes};
+
+/// Predictions and labels that all joins apply at one go: some 100 ms, during which nobody is listened to.
+const PACE: usize = 20_000;
 
 /// A source partition that this replica reads.
 #[derive(Debug)]
@@ -43,14 +49,16 @@ struct Reading {
 /// The counting half of a replica, besides its shards.
 #[derive(Debug)]
 pub struct Replica {
-    plan: Arc<Plan>,
+    pub(super) plan: Arc<Plan>,
     addresses: Arc<Addresses>,
     instance: Arc<str>,
     /// The series of each shard by its own numbers.
     series: Vec<Vec<SeriesKey>>,
     readings: BTreeMap<SourceId, Reading>,
     /// By number of the partitions and number of the model.
-    joiners: BTreeMap<(i32, u16), Joiner>,
+    pub(super) joiners: BTreeMap<(i32, u16), Joiner>,
+    pub(super) shelving: Shelving,
+    pace: usize,
 }
 
 /// The panes of a source partition that have changed since `acknowledged`, as records.
@@ -68,7 +76,15 @@ impl Replica {
     /// A replica that reads nothing yet. `instance` names it for people.
     #[must_use]
     pub fn new(plan: Arc<Plan>, addresses: Arc<Addresses>, instance: Arc<str>) -> Replica {
-        Replica { plan, addresses, instance, series: Vec::new(), readings: BTreeMap::new(), joiners: BTreeMap::new() }
+        let shelving = Shelving::in_memory(plan.ledger_capacity);
+        let (series, readings, joiners) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        Replica { plan, addresses, instance, series, readings, joiners, shelving, pace: PACE }
+    }
+
+    /// Has joins apply another number of predictions and labels at one go.
+    #[must_use]
+    pub fn with_pace(self, pace: usize) -> Replica {
+        Replica { pace, ..self }
     }
 
     /// A source partition is ours to read, from `start` or from where it was resumed.
@@ -127,11 +143,13 @@ impl Replica {
                 reading.seen = reading.seen.max(*end);
             }
         }
+        self.leave(partition);
         for (number, model) in (0u16..).zip(&self.plan.models) {
             if model.horizon.is_none() {
                 continue;
             }
-            let mut joiner = Joiner::new(model, self.plan.ledger_capacity);
+            let (generation, shelf) = self.shelving.begin();
+            let mut joiner = Joiner::new(model, generation, shelf, self.shelving.capacity);
             let clock = resumed.remove(&number).and_then(|(labels, panes)| joiner.resume(model, labels, panes));
             let back = clock.or_else(|| {
                 // Read by somebody who had not come to join anything: nothing of it counts yet. Whoever died before it could say
@@ -147,6 +165,7 @@ impl Replica {
             }
             self.joiners.insert((partition, number), joiner);
         }
+        self.share_cache();
         if since.is_some() {
             for reading in self.readings.values_mut().filter(|reading| reading.name.partition == partition) {
                 reading.told_again = reading.seen;
@@ -160,7 +179,8 @@ impl Replica {
         let Some(gone) = self.readings.remove(&source) else { return };
         // Joins need every partition of their number; without one of them somebody else does all of it.
         if gone.role != TopicRole::Features {
-            self.joiners.retain(|(partition, _), _| *partition != gone.name.partition);
+            self.leave(gone.name.partition);
+            self.share_cache();
         }
     }
 
@@ -230,39 +250,38 @@ impl Replica {
                 reading.seen = reading.seen.max(offset + 1);
             }
         }
-        take_halves(&self.readings, &mut self.joiners, series, output.halves, false);
+        take_halves(&self.readings, &mut self.joiners, self.shelving.capacity, series, output.halves, false);
     }
 
     /// Takes predictions and labels in that were read again after a hand-over, by a shard of their own.
     pub fn read_again(&mut self, series: &[SeriesKey], halves: Vec<JoinHalf>) {
-        take_halves(&self.readings, &mut self.joiners, series, halves, true);
+        take_halves(&self.readings, &mut self.joiners, self.shelving.capacity, series, halves, true);
     }
 
     /// Applies what was read again in the partitions of this number, up to the clock of that reading.
     pub fn read_again_to(&mut self, partition: i32, clock: Timestamp) {
-        self.each_joiner(partition, |model, joiner| joiner.read_again_to(model, clock));
-    }
-
-    /// Everything before the hand-over has been read again in the partitions of this number.
-    pub fn rebuilt(&mut self, partition: i32) {
-        self.each_joiner(partition, |model, joiner| joiner.rebuilt(model));
-    }
-
-    fn each_joiner(&mut self, partition: i32, each: impl Fn(&crate::engine::ModelPlan, &mut Joiner)) {
-        for ((_, number), joiner) in self.joiners.iter_mut().filter(|((number, _), _)| *number == partition) {
+        let mut left = self.pace;
+        for ((_, number), joiner) in self.joiners.range_mut((partition, 0)..=(partition, u16::MAX)) {
             if let Some(model) = self.plan.model(*number) {
-                each(model, joiner);
+                joiner.read_again_to(model, clock, &mut left);
             }
         }
     }
 
+    /// Everything before the hand-over has been read again in the partitions of this number.
+    pub fn rebuilt(&mut self, partition: i32) {
+        self.joiners.range_mut((partition, 0)..=(partition, u16::MAX)).for_each(|(_, joiner)| joiner.rebuilt());
+    }
+
     /// Applies labels as far as their partitions allow.
     pub fn advance(&mut self, cap: Option<Timestamp>) {
+        // To each its part, so that one with much to do does not hold up the others.
+        let part = (self.pace / self.joiners.len().max(1)).max(1);
         for ((partition, number), joiner) in &mut self.joiners {
             let Some(model) = self.plan.model(*number) else { continue };
             let clock = clock(&self.readings, *partition);
             let clock = Clock { at: clock.at.map(|at| cap.map_or(at, |cap| at.min(cap))), ..clock };
-            joiner.advance(model, clock.at, clock.is_idle);
+            joiner.advance(model, clock.at, clock.is_idle, &mut { part });
         }
     }
 
@@ -413,10 +432,18 @@ fn clock(readings: &BTreeMap<SourceId, Reading>, partition: i32) -> Clock {
 fn take_halves(
     readings: &BTreeMap<SourceId, Reading>,
     joiners: &mut BTreeMap<(i32, u16), Joiner>,
+    capacity: usize,
     series: &[SeriesKey],
     halves: Vec<JoinHalf>,
     is_again: bool,
 ) {
+    // What waits in the joins of each model, predictions and labels; a duplicate among these halves is counted for a moment.
+    let mut waiting: BTreeMap<u16, (usize, usize)> = BTreeMap::new();
+    for ((_, model), joiner) in joiners.iter().filter(|_| !halves.is_empty()) {
+        let (predictions, labels) = waiting.entry(*model).or_default();
+        *predictions += joiner.waiting_predictions();
+        *labels += joiner.waiting_labels();
+    }
     for half in halves {
         let ((source, offset), model) = match &half {
             JoinHalf::Prediction { position, series: number, .. } => {
@@ -427,12 +454,23 @@ fn take_halves(
         };
         let Some(reading) = readings.get(&source).filter(|reading| is_again || offset >= reading.told_again) else { continue };
         let Some(joiner) = joiners.get_mut(&(reading.name.partition, model)) else { continue };
+        let (predictions, labels) = waiting.entry(model).or_default();
         match half {
             JoinHalf::Prediction { id, ts, came, position, series: number, segments, predicted } => {
                 let Some(key) = series.get(number.0 as usize) else { continue };
-                joiner.predict(&key.version, (came, position.1, reading.name.topic.clone()), id, ts, segments, predicted);
+                if *predictions >= capacity {
+                    joiner.refuse();
+                    continue;
+                }
+                *predictions += 1;
+                let version = joiner.version(&key.version);
+                let arrival = (came, position.1, xxh3_64(reading.name.topic.as_bytes()));
+                joiner.predict(arrival, id, Prediction { ts, version, segments, predicted });
             }
-            JoinHalf::Label { label, .. } => joiner.label(&label),
+            JoinHalf::Label { label, .. } => {
+                joiner.label(&label, *labels < capacity);
+                *labels += 1;
+            }
         }
     }
 }

@@ -3,9 +3,11 @@
 //! What is measured over coarse bins and levels is in `share`, over fine bins in `number`.
 
 use crate::baseline::layout::{Column, ColumnKind, INFINITE, Levels, MISSING, NAN, NULL, SPECIAL, WRONG_TYPE};
-use crate::baseline::{Baseline, Summary};
+use crate::baseline::{Baseline, Inflations, Kind, Summary};
+use crate::engine::evidence::Evidence;
 use crate::event::Metric;
 use crate::sketch::distinct;
+use crate::stats::counts::real;
 use crate::stats::entropy::entropy;
 use crate::stats::evidence::DesignEffects;
 use crate::stats::null::Nulls;
@@ -21,6 +23,7 @@ pub struct Sides<'a> {
     column: &'a Column,
     pub(super) summary: Option<&'a Summary>,
     pub(super) nulls: Option<&'a Nulls>,
+    inflations: Option<&'a Inflations>,
     pub(super) reference: Side<'a>,
     pub(super) current: Side<'a>,
     pub(super) recipe: Recipe,
@@ -47,8 +50,18 @@ impl<'a> Side<'a> {
     }
 
     /// All events of the column, with or without a value.
-    fn events(&self) -> u64 {
+    pub(super) fn events(&self) -> u64 {
         self.valid + self.special.iter().sum::<u64>()
+    }
+
+    /// Events without a value.
+    pub(super) fn nulls(&self) -> u64 {
+        self.count(&[NULL, MISSING])
+    }
+
+    /// Events with something that is no value.
+    pub(super) fn invalid(&self) -> u64 {
+        self.count(&[NAN, INFINITE, WRONG_TYPE])
     }
 
     fn count(&self, cells: &[usize]) -> u64 {
@@ -64,6 +77,7 @@ impl<'a> Sides<'a> {
             column,
             summary: baseline.summaries.get(index),
             nulls: baseline.nulls.get(index).and_then(Option::as_ref),
+            inflations: baseline.inflations.get(index).and_then(Option::as_ref),
             reference: Side::new(column, reference),
             current: Side::new(column, current),
             recipe: Recipe::Driftline,
@@ -78,6 +92,7 @@ impl<'a> Sides<'a> {
             column,
             summary: baseline.label_summary.as_ref(),
             nulls: baseline.label_nulls.as_ref(),
+            inflations: baseline.label_inflations.as_ref(),
             reference: Side::new(column, reference),
             current: Side::new(column, current),
             recipe: Recipe::Driftline,
@@ -101,9 +116,25 @@ impl<'a> Sides<'a> {
         }
     }
 
-    /// The scale of chance differences between the two sides.
-    pub(super) fn noise(&self) -> Option<f64> {
-        DesignEffects::default().noise(self.reference.valid, self.current.valid)
+    /// The same, with the corrections of evidence that a model asks for.
+    #[must_use]
+    pub fn corrected(self, evidence: Evidence) -> Sides<'a> {
+        Sides { inflations: self.inflations.filter(|_| evidence.design_effects), ..self }
+    }
+
+    /// By how much dependence between rows inflates a kind of statistic of so many rows.
+    pub(super) fn design(&self, kind: Kind, n: u64) -> DesignEffects {
+        self.inflations.map_or_else(DesignEffects::default, |inflations| inflations.design(kind, n))
+    }
+
+    /// The share of the degrees of freedom of its cells that counts in a window of so many rows.
+    pub(super) fn freedom(&self, n: u64) -> f64 {
+        self.inflations.map_or(1.0, |inflations| inflations.freedom(n))
+    }
+
+    /// The scale of chance differences between the two sides, for a kind of statistic.
+    pub(super) fn noise(&self, kind: Kind) -> Option<f64> {
+        self.design(kind, self.current.valid).noise(self.reference.valid, self.current.valid)
     }
 
     pub(super) fn reading(&self, metric: Metric, value: Option<f64>, p_value: Option<f64>, recipe: &'static str) -> Reading {
@@ -121,7 +152,7 @@ pub fn measure(sides: &Sides<'_>, wanted: Wanted, out: &mut Vec<Reading>) {
     if wanted.has(Metric::DistinctCount)
         && let Some(cells) = sides.current.distinct
     {
-        let value = distinct::estimate(cells).map(|estimate| estimate + sides.kept());
+        let value = distinct::estimate(cells).map(|estimate| (estimate + sides.kept()).min(real(sides.current.valid)));
         let recipe = match sides.column.kind {
             ColumnKind::Numeric(_) => "estimated over 128 x 20 hashed cells, standard error 6.5 %",
             ColumnKind::Categorical(_) => "kept levels exactly, others estimated over 128 x 20 hashed cells, standard error 6.5 %",
@@ -154,7 +185,7 @@ fn categorical(sides: &Sides<'_>, levels: &Levels, wanted: Wanted, out: &mut Vec
         out.push(Reading {
             metric: Metric::NewCategoryRate,
             value: current.value(),
-            p_value: excess_p_value(expected, n, current, DesignEffects::default()),
+            p_value: excess_p_value(expected, n, current, sides.design(Kind::Cells, current.total)),
             n: current.total,
             n_reference: n,
             error: None,
@@ -168,22 +199,23 @@ fn categorical(sides: &Sides<'_>, levels: &Levels, wanted: Wanted, out: &mut Vec
 
 fn rates(sides: &Sides<'_>, wanted: Wanted, out: &mut Vec<Reading>) {
     let of = |side: &Side<'_>, cells: &[usize]| Rate { hits: side.count(cells), total: side.events() };
-    let kinds: [(Metric, &[usize], &'static str); 2] = [
-        (Metric::NullRate, &[NULL, MISSING], "(missing + null) / events"),
-        (Metric::InvalidRate, &[NAN, INFINITE, WRONG_TYPE], "(NaN + infinite + wrong type) / events"),
+    let kinds: [(Metric, Kind, &[usize], &'static str); 2] = [
+        (Metric::NullRate, Kind::Null, &[NULL, MISSING], "(missing + null) / events"),
+        (Metric::InvalidRate, Kind::Invalid, &[NAN, INFINITE, WRONG_TYPE], "(NaN + infinite + wrong type) / events"),
     ];
-    for (metric, cells, recipe) in kinds {
+    for (metric, kind, cells, recipe) in kinds {
         if wanted.has(metric) {
-            out.push(rate(metric, of(&sides.reference, cells), of(&sides.current, cells), recipe));
+            let design = sides.design(kind, sides.current.events());
+            out.push(rate(metric, of(&sides.reference, cells), of(&sides.current, cells), design, recipe));
         }
     }
 }
 
-pub(super) fn rate(metric: Metric, reference: Rate, current: Rate, recipe: &'static str) -> Reading {
+pub(super) fn rate(metric: Metric, reference: Rate, current: Rate, design: DesignEffects, recipe: &'static str) -> Reading {
     Reading {
         metric,
         value: current.value(),
-        p_value: p_value(reference, current, Alternative::TwoSided, DesignEffects::default()),
+        p_value: p_value(reference, current, Alternative::TwoSided, design),
         n: current.total,
         n_reference: reference.total,
         error: None,

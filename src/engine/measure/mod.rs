@@ -6,6 +6,7 @@ mod number;
 pub mod performance;
 mod recipe;
 mod share;
+pub mod threshold;
 mod wanted;
 
 pub use recipe::Recipe;
@@ -16,9 +17,10 @@ use std::sync::Arc;
 
 use crate::baseline::{Baseline, Reference};
 use crate::event::{Measurement, Metric, Segment, Span, Status, Subject, WindowRef};
-use crate::stats::adjust::benjamini_hochberg;
+use crate::stats::adjust::{benjamini_hochberg, bonferroni};
 use crate::window::{JoinedPane, Pane};
 
+use super::evidence::Adjust;
 use super::plan::ModelPlan;
 
 /// The reason where no baseline is for a version.
@@ -152,7 +154,7 @@ pub fn events(context: &Context<'_>, pane: &Pane, against: Against<'_>, out: &mu
     let wanted = Wanted::new(&context.plan.metrics);
     let mut readings = Vec::new();
     for (index, column) in baseline.layout.columns.iter().enumerate() {
-        let sides = column::Sides::new(baseline, (index, column), compared, pane).by(context.plan.recipe);
+        let sides = column::Sides::new(baseline, (index, column), compared, pane).by(context.plan.recipe).corrected(context.plan.evidence);
         column::measure(&sides, wanted, &mut readings);
         out.extend(readings.drain(..).map(|reading| {
             let measurement = context.finish(&segment, column.subject.clone(), &reading, lacking);
@@ -162,7 +164,7 @@ pub fn events(context: &Context<'_>, pane: &Pane, against: Against<'_>, out: &mu
             }
         }));
     }
-    adjust(out.get_mut(first..).unwrap_or(&mut []));
+    adjust(context.plan.evidence.adjust, out.get_mut(first..).unwrap_or(&mut []));
     if context.plan.horizon.is_some() {
         for metric in performance::metrics(baseline, &context.plan.metrics) {
             let recipe = performance::recipe(baseline, metric);
@@ -212,11 +214,15 @@ pub fn labels(context: &Context<'_>, pairs: Option<&JoinedPane>, out: &mut Vec<M
     if baseline.reference.joined.matched > 0 {
         let mut readings = Vec::new();
         if let Some(sides) = column::Sides::of_label(baseline, &reference.label, &pairs.label) {
-            column::measure(&sides.by(context.plan.recipe), Wanted::new(&context.plan.metrics), &mut readings);
+            column::measure(
+                &sides.by(context.plan.recipe).corrected(context.plan.evidence),
+                Wanted::new(&context.plan.metrics),
+                &mut readings,
+            );
         }
         out.extend(readings.iter().map(|reading| context.finish(&segment, Subject::Label, reading, fault)));
     }
-    adjust(out.get_mut(first..).unwrap_or(&mut []));
+    adjust(context.plan.evidence.adjust, out.get_mut(first..).unwrap_or(&mut []));
 }
 
 /// Performance on the reference, for rules that compare with it.
@@ -230,7 +236,11 @@ pub fn reference(plan: &ModelPlan, version: &str) -> BTreeMap<Metric, f64> {
 
 /// Adjusts p-values over the subjects of one family: the features of one metric, or the probabilities of all classes.
 /// Only measurements with status ok take part; other subjects are families of their own.
-fn adjust(measurements: &mut [Measurement]) {
+fn adjust(how: Adjust, measurements: &mut [Measurement]) {
+    let by = match how {
+        Adjust::BenjaminiHochberg => benjamini_hochberg,
+        Adjust::Bonferroni => bonferroni,
+    };
     let family = |measurement: &Measurement| match &measurement.subject {
         Subject::Feature(_) => (0u8, String::new()),
         Subject::Proba(_) => (1, String::new()),
@@ -246,7 +256,7 @@ fn adjust(measurements: &mut [Measurement]) {
             .iter()
             .map(|place| measurements.get(*place).filter(|measurement| measurement.status == Status::Ok).and_then(|m| m.p_value))
             .collect();
-        for (place, adjusted) in places.into_iter().zip(benjamini_hochberg(&p_values)) {
+        for (place, adjusted) in places.into_iter().zip(by(&p_values)) {
             if let Some(measurement) = measurements.get_mut(place) {
                 measurement.p_adjusted = adjusted;
             }

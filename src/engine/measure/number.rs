@@ -1,8 +1,8 @@
 //! What is measured over the fine bins of a number, and from its exact sums.
 
+use crate::baseline::Kind;
 use crate::baseline::layout::NumericBins;
 use crate::event::Metric;
-use crate::stats::evidence::DesignEffects;
 use crate::stats::moments::{Sums, mean_shift};
 use crate::stats::null::{NullTable, is_frequent};
 use crate::stats::quantile::quantile;
@@ -42,7 +42,8 @@ pub fn measure(sides: &Sides<'_>, bins: &NumericBins, wanted: Wanted, out: &mut 
             total: side.valid,
         };
         let recipe = "share of valid values outside the reference range";
-        out.push(rate(Metric::OutOfRangeRate, outside(&sides.reference), outside(&sides.current), recipe));
+        let design = sides.design(Kind::Order, sides.current.valid);
+        out.push(rate(Metric::OutOfRangeRate, outside(&sides.reference), outside(&sides.current), design, recipe));
     }
 }
 
@@ -56,7 +57,8 @@ fn tails(side: &Side<'_>, bins: &NumericBins) -> Tails {
 /// Distances in the unit of the feature.
 fn distances(sides: &Sides<'_>, bins: &NumericBins, wanted: Wanted, out: &mut Vec<Reading>) {
     let (r, c) = (sides.reference.data, sides.current.data);
-    let noise = sides.noise();
+    // A mean that moves moves all of a distance at once: its tail is that of one variable.
+    let noise = sides.noise(Kind::Squares);
     let look_up = |effect: Option<f64>, table: Option<&NullTable>| {
         effect.zip(noise).zip(table).and_then(|((effect, noise), table)| table.p_value(effect, noise))
     };
@@ -92,7 +94,8 @@ fn distances(sides: &Sides<'_>, bins: &NumericBins, wanted: Wanted, out: &mut Ve
     }
     if wanted.has(Metric::Energy) {
         let distance = energy::distance(&bins.edges, r, c, tails(&sides.reference, bins), tails(&sides.current, bins));
-        let p = look_up(distance, sides.nulls.and_then(|nulls| nulls.energy.as_ref()));
+        let table = sides.nulls.and_then(|nulls| nulls.energy.as_ref());
+        let p = look_up(distance, table);
         out.push(sides.reading(Metric::Energy, distance, p, "fine reference bins, linear inside, root of the feature's unit"));
     }
 }
@@ -100,7 +103,7 @@ fn distances(sides: &Sides<'_>, bins: &NumericBins, wanted: Wanted, out: &mut Ve
 /// Statistics of the distribution functions, and of the means.
 fn tests(sides: &Sides<'_>, bins: &NumericBins, wanted: Wanted, out: &mut Vec<Reading>) {
     let (r, c) = (sides.reference.data, sides.current.data);
-    let noise = sides.noise();
+    let noise = sides.noise(Kind::Order);
     if wanted.has(Metric::Ks) {
         let d = ks::statistic(r, c);
         let by_one_sample = || ks::p_value_of_one_sample(d?, sides.reference.valid, sides.current.valid);
@@ -116,7 +119,7 @@ fn tests(sides: &Sides<'_>, bins: &NumericBins, wanted: Wanted, out: &mut Vec<Re
     // The laws hold where no value is frequent; else what was simulated does, in baselines that have it.
     let evidence =
         |square: Option<f64>, table: fn(&crate::stats::null::Nulls) -> Option<&NullTable>, law: &dyn Fn(f64, f64) -> Option<f64>| {
-            let (square, noise) = (square?, noise?);
+            let (square, noise) = (square?, sides.noise(Kind::Squares)?);
             match sides.nulls.and_then(table) {
                 Some(table) => table.p_value(square.sqrt(), noise),
                 None if is_frequent(r) => None,
@@ -142,7 +145,7 @@ fn tests(sides: &Sides<'_>, bins: &NumericBins, wanted: Wanted, out: &mut Vec<Re
         let value = mean_shift(&reference, &current);
         let samples =
             reference.sample().zip(current.sample()).filter(|_| !lacks_squares(&sides.reference) && !lacks_squares(&sides.current));
-        let test = samples.and_then(|(r, c)| welch(r, c, DesignEffects::default()));
+        let test = samples.and_then(|(r, c)| welch(r, c, sides.design(Kind::Mean, c.n)));
         let recipe = "(mean current - mean reference) / reference standard deviation (ddof 1), Welch's p";
         let mut reading = sides.reading(Metric::MeanShift, value, test.map(|test| test.p_value), recipe);
         if value.is_none() && reference.standard_deviation(1) == Some(0.0) {

@@ -2,6 +2,7 @@
 
 use std::f64::consts::LN_2;
 
+use crate::baseline::Kind;
 use crate::baseline::layout::NumericBins;
 use crate::event::Metric;
 use crate::stats::contingency::{chi_square, g_test};
@@ -46,9 +47,13 @@ pub fn measure(
     wanted: Wanted,
     out: &mut Vec<Reading>,
 ) {
-    let noise = sides.noise();
+    let noise = sides.noise(Kind::Cells);
     let pooled = Pooled::new(tested.0, tested.1);
-    let test = |effect| pooled.as_ref().zip(noise).and_then(|(pooled, noise)| pooled.test(effect, noise)).map(|evidence| evidence.p_value);
+    let freedom = sides.freedom(sides.current.valid);
+    let test = |effect| {
+        let evidence = pooled.as_ref().zip(noise).and_then(|(pooled, noise)| pooled.test_of(effect, noise, freedom));
+        evidence.map(|evidence| evidence.p_value)
+    };
     let look_up = |effect: Option<f64>, table: Option<&NullTable>| {
         effect.zip(noise).zip(table).and_then(|((effect, noise), table)| table.p_value(effect, noise))
     };

@@ -166,11 +166,7 @@ impl ModelState {
 /// Whether a measurement is one of drift, by the recipe of the model.
 fn has_drifted(plan: &ModelPlan, measurement: &Measurement) -> bool {
     let is_of_events = matches!(measurement.subject, Subject::Feature(_) | Subject::Prediction | Subject::Score | Subject::Proba(_));
-    measurement.metric == plan.drift.metric
-        && measurement.status == Status::Ok
-        && is_of_events
-        && measurement.value.is_some_and(|value| value >= plan.drift.above)
-        && measurement.p_adjusted.is_some_and(|p| p < plan.drift.p_adjusted)
+    measurement.metric == plan.drift.metric && measurement.status == Status::Ok && is_of_events && plan.is_drift(measurement)
 }
 
 #[cfg(test)]
