@@ -36,6 +36,7 @@ pub fn build_spec(model: &Model) -> Result<BuildSpec, String> {
             (name.clone(), kind)
         })
         .collect();
+    spec.importance.clone_from(&model.features.importance);
     spec.segments = model
         .segments
         .iter()

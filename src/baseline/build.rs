@@ -46,6 +46,8 @@ pub struct BuildSpec {
     pub selection: Selection,
     /// How the rows are cut into segments.
     pub segments: Vec<SegmentSpec>,
+    /// How much features matter to the model, by name; kept as it is.
+    pub importance: BTreeMap<String, f64>,
 }
 
 impl BuildSpec {
@@ -60,6 +62,7 @@ impl BuildSpec {
             types: BTreeMap::new(),
             selection: Selection::default(),
             segments: Vec::new(),
+            importance: BTreeMap::new(),
         }
     }
 }
@@ -73,6 +76,9 @@ pub enum BuildError {
     /// A type is set for what is no feature.
     #[error("features.types names '{0}', which is not a feature of the input")]
     UnknownFeature(String),
+    /// An importance is given to what is no feature.
+    #[error("features.importance names '{0}', which is not a feature of the input")]
+    UnknownImportance(String),
     /// Segments are made by a column that is not there.
     #[error("segments name '{0}', which is not a column of the input")]
     UnknownSegment(String),

@@ -211,6 +211,9 @@ impl Survey {
         if let Some(name) = spec.types.keys().find(|name| !known(&Role::Feature(Arc::from(name.as_str())))) {
             return Err(BuildError::UnknownFeature(name.clone()));
         }
+        if let Some(name) = spec.importance.keys().find(|name| !known(&Role::Feature(Arc::from(name.as_str())))) {
+            return Err(BuildError::UnknownImportance(name.clone()));
+        }
         let segment_columns = spec.segments.iter().flat_map(|segments| segments.keys().into_iter().zip(&segments.by));
         if let Some((_, column)) = segment_columns.into_iter().find(|((_, role), _)| !known(role)) {
             return Err(BuildError::UnknownSegment(column.clone()));

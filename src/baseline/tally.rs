@@ -240,6 +240,7 @@ impl Tally {
             label_nulls,
             inflations,
             label_inflations,
+            importance: plan.spec.importance,
         }))
     }
 }

@@ -8,6 +8,7 @@ pub mod closed;
 pub mod cluster;
 pub mod detection;
 pub mod evaluator;
+mod explain;
 pub mod footprint;
 pub mod history;
 pub mod labels;

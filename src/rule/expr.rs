@@ -269,6 +269,7 @@ fn value(datum: &Datum) -> Value {
         Datum::Text(text) => Value::String(Arc::new(text.clone())),
         Datum::List(list) => Value::List(Arc::new(list.iter().map(value).collect())),
         Datum::Map(map) => Value::from(map_of(map)),
+        Datum::Titled(text, _) => Value::String(Arc::new(text.clone())),
     }
 }
 

@@ -2,8 +2,9 @@
 //! an alert: its text says so instead.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use minijinja::value::Object;
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
 
 use crate::event::{Span, Timestamp};
@@ -182,6 +183,31 @@ fn value(datum: &Datum) -> Value {
         Datum::Text(text) => Value::from(text.as_str()),
         Datum::List(list) => list.iter().map(value).collect(),
         Datum::Map(map) => Value::from_pairs(map.iter().map(|(name, datum)| (name.clone(), value(datum)))),
+        Datum::Titled(text, parts) => Value::from_object(Titled {
+            text: text.clone(),
+            parts: parts.iter().map(|(name, datum)| (name.clone(), value(datum))).collect(),
+        }),
+    }
+}
+
+/// A text with parts.
+#[derive(Debug)]
+struct Titled {
+    text: String,
+    parts: BTreeMap<String, Value>,
+}
+
+impl Object for Titled {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.parts.get(key.as_str()?).cloned()
+    }
+
+    fn is_true(self: &Arc<Self>) -> bool {
+        !self.text.is_empty()
+    }
+
+    fn render(self: &Arc<Self>, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::engine::clocks::Clocks;
 use crate::engine::closed::Closed;
 use crate::engine::detection::Told;
+use crate::engine::explain::{self, Scene};
 use crate::engine::history::Place;
 use crate::engine::measure;
 use crate::engine::plan::ModelPlan;
@@ -28,6 +29,7 @@ impl ModelState {
             let name = self.versions.name(version);
             let Some(pane) = self.history.events(window, (version, segment)) else { continue };
             let context = measure::Context { plan, version: &name, segment, window, revision };
+            let first = closed.measurements.len();
             measure::events(&context, &pane, &mut closed.measurements);
             if let Some(told) = told.filter(|_| segment == 0) {
                 measure::detection::values(&context, self.detection.values(), version, told, &pane, &mut closed.measurements);
@@ -35,12 +37,16 @@ impl ModelState {
                     measure::detection::awaiting(&context, &mut closed.measurements);
                 }
             }
+            let measured = closed.measurements.get(first..).unwrap_or(&[]);
+            let scene = Scene { context: &context, history: &self.history, place: (version, segment), pane: &pane };
+            explain::explain(&scene, measured, &(clocks.breached)(&closed.summary, measured), &mut closed.explanations);
             if segment == 0 {
                 closed.panes.push((name, pane));
             }
         }
         self.mark_awaiting(&mut closed);
         measure::sort(&mut closed.measurements);
+        explain::sort(&mut closed.explanations);
         closed.panes.sort_by(|(left, _), (right, _)| left.cmp(right));
         closed
     }
@@ -104,6 +110,7 @@ impl ModelState {
             model: self.number,
             summary,
             measurements: Vec::new(),
+            explanations: Vec::new(),
             panes: Vec::new(),
             is_first: true,
             is_news: true,
