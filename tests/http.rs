@@ -178,6 +178,7 @@ fn alert(name: &str, feature: Option<&str>, state: &str, severity: &str, value: 
         reason: format!("fire {severity}: value {value} above 0.25 for 2 windows"),
         window: Some(window(40)),
         history: vec![Some(0.2), Some(value)],
+        explanation: None,
     }
 }
 

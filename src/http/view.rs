@@ -270,6 +270,11 @@ impl ViewHandle {
         self.update(|view| view.push_window(summary, measurements));
     }
 
+    /// Says why subjects of a window drift that was added before, in place of what a lower revision said.
+    pub fn explain_window(&self, summary: &WindowSummary, explanations: Vec<Explanation>) {
+        self.update(|view| view.explain_window(summary, explanations));
+    }
+
     /// Sets the histograms of the last closed window of a model, version and window name, by subject (`feature:age`).
     /// Bins beyond [`MAX_BINS`] are cut: group them before.
     pub fn set_histograms(&self, model: &str, version: &str, window: &str, histograms: impl IntoIterator<Item = (String, Histogram)>) {

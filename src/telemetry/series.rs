@@ -332,6 +332,7 @@ mod tests {
             reason: String::new(),
             window: None,
             history: vec![],
+            explanation: None,
         }
     }
 }
