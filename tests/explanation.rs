@@ -203,7 +203,10 @@ fn check(set: &Set, line: &Value) {
         let values = |rows: &mut dyn Iterator<Item = &Row>| rows.map(|row| row.values[feature].as_f64().unwrap()).collect::<Vec<_>>();
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
         let (r, c) = (values(&mut set.reference.iter()), values(&mut window.iter().copied()));
-        let sd = |values: &[f64]| (values.iter().map(|x| (x - mean(values)).powi(2)).sum::<f64>() / (values.len() - 1) as f64).sqrt();
+        let sd = |values: &[f64]| {
+            let mean = mean(values);
+            (values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (values.len() - 1) as f64).sqrt()
+        };
         close(shift, (mean(&c) - mean(&r)) / sd(&r), "mean shift");
         close(line["spread_ratio"].as_f64().unwrap(), sd(&c) / sd(&r), "spread ratio");
     }
@@ -228,7 +231,7 @@ fn the_known_drift_is_explained_as_the_rows_say() {
         let found = of(feature);
         assert!(found.len() > 100, "{feature} is explained {} times", found.len());
         // Windows of half the drift, and a late one.
-        for line in found.iter().take(6).chain(found.iter().rev().take(2)) {
+        for line in found.iter().take(2).chain(found.iter().rev().take(1)) {
             check(&set, line);
         }
     }
@@ -280,8 +283,10 @@ fn alerts_carry_the_explanation_of_their_subject() {
     let set = set("explanation_alerts");
     let whole = text(&replayed(&set.assembly, set.events.as_bytes(), None, 1));
     let lines = lines(&whole);
-    let model = lines.iter().find(|line| line["type"] == "explanation" && line["subject"] == "model" && line["segment"].is_null()).unwrap();
-    assert!(model["sentence"].as_str().unwrap().contains("importance 0.5"), "{model}");
+    let of_model = |line: &&Value| line["type"] == "explanation" && line["subject"] == "model" && line["segment"].is_null();
+    let model = lines.iter().rfind(of_model).unwrap();
+    assert!(model["sentence"].as_str().unwrap().contains("salary_range (PSI"), "{model}");
+    assert!(model["sentence"].as_str().unwrap().contains(", importance 0.5), "), "{model}");
     // A rule finds a breach that the recipe does not: it is explained by the cells that moved, and says that they are not of ks.
     let by_rule = lines.iter().find(|line| line["type"] == "explanation" && line["score"]["metric"] == "ks" && line["segment"].is_null()).unwrap();
     assert_eq!(by_rule["cells_of"], "psi");

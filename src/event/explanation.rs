@@ -47,7 +47,8 @@ pub struct Finding {
     pub score: Option<(Metric, f64)>,
     /// Which way it went.
     pub direction: Option<Direction>,
-    /// The metric that the shares of the cells are of: that of the score, or psi where that one is no sum over cells.
+    /// The metric that the shares of the cells are of: that of the score, or psi where that one is no sum over cells. None where the
+    /// score follows the recipe of another tool.
     pub cells_of: Option<Metric>,
     /// The cells that moved most, by their share of the score, at most [`MOST_CELLS`].
     pub cells: Vec<MovedCell>,

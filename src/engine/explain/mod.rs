@@ -18,7 +18,7 @@ use crate::stats::contribution::{Part, of_part};
 use crate::window::Pane;
 
 use super::history::{History, Place};
-use super::measure::Context;
+use super::measure::{Context, Recipe};
 use super::plan::DriftRecipe;
 use ground::Ground;
 
@@ -101,7 +101,8 @@ pub(super) fn explain(scene: &Scene<'_>, measurements: &[Measurement], breached:
         let finding = Finding {
             score: Some(case.score),
             direction: Some(direction::of(case, &reference.pane, scene.pane)),
-            cells_of: Some(case.ground.metric()),
+            // The scores of other tools are over other bins, or smoothed in another way.
+            cells_of: (context.plan.recipe == Recipe::Driftline).then(|| case.ground.metric()),
             cells: case.moved(),
             segments,
             onset,
