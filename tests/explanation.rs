@@ -182,15 +182,18 @@ fn check(set: &Set, line: &Value) {
         close(said["current"].as_f64().unwrap(), of(&c, cell), "current share");
     }
     // The segments: what each adds to every cell's term, in proportion to the difference it makes.
-    let mut added: Vec<(f64, f64, &str)> = ["eu", "us"].map(|region| {
-        let own = |rows: &mut dyn Iterator<Item = &Row>, n: usize| shares(&set.baseline, feature, rows.filter(|row| row.region == region), n);
-        let (own_r, own_c) = (own(&mut set.reference.iter(), set.reference.len()), own(&mut window.iter().copied(), window.len()));
-        let add = |cell: &&String| {
-            let moved = of(&c, cell) - of(&r, cell);
-            if moved == 0.0 { 0.0 } else { term(cell) * (of(&own_c, cell) - of(&own_r, cell)) / moved }
-        };
-        (cells.iter().map(add).sum::<f64>() / psi, own_c.values().sum(), region)
-    }).to_vec();
+    let mut added: Vec<(f64, f64, &str)> = ["eu", "us"]
+        .map(|region| {
+            let own =
+                |rows: &mut dyn Iterator<Item = &Row>, n: usize| shares(&set.baseline, feature, rows.filter(|row| row.region == region), n);
+            let (own_r, own_c) = (own(&mut set.reference.iter(), set.reference.len()), own(&mut window.iter().copied(), window.len()));
+            let add = |cell: &&String| {
+                let moved = of(&c, cell) - of(&r, cell);
+                if moved == 0.0 { 0.0 } else { term(cell) * (of(&own_c, cell) - of(&own_r, cell)) / moved }
+            };
+            (cells.iter().map(add).sum::<f64>() / psi, own_c.values().sum(), region)
+        })
+        .to_vec();
     added.sort_by(|left, right| right.0.total_cmp(&left.0));
     close(added.iter().map(|(share, ..)| share).sum(), 1.0, "the segments together");
     let said = line["segments"].as_array().unwrap();
@@ -286,9 +289,10 @@ fn alerts_carry_the_explanation_of_their_subject() {
     let of_model = |line: &&Value| line["type"] == "explanation" && line["subject"] == "model" && line["segment"].is_null();
     let model = lines.iter().rfind(of_model).unwrap();
     assert!(model["sentence"].as_str().unwrap().contains("salary_range (PSI"), "{model}");
-    assert!(model["sentence"].as_str().unwrap().contains(", importance 0.5), "), "{model}");
+    assert!(model["sentence"].as_str().unwrap().contains(", importance 0.5)"), "{model}");
     // A rule finds a breach that the recipe does not: it is explained by the cells that moved, and says that they are not of ks.
-    let by_rule = lines.iter().find(|line| line["type"] == "explanation" && line["score"]["metric"] == "ks" && line["segment"].is_null()).unwrap();
+    let by_rule =
+        lines.iter().find(|line| line["type"] == "explanation" && line["score"]["metric"] == "ks" && line["segment"].is_null()).unwrap();
     assert_eq!(by_rule["cells_of"], "psi");
     assert!(by_rule["sentence"].as_str().unwrap().contains(" of what moved from "), "{by_rule}");
     check(&set, by_rule);
@@ -305,7 +309,8 @@ fn alerts_carry_the_explanation_of_their_subject() {
     assert_eq!(car.annotations["cells"].matches(';').count(), 5, "{}", car.annotations["cells"]);
     assert_eq!(car.annotations["odd"], "car_value", "a number has no level");
     let all = said("DatasetDrift", None);
-    assert!(all.annotations["summary"].contains(" features drifted: salary_range (PSI "), "{}", all.annotations["summary"]);
+    let summary = &all.annotations["summary"];
+    assert!(summary.contains(" of 7 features drifted: ") && *summary == all.explanation.as_ref().unwrap().sentence, "{summary}");
 }
 
 /// The firing notices of a replay.
@@ -332,8 +337,7 @@ fn happenings(set: &Set) -> Vec<driftline::rule::AlertView> {
     };
     for (offset, line) in (0..).zip(set.events.lines()) {
         let meta = RecordMeta { topic: "events", ..RecordMeta::default() };
-        let record =
-            Record { source: SourceId(0), role: TopicRole::Predictions, offset, meta, value: line.as_bytes(), oversize: false };
+        let record = Record { source: SourceId(0), role: TopicRole::Predictions, offset, meta, value: line.as_bytes(), oversize: false };
         let _ = shard.ingest(&record);
         if offset % 1_000 == 0 {
             evaluator.absorb(0, shard.take_output());

@@ -168,7 +168,15 @@ fn explanation(window: &WindowRef) -> Explanation {
         ..Finding::default()
     };
     let subject = Subject::Feature("car_value".into());
-    Explanation { model: MODEL.into(), version: "3".into(), segment: Segment::default(), window: window.clone(), subject, finding, revision: 0 }
+    Explanation {
+        model: MODEL.into(),
+        version: "3".into(),
+        segment: Segment::default(),
+        window: window.clone(),
+        subject,
+        finding,
+        revision: 0,
+    }
 }
 
 fn alert(name: &str, feature: Option<&str>, state: &str, severity: &str, value: f64) -> AlertView {

@@ -72,8 +72,14 @@ fn went(direction: &Direction) -> String {
 
 /// `61 % of PSI 0.31 from (52k, 61k] 8 % -> 19 % and above 90k 3 % -> 9 %`.
 fn cells(text: &mut String, finding: &Finding, metric: Metric, value: f64) {
-    let named: Vec<&MovedCell> =
-        finding.cells.iter().take(CELLS).enumerate().filter(|(place, cell)| *place == 0 || cell.share >= LEAST_SHARE).map(|(_, cell)| cell).collect();
+    let named: Vec<&MovedCell> = finding
+        .cells
+        .iter()
+        .take(CELLS)
+        .enumerate()
+        .filter(|(place, cell)| *place == 0 || cell.share >= LEAST_SHARE)
+        .map(|(_, cell)| cell)
+        .collect();
     let score = format!("{} {}", metric_name(metric), figure(value));
     if named.is_empty() {
         text.push_str(&score);
@@ -131,7 +137,11 @@ fn when(onset: &Began) -> String {
 #[must_use]
 pub fn percent(share: f64) -> String {
     let hundred = share * 100.0;
-    if hundred.abs() < 9.95 && hundred != 0.0 { format!("{} %", canonical_number((hundred * 10.0).round() / 10.0)) } else { format!("{hundred:.0} %") }
+    if hundred.abs() < 9.95 && hundred != 0.0 {
+        format!("{} %", canonical_number((hundred * 10.0).round() / 10.0))
+    } else {
+        format!("{hundred:.0} %")
+    }
 }
 
 /// A number in four significant digits, from ten thousand on with k, M or G.
@@ -204,7 +214,13 @@ mod tests {
         let mut levels = finding();
         levels.direction = Some(Direction { way: Way::Less, mean_shift: None, spread_ratio: None, level: Some("DE".into()) });
         assert!(sentence(&Subject::Prediction, &levels).starts_with("prediction has less DE; 61 % of"));
-        let ranked = |feature: &str, drifted| RankedFeature { feature: feature.into(), value: 0.25, importance: Some(0.4), weight: Some(0.1), drifted };
+        let ranked = |feature: &str, drifted| RankedFeature {
+            feature: feature.into(),
+            value: 0.25,
+            importance: Some(0.4),
+            weight: Some(0.1),
+            drifted,
+        };
         let features = Features { drifted: 4, of: 9, ranking: ["a", "b", "c", "d"].map(|name| ranked(name, name != "b")).to_vec() };
         let model = Finding { features: Some(features), score: Some((Metric::Psi, 0.0)), ..Finding::default() };
         assert_eq!(

@@ -254,7 +254,11 @@ fn html(notice: &Notice, length: usize, entries: usize) -> String {
     if let Some(finding) = explanation(notice) {
         let _ = writeln!(out, "<p style=\"margin:0 0 8px 0\">{}</p>", escape(&cut(&finding.sentence, length)));
         if !finding.cells.is_empty() {
-            let _ = writeln!(out, "<table aria-label=\"Reference above, window below\" style=\"{TABLE}\">{}</table>", picture::html(finding, escape));
+            let _ = writeln!(
+                out,
+                "<table aria-label=\"Reference above, window below\" style=\"{TABLE}\">{}</table>",
+                picture::html(finding, escape)
+            );
         }
     }
     let _ = writeln!(out, "<table style=\"{TABLE}\">");
@@ -471,7 +475,8 @@ pub(crate) mod tests {
 
     /// An explanation with a level that means harm.
     pub(crate) fn explained() -> Notice {
-        let cell = |name: &str, reference, current, share| MovedCell { name: name.into(), bounds: (None, Some(3.5)), reference, current, share };
+        let cell =
+            |name: &str, reference, current, share| MovedCell { name: name.into(), bounds: (None, Some(3.5)), reference, current, share };
         let mut notice = notice();
         notice.alert.explanation = Some(Box::new(Finding {
             sentence: "age rose: mean +0.80 sd; 61 % of PSI 0.3134 from (52k, 61k] 8 % -> 19 %".into(),

@@ -62,7 +62,8 @@ impl Datum {
         for list in ["cells", "segments"] {
             parts.entry(list.to_owned()).or_insert_with(|| Datum::List(Vec::new()));
         }
-        for part in ["sentence", "direction", "level", "mean_shift", "spread_ratio", "onset", "importance", "features", "score", "cells_of"] {
+        for part in ["sentence", "direction", "level", "mean_shift", "spread_ratio", "onset", "importance", "features", "score", "cells_of"]
+        {
             parts.entry(part.to_owned()).or_insert(Datum::Null);
         }
         Datum::Titled(finding.map(|finding| finding.sentence.clone()).unwrap_or_default(), parts)

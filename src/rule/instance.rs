@@ -129,7 +129,7 @@ pub struct Instance {
     /// Labels of group and rule, fixed when the breach began.
     pub labels: BTreeMap<String, String>,
     /// Why its subject drifts, while it is pending or open.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub explanation: Option<Box<Finding>>,
     /// Annotations at the last verdict.
     pub annotations: BTreeMap<String, String>,

@@ -69,7 +69,7 @@ pub struct AlertView {
     /// The values of the last windows, oldest first, at most 24.
     pub history: Vec<Option<f64>>,
     /// Why its subject drifts, while it is pending or open.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub explanation: Option<Box<Finding>>,
 }
 

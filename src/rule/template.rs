@@ -258,6 +258,32 @@ mod tests {
         bindings
     }
 
+    #[test]
+    fn an_explanation_is_a_text_with_parts_and_empty_without_one() {
+        let said = |source: &str, finding: Option<&crate::event::Finding>| {
+            let mut bindings = bindings();
+            bindings.set("explanation", Datum::explanation(finding));
+            let rendered = Template::parse(source).unwrap().render(&bindings);
+            assert_eq!(rendered.trouble, None, "{source}");
+            rendered.text
+        };
+        let finding = crate::event::Finding {
+            sentence: "age rose".into(),
+            score: Some((crate::event::Metric::Psi, 0.3)),
+            segments: vec![crate::event::explanation::SegmentShare {
+                segment: crate::event::Segment(vec![("region".into(), "eu".into())]),
+                share: 0.7,
+                events: 0.5,
+            }],
+            ..Default::default()
+        };
+        let source = "{{ explanation }}|{{ explanation.score.metric }}|{% for part in explanation.segments %}{{ part.segment.region }} {{ part.share | pct }}{% endfor %}";
+        assert_eq!(said(source, Some(&finding)), "age rose|psi|eu 70.0%");
+        let source = "{{ explanation }}{% if explanation %}!{% endif %}{% for cell in explanation.cells %}{{ cell.cell }}{% endfor %}";
+        assert_eq!(said(source, None), "");
+        assert_eq!(said("{% if explanation %}because {{ explanation }}{% endif %}", Some(&finding)), "because age rose");
+    }
+
     fn render(source: &str) -> String {
         Template::parse(source).unwrap().render(&bindings()).text
     }

@@ -89,7 +89,8 @@ pub fn onset(series: &[Point]) -> Option<Onset> {
     if split.between <= 0.0 || gain < LEAST_GAIN {
         return None;
     }
-    let mut may_be = cuts(&points, &all).filter(|(_, other)| split.between - other.between <= SPREAD * noise).filter_map(|(cut, _)| points.get(cut));
+    let mut may_be =
+        cuts(&points, &all).filter(|(_, other)| split.between - other.between <= SPREAD * noise).filter_map(|(cut, _)| points.get(cut));
     let first = may_be.next().map_or(*index, |(index, _)| *index);
     let last = may_be.last().map_or(first, |(index, _)| *index).max(*index);
     Some(Onset { index: *index, between: (first, last), gain, before: split.before, after: split.after })
@@ -123,14 +124,18 @@ struct Split {
 /// Every cut that leaves enough points on either side: the number of points before it, and what it explains.
 fn cuts(points: &[(usize, Point)], all: &Sum) -> impl Iterator<Item = (usize, Split)> {
     let last = points.len().saturating_sub(MIN_SEGMENT);
-    points.iter().enumerate().scan(Sum::default(), move |left, (place, (_, point))| {
-        let before = *left;
-        *left = left.with(*point);
-        let right = Sum { weight: all.weight - before.weight, value: all.value - before.value };
-        let gap = before.mean() - right.mean();
-        let between = before.weight * right.weight / all.weight * gap * gap;
-        Some((place, Split { before: before.mean(), after: right.mean(), between }))
-    }).filter(move |(place, split)| (MIN_SEGMENT..=last).contains(place) && split.between.is_finite())
+    points
+        .iter()
+        .enumerate()
+        .scan(Sum::default(), move |left, (place, (_, point))| {
+            let before = *left;
+            *left = left.with(*point);
+            let right = Sum { weight: all.weight - before.weight, value: all.value - before.value };
+            let gap = before.mean() - right.mean();
+            let between = before.weight * right.weight / all.weight * gap * gap;
+            Some((place, Split { before: before.mean(), after: right.mean(), between }))
+        })
+        .filter(move |(place, split)| (MIN_SEGMENT..=last).contains(place) && split.between.is_finite())
 }
 
 /// The cut that explains most, the first of several.

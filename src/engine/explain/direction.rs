@@ -19,7 +19,8 @@ pub(super) fn of(case: &Case<'_>, reference: &Pane, current: &Pane) -> Direction
     if case.ground.is_whole() && matches!(case.column.kind, ColumnKind::Numeric(_)) {
         return of_number(sums(case, reference), sums(case, current));
     }
-    let most = case.terms.iter().enumerate().fold((0, 0.0), |most: (usize, f64), (cell, term)| if *term > most.1 { (cell, *term) } else { most });
+    let most =
+        case.terms.iter().enumerate().fold((0, 0.0), |most: (usize, f64), (cell, term)| if *term > most.1 { (cell, *term) } else { most });
     let (cell, more) = (most.0, case.current.share(most.0, case.current.total) > case.reference.share(most.0, case.reference.total));
     let (level, _) = case.ground.name(&case.column.kind, cell);
     Direction { way: if more { Way::More } else { Way::Less }, mean_shift: None, spread_ratio: None, level: Some(level) }
@@ -29,7 +30,8 @@ fn of_number(reference: Option<Sums>, current: Option<Sums>) -> Direction {
     let both = reference.zip(current);
     let finite = |value: &f64| value.is_finite();
     let shift = both.as_ref().and_then(|(reference, current)| mean_shift(reference, current)).filter(finite);
-    let ratio = both.and_then(|(reference, current)| Some(current.standard_deviation(1)? / reference.standard_deviation(1)?)).filter(finite);
+    let ratio =
+        both.and_then(|(reference, current)| Some(current.standard_deviation(1)? / reference.standard_deviation(1)?)).filter(finite);
     let (size, spread) = (shift.unwrap_or(0.0), ratio.map_or(0.0, |ratio| if ratio > 0.0 { ratio.ln() } else { f64::NEG_INFINITY }));
     let way = if size.abs() >= LEAST_SHIFT && size.abs() >= spread.abs() {
         if size > 0.0 { Way::Up } else { Way::Down }
@@ -67,6 +69,9 @@ mod tests {
         assert_eq!(way(&[-0.2, 0.2, -0.2, 0.2]), Way::Narrower);
         assert_eq!(way(&[-1.0, 1.02, -1.0, 1.0]), Way::Other);
         assert_eq!(way(&[0.0, 0.0, 0.0, 0.0]), Way::Narrower, "constant");
-        assert_eq!(of_number(sums(&[2.0, 2.0]), sums(&[3.0, 3.0])), Direction { way: Way::Other, mean_shift: None, spread_ratio: None, level: None });
+        assert_eq!(
+            of_number(sums(&[2.0, 2.0]), sums(&[3.0, 3.0])),
+            Direction { way: Way::Other, mean_shift: None, spread_ratio: None, level: None }
+        );
     }
 }

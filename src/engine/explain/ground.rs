@@ -136,7 +136,9 @@ mod tests {
 
     #[test]
     fn ranges_are_named_as_people_write_them() {
-        let named = [(Some(24.5), Some(31.0)), (None, Some(52_000.0)), (Some(90_000.0), None), (None, None), (Some(1.000_01), Some(1.000_02))].map(range);
+        let named =
+            [(Some(24.5), Some(31.0)), (None, Some(52_000.0)), (Some(90_000.0), None), (None, None), (Some(1.000_01), Some(1.000_02))]
+                .map(range);
         assert_eq!(named, ["(24.5, 31]", "up to 52k", "above 90k", "all values", "(1.00001, 1.00002]"]);
     }
 }

@@ -112,7 +112,10 @@ pub(super) fn explain(scene: &Scene<'_>, measurements: &[Measurement], breached:
         say(case.column.subject.clone(), finding);
     }
     if let Some(features) = ranking.features() {
-        say(Subject::Model, Finding { score: Some((recipe.metric, f64::from(features.drifted))), features: Some(features), ..Finding::default() });
+        say(
+            Subject::Model,
+            Finding { score: Some((recipe.metric, f64::from(features.drifted))), features: Some(features), ..Finding::default() },
+        );
     }
 }
 
@@ -160,7 +163,8 @@ impl Ranking {
     fn new(baseline: &Baseline, recipe: &DriftRecipe, measurements: &[Measurement]) -> Ranking {
         let given = !baseline.importance.is_empty();
         let mut ranked = Vec::new();
-        for measurement in measurements.iter().filter(|measurement| measurement.metric == recipe.metric && measurement.status == Status::Ok) {
+        for measurement in measurements.iter().filter(|measurement| measurement.metric == recipe.metric && measurement.status == Status::Ok)
+        {
             let (Subject::Feature(name), Some(value)) = (&measurement.subject, measurement.value) else { continue };
             let importance = given.then(|| baseline.importance.get(&**name).copied().unwrap_or(0.0));
             let weight = importance.map(|importance| importance * value).filter(|weight| weight.is_finite());
