@@ -67,6 +67,19 @@ impl BuildSpec {
     }
 }
 
+impl BuildSpec {
+    /// Whether types and importances are those of features that are there.
+    pub(super) fn check_features(&self, is_known: impl Fn(&str) -> bool) -> Result<(), BuildError> {
+        if let Some(name) = self.types.keys().find(|name| !is_known(name)) {
+            return Err(BuildError::UnknownFeature(name.clone()));
+        }
+        match self.importance.keys().find(|name| !is_known(name)) {
+            Some(name) => Err(BuildError::UnknownImportance(name.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Why no baseline can be built from the rows.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum BuildError {
