@@ -69,7 +69,7 @@ fn unpacked(name: &str) -> String {
 }
 
 const fn region(row: usize) -> &'static str {
-    if row % 3 == 0 { "eu" } else { "us" }
+    if row.is_multiple_of(3) { "eu" } else { "us" }
 }
 
 /// One row of the reference or of the stream.

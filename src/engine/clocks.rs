@@ -15,6 +15,9 @@ pub struct Coverage {
     pub until: Option<Timestamp>,
 }
 
+/// Subjects in breach of a rule by the measurements of a window, each with the metric of its rule.
+pub type Breached<'a> = dyn Fn(&WindowSummary, &[Measurement]) -> Vec<(Subject, Metric)> + 'a;
+
 /// What a model's progress depends on besides its own state.
 pub struct Clocks<'a> {
     /// The clock that closes windows, less nothing: lateness is the model's.
@@ -33,5 +36,5 @@ pub struct Clocks<'a> {
     pub coverages: &'a dyn Fn(&str) -> Vec<f64>,
     /// The subjects that rules find in breach by the measurements of one version and segment of a window as it closes, each with
     /// the metric of its rule.
-    pub breached: &'a dyn Fn(&WindowSummary, &[Measurement]) -> Vec<(Subject, Metric)>,
+    pub breached: &'a Breached<'a>,
 }

@@ -55,14 +55,14 @@ fn sums(case: &Case<'_>, pane: &Pane) -> Option<Sums> {
 mod tests {
     use super::*;
 
-    fn sums(values: &[f64]) -> Option<Sums> {
-        Some(Sums { count: values.len() as u64, sum: values.iter().sum(), squares: values.iter().map(|x| x * x).sum() })
+    fn sums(values: &[f64]) -> Sums {
+        Sums { count: values.len() as u64, sum: values.iter().sum(), squares: values.iter().map(|x| x * x).sum() }
     }
 
     #[test]
     fn the_greater_change_names_the_way() {
         let reference = || sums(&[-1.0, 1.0, -1.0, 1.0]);
-        let way = |values: &[f64]| of_number(reference(), sums(values)).way;
+        let way = |values: &[f64]| of_number(Some(reference()), Some(sums(values))).way;
         assert_eq!(way(&[-0.5, 1.5, -0.5, 1.5]), Way::Up);
         assert_eq!(way(&[-1.5, 0.5, -1.5, 0.5]), Way::Down);
         assert_eq!(way(&[-2.0, 2.2, -2.0, 2.2]), Way::Wider);
@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(way(&[-1.0, 1.02, -1.0, 1.0]), Way::Other);
         assert_eq!(way(&[0.0, 0.0, 0.0, 0.0]), Way::Narrower, "constant");
         assert_eq!(
-            of_number(sums(&[2.0, 2.0]), sums(&[3.0, 3.0])),
+            of_number(Some(sums(&[2.0, 2.0])), Some(sums(&[3.0, 3.0]))),
             Direction { way: Way::Other, mean_shift: None, spread_ratio: None, level: None }
         );
     }
