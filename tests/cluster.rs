@@ -703,7 +703,7 @@ fn last_words(text: &str) -> BTreeMap<String, Value> {
     let mut last: BTreeMap<String, (u64, Value)> = BTreeMap::new();
     for line in text.lines() {
         let mut value: Value = serde_json::from_str(line).unwrap();
-        if value["type"] != "window" && value["type"] != "measurement" {
+        if !["window", "measurement", "explanation"].iter().any(|kind| value["type"] == *kind) {
             continue;
         }
         // What a partition brings to windows that were closed without it steps no detector again.

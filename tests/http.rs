@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use driftline::event::{Measurement, Metric, Segment, Status, Subject, Timestamp, WindowRef, WindowSummary};
+use driftline::event::explanation::MovedCell;
+use driftline::event::{Explanation, Finding, Measurement, Metric, Segment, Status, Subject, Timestamp, WindowRef, WindowSummary};
 use driftline::http::{
     BaselineView, Check, FeatureView, Histogram, Hooks, ModelView, PartitionView, Server, Settings, StatusView, TopicView, ViewHandle,
     WindowView, serve,
@@ -153,7 +154,29 @@ fn push_window(view: &ViewHandle, index: i64, drift: f64) {
         has_labels: true,
         revision: 0,
     };
-    view.push_window(summary, measurements);
+    let explained = (drift > 0.5).then(|| explanation(&summary.window));
+    view.push_window(summary.clone(), measurements);
+    view.explain_window(&summary, explained.into_iter().collect());
+}
+
+/// Why `car_value` drifts.
+fn explanation(window: &WindowRef) -> Explanation {
+    let finding = Finding {
+        sentence: "car_value rose: mean +0.80 sd".into(),
+        score: Some((Metric::Psi, 0.31)),
+        cells: vec![MovedCell { name: "above 52k".into(), bounds: (Some(52_000.0), None), reference: 0.1, current: 0.3, share: 0.6 }],
+        ..Finding::default()
+    };
+    let subject = Subject::Feature("car_value".into());
+    Explanation {
+        model: MODEL.into(),
+        version: "3".into(),
+        segment: Segment::default(),
+        window: window.clone(),
+        subject,
+        finding,
+        revision: 0,
+    }
 }
 
 fn alert(name: &str, feature: Option<&str>, state: &str, severity: &str, value: f64) -> AlertView {
@@ -178,6 +201,7 @@ fn alert(name: &str, feature: Option<&str>, state: &str, severity: &str, value: 
         reason: format!("fire {severity}: value {value} above 0.25 for 2 windows"),
         window: Some(window(40)),
         history: vec![Some(0.2), Some(value)],
+        explanation: None,
     }
 }
 
@@ -321,6 +345,9 @@ async fn results_are_lines_in_the_promised_shape_and_order() {
     };
     assert!(all.iter().map(place).is_sorted());
 
+    let why = running.lines("/api/v1/windows?type=explanation&limit=1").await;
+    assert_eq!((&why[0]["subject"], &why[0]["cells"][0]["above"]), (&json!("feature:car_value"), &json!(52_000.0)));
+    assert!(running.lines("/api/v1/windows?metric=psi").await.iter().all(|line| line["type"] == "measurement"));
     let one = running.lines("/api/v1/windows?model=claims&version=3&window=1h&subject=feature:car_value&metric=psi&segment=&limit=2").await;
     assert_eq!(one.len(), 2);
     let (_, body) = running.get("/api/v1/windows?subject=feature:car_value&metric=psi&segment=&limit=1").await;
@@ -384,6 +411,7 @@ async fn status_models_and_features_tell_what_the_console_shows() {
     assert_eq!(first["score"], first["metrics"]["psi"]["value"]);
     assert_eq!((first["series"]["psi"].as_array().unwrap().len(), first["series"].as_object().unwrap().len()), (41, 1));
     assert_eq!(first["histogram"]["labels"].as_array().unwrap().len(), 40);
+    assert_eq!((&first["explanation"]["sentence"], features[1].get("explanation")), (&json!("car_value rose: mean +0.80 sd"), None));
     let unsure = features.iter().find(|feature| feature["subject"] == "prediction").unwrap();
     assert_eq!((&unsure["score"], &unsure["metrics"]["psi"]["status"]), (&Value::Null, &json!("insufficient")));
     assert_eq!(unsure["series"]["psi"][0][1], Value::Null);

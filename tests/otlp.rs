@@ -171,6 +171,7 @@ fn alert(state: &str) -> AlertView {
         reason: String::new(),
         window: None,
         history: vec![],
+        explanation: None,
     }
 }
 
@@ -316,7 +317,7 @@ async fn windows_and_alerts_are_log_events() {
     let (received, endpoint) = Received::listen().await;
     let telemetry = start(&endpoint, 10);
     let end = 7_200_000;
-    telemetry.emit_window(&summary(end), &[feature(end, "age", Metric::Psi, 0.31), feature(end, "zip", Metric::Psi, 0.01)]);
+    telemetry.emit_window(&summary(end), &[feature(end, "age", Metric::Psi, 0.31), feature(end, "zip", Metric::Psi, 0.01)], &[]);
     telemetry.emit_alert(AlertEvent::Firing, Some("critical"), r#"{"type":"alert","alert":"FeaturePSI","state":"firing"}"#);
     telemetry.emit_alert(AlertEvent::Resolved, None, r#"{"type":"alert","alert":"FeaturePSI","state":"resolved"}"#);
     assert!(blocking(&telemetry, |telemetry| telemetry.shutdown(Duration::from_secs(5))).await);
@@ -368,7 +369,7 @@ fn nobody_who_listens_is_no_error_and_a_disabled_sdk_says_nothing() {
     #[allow(clippy::disallowed_methods)] // A deadline of the test.
     let started = std::time::Instant::now();
     let telemetry = start("http://127.0.0.1:9", 10);
-    telemetry.emit_window(&summary(10), &[]);
+    telemetry.emit_window(&summary(10), &[], &[]);
     assert!(!telemetry.shutdown(Duration::from_millis(500)));
     assert!(started.elapsed() < Duration::from_secs(3), "the shutdown did not keep its deadline");
 

@@ -37,6 +37,7 @@ pub fn build_spec(model: &Model) -> Result<BuildSpec, String> {
         })
         .collect();
     spec.seasonal = model.seasonal;
+    spec.importance.clone_from(&model.features.importance);
     spec.segments = model
         .segments
         .iter()

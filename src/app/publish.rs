@@ -24,7 +24,7 @@ use crate::telemetry::score;
 
 use super::event::{AppEvent, Listener};
 use super::letter::DeadLetters;
-use super::said::Said;
+use super::said::{Said, is_of_events};
 use super::shape;
 
 /// The way out for results.
@@ -74,9 +74,9 @@ impl Publisher {
             match emission {
                 Emission::Window(closed) => {
                     self.tell_unjudged(&closed.measurements);
-                    self.said.note(&closed.summary, &closed.measurements);
+                    self.said.note(&closed.summary, &closed.measurements, &closed.explanations);
                     self.telemetry.update_scores(&closed.measurements);
-                    self.telemetry.emit_window(&closed.summary, &closed.measurements);
+                    self.telemetry.emit_window(&closed.summary, &closed.measurements, &closed.explanations);
                     let (model, window) = (&closed.summary.model, &closed.summary.window.name);
                     if closed.is_first {
                         self.telemetry.count_window(model, window);
@@ -87,6 +87,9 @@ impl Publisher {
                         }
                     }
                     self.view.push_window(closed.summary.clone(), closed.measurements.clone());
+                    if is_of_events(&closed.measurements) {
+                        self.view.explain_window(&closed.summary, closed.explanations.clone());
+                    }
                 }
                 Emission::Happening { happening, .. } => staged |= self.happened(happening),
             }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Plan;
-use crate::event::{Measurement, Span, Timestamp, WindowSummary};
+use crate::event::{Explanation, Measurement, Span, Subject, Timestamp, WindowSummary};
 use crate::http::ViewHandle;
 use crate::store::{Journal, StoreError};
 use crate::telemetry::Telemetry;
@@ -27,6 +27,7 @@ struct Entry {
     at: Timestamp,
     summary: WindowSummary,
     measurements: Vec<Measurement>,
+    explanations: Vec<Explanation>,
 }
 
 /// What has been said.
@@ -61,22 +62,27 @@ impl Said {
         // What cannot be read is of another version, and nothing is computed from it.
         let entries: Vec<Entry> = entries.iter().filter_map(|entry| postcard::from_bytes(entry).ok()).collect();
         let last = entries.last().map(|entry| entry.at);
-        for Entry { at, summary, measurements } in entries {
+        for Entry { at, summary, measurements, explanations } in entries {
             if !plan.by_name.contains_key(&summary.model) {
                 continue;
             }
             if last.is_some_and(|last| at + EXPORT_PATIENCE >= last) {
-                telemetry.emit_window(&summary, &measurements);
+                telemetry.emit_window(&summary, &measurements, &explanations);
             }
-            view.push_window(summary, measurements);
+            let is_of_events = is_of_events(&measurements);
+            view.push_window(summary.clone(), measurements);
+            if is_of_events {
+                view.explain_window(&summary, explanations);
+            }
         }
         Ok(Said { journal, now })
     }
 
     /// Writes a window down.
-    pub fn note(&mut self, summary: &WindowSummary, measurements: &[Measurement]) {
+    pub fn note(&mut self, summary: &WindowSummary, measurements: &[Measurement], explanations: &[Explanation]) {
         let Some(journal) = &mut self.journal else { return };
-        let entry = Entry { at: (self.now)(), summary: summary.clone(), measurements: measurements.to_vec() };
+        let (measurements, explanations) = (measurements.to_vec(), explanations.to_vec());
+        let entry = Entry { at: (self.now)(), summary: summary.clone(), measurements, explanations };
         let written = postcard::to_stdvec(&entry).map_err(|error| error.to_string());
         let written = written.and_then(|bytes| journal.append(&bytes).map_err(|error| error.to_string()));
         if let Err(error) = written {
@@ -90,6 +96,12 @@ impl Said {
             tracing::error!(%error, "what was said is not safely on the disk");
         }
     }
+}
+
+/// Whether the events of a window were measured, and not only its labels: then what drifts is said anew.
+#[must_use]
+pub fn is_of_events(measurements: &[Measurement]) -> bool {
+    measurements.iter().any(|measurement| !measurement.metric.needs_labels() && measurement.subject != Subject::Label)
 }
 
 #[cfg(test)]
@@ -122,7 +134,7 @@ mod tests {
         let (plan, telemetry) = (Arc::new(plan), Telemetry::start(&telemetry::Settings::default()).unwrap());
         let mut said = Said::open(&path, &plan, &ViewHandle::new(), &telemetry, || Timestamp(1)).unwrap();
         for (model, start) in [("loan", 0), ("gone", 0), ("loan", 3_600_000), ("loan", 0)] {
-            said.note(&summary(model, start), &[]);
+            said.note(&summary(model, start), &[], &[]);
         }
         drop(said);
         let view = ViewHandle::new();

@@ -49,6 +49,8 @@ pub struct BuildSpec {
     pub segments: Vec<SegmentSpec>,
     /// By which hours they are kept apart, if by any.
     pub seasonal: Option<Season>,
+    /// How much features matter to the model, by name; kept as it is.
+    pub importance: BTreeMap<String, f64>,
 }
 
 impl BuildSpec {
@@ -64,6 +66,20 @@ impl BuildSpec {
             selection: Selection::default(),
             segments: Vec::new(),
             seasonal: None,
+            importance: BTreeMap::new(),
+        }
+    }
+}
+
+impl BuildSpec {
+    /// Whether types and importances are those of features that are there.
+    pub(super) fn check_features(&self, is_known: impl Fn(&str) -> bool) -> Result<(), BuildError> {
+        if let Some(name) = self.types.keys().find(|name| !is_known(name)) {
+            return Err(BuildError::UnknownFeature(name.clone()));
+        }
+        match self.importance.keys().find(|name| !is_known(name)) {
+            Some(name) => Err(BuildError::UnknownImportance(name.clone())),
+            None => Ok(()),
         }
     }
 }
@@ -77,6 +93,9 @@ pub enum BuildError {
     /// A type is set for what is no feature.
     #[error("features.types names '{0}', which is not a feature of the input")]
     UnknownFeature(String),
+    /// An importance is given to what is no feature.
+    #[error("features.importance names '{0}', which is not a feature of the input")]
+    UnknownImportance(String),
     /// Segments are made by a column that is not there.
     #[error("segments name '{0}', which is not a column of the input")]
     UnknownSegment(String),

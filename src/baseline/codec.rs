@@ -81,6 +81,7 @@ impl Baseline {
             rows: self.rows,
             rank_error: self.rank_error,
             notes: self.notes.clone(),
+            importance: self.importance.clone(),
             columns,
             label: label.map(|label| column(label, self.label_summary.as_ref(), self.label_nulls.as_ref(), self.label_inflations.as_ref())),
             reference: self.reference_document(&self.reference),
@@ -122,6 +123,7 @@ impl Baseline {
             rows,
             rank_error,
             notes,
+            importance,
             columns,
             label,
             reference,
@@ -131,6 +133,9 @@ impl Baseline {
         ensure(format == FORMAT, "format", || format!("{format} is not a format; it starts with {FORMAT}"))?;
         ensure((0.0..=1.0).contains(&threshold), "threshold", || format!("{threshold} is not between 0 and 1"))?;
         ensure((0.0..=1.0).contains(&rank_error), "rank_error", || format!("{rank_error} is not between 0 and 1"))?;
+        for (feature, value) in &importance {
+            ensure(value.is_finite() && *value >= 0.0, "importance", || format!("{value} of '{feature}' is negative"))?;
+        }
         let classes: Vec<Arc<str>> = classes.into_iter().map(Arc::from).collect();
         let positive = read_classes(task, &classes, positive_class.as_deref())?;
 
@@ -201,6 +206,7 @@ impl Baseline {
             label_nulls,
             inflations,
             label_inflations,
+            importance,
         };
         Ok(Baseline::assemble(parts))
     }

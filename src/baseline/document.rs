@@ -71,6 +71,9 @@ pub struct Document {
     /// What a reader should know.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// How much features matter to the model, by name: not negative, in any unit.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub importance: BTreeMap<String, f64>,
     /// The monitored columns in the order of their cells.
     pub columns: Vec<ColumnDocument>,
     /// The label's column.

@@ -97,6 +97,8 @@ pub struct Baseline {
     pub inflations: Vec<Option<Inflations>>,
     /// Of the label.
     pub label_inflations: Option<Inflations>,
+    /// How much features matter to the model, by name, as whoever built it said; empty where nobody did.
+    pub importance: BTreeMap<String, f64>,
 }
 
 /// What a baseline is put together from, built or read.
@@ -119,6 +121,7 @@ pub(crate) struct Parts {
     pub(crate) label_nulls: Option<Nulls>,
     pub(crate) inflations: Vec<Option<Inflations>>,
     pub(crate) label_inflations: Option<Inflations>,
+    pub(crate) importance: BTreeMap<String, f64>,
 }
 
 impl Baseline {
@@ -165,6 +168,7 @@ impl Baseline {
             label_nulls: parts.label_nulls,
             inflations: parts.inflations,
             label_inflations: parts.label_inflations,
+            importance: parts.importance,
         }
     }
 

@@ -208,9 +208,7 @@ impl Survey {
             return Err(BuildError::NoRows);
         }
         let known = |role: &Role| columns.iter().any(|(other, _)| other == role);
-        if let Some(name) = spec.types.keys().find(|name| !known(&Role::Feature(Arc::from(name.as_str())))) {
-            return Err(BuildError::UnknownFeature(name.clone()));
-        }
+        spec.check_features(|name| known(&Role::Feature(Arc::from(name))))?;
         let segment_columns = spec.segments.iter().flat_map(|segments| segments.keys().into_iter().zip(&segments.by));
         if let Some((_, column)) = segment_columns.into_iter().find(|((_, role), _)| !known(role)) {
             return Err(BuildError::UnknownSegment(column.clone()));

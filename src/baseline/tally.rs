@@ -255,6 +255,7 @@ impl Tally {
             label_nulls,
             inflations,
             label_inflations,
+            importance: plan.spec.importance,
         }))
     }
 }

@@ -208,6 +208,8 @@ pub struct Features {
     pub exclude: Vec<glob::Pattern>,
     /// Types that are not to be inferred.
     pub types: BTreeMap<String, FeatureType>,
+    /// How much features matter to the model; for the baseline.
+    pub importance: BTreeMap<String, f64>,
 }
 
 impl Features {

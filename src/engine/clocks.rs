@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Timestamp, WindowRef};
+use crate::event::{Measurement, Metric, Subject, Timestamp, WindowRef, WindowSummary};
 
 /// How far the model's input reaches: the windows outside are not covered by it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +14,9 @@ pub struct Coverage {
     /// Its last, once the input has ended.
     pub until: Option<Timestamp>,
 }
+
+/// Subjects in breach of a rule by the measurements of a window, each with the metric of its rule.
+pub type Breached<'a> = dyn Fn(&WindowSummary, &[Measurement]) -> Vec<(Subject, Metric)> + 'a;
 
 /// What a model's progress depends on besides its own state.
 pub struct Clocks<'a> {
@@ -31,4 +34,7 @@ pub struct Clocks<'a> {
     pub gaps: &'a dyn Fn(&WindowRef) -> Vec<Arc<str>>,
     /// The label coverages that rules on a window wait for.
     pub coverages: &'a dyn Fn(&str) -> Vec<f64>,
+    /// The subjects that rules find in breach by the measurements of one version and segment of a window as it closes, each with
+    /// the metric of its rule.
+    pub breached: &'a Breached<'a>,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::event::{Measurement, WindowSummary};
+use crate::event::{Explanation, Measurement, WindowSummary};
 use crate::window::Pane;
 
 use super::labels::Look;
@@ -16,6 +16,8 @@ pub struct Closed {
     pub summary: WindowSummary,
     /// Its measurements in the order of results; of a restatement only those that may have changed.
     pub measurements: Vec<Measurement>,
+    /// Why its subjects drift, those that do, in the order of results.
+    pub explanations: Vec<Explanation>,
     /// The events of all segments by version, for those who draw them; empty in restatements.
     pub panes: Vec<(Arc<str>, Pane)>,
     /// Whether rules have not seen this window yet.

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Outcome, SourceId, Timestamp, TopicRole, WindowRef};
+use crate::event::{Measurement, Metric, Outcome, SourceId, Timestamp, TopicRole, WindowRef, WindowSummary};
 use crate::join::{Change, Kept, Ledger, Prediction, Shelf, Tally};
+use crate::rule::breach::breached;
 use crate::rule::{Alerts, Happening, IngestSilence, InputKind, RuleSet, TopicGap, TopicRejects, WindowInput};
 use crate::window::SeriesId;
 
@@ -27,6 +28,9 @@ mod gap;
 mod owned;
 
 pub use gap::{Gap, Lost};
+
+/// Performance on the baseline, which rules on windows that close know nothing of.
+static NO_REFERENCE: BTreeMap<Metric, f64> = BTreeMap::new();
 
 /// A source partition as the evaluator knows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -311,7 +315,24 @@ impl Evaluator {
         for (number, model) in plan.models.iter().enumerate() {
             let Some(state) = self.models.get_mut(number) else { continue };
             let coverages = |window: &str| rules.coverages(&model.name, window);
-            let clocks = Clocks { events, labels, end, coverage, partitions, gaps: &touching, coverages: &coverages };
+            let breached = |summary: &WindowSummary, measurements: &[Measurement]| {
+                let Some(first) = measurements.first() else { return Vec::new() };
+                let (n, complete) = (summary.n, summary.complete);
+                let input = WindowInput {
+                    model: &model.name,
+                    version: &first.version,
+                    window: &summary.window,
+                    segment: &first.segment,
+                    kind: InputKind::Closed,
+                    measurements,
+                    explanations: &[],
+                    reference: &NO_REFERENCE,
+                    n,
+                    complete,
+                };
+                breached(&rules, &input)
+            };
+            let clocks = Clocks { events, labels, end, coverage, partitions, gaps: &touching, coverages: &coverages, breached: &breached };
             let (closed, settled) = state.advance(model, &clocks);
             self.settle(&settled);
             for window in closed {
@@ -344,6 +365,7 @@ impl Evaluator {
                     segment: &first.segment,
                     kind,
                     measurements: group,
+                    explanations: &window.explanations,
                     reference: &reference,
                     n: window.summary.n,
                     complete: window.summary.complete,

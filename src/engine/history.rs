@@ -192,6 +192,11 @@ impl History {
         Some(sum)
     }
 
+    /// The panes of one version and segment in a stretch of time, by the starts of their slices.
+    pub(super) fn sealed(&self, place: Place, (from, until): (Timestamp, Timestamp)) -> impl Iterator<Item = (Timestamp, Pane)> {
+        self.sealed.between(from, until).filter_map(move |(start, slice)| Some((start, slice.pane(place)?.dense())))
+    }
+
     /// The panes of all events of each version in a stretch of time, in the order of slices and then of versions.
     pub(super) fn overall(&self, (from, until): (Timestamp, Timestamp)) -> impl Iterator<Item = (Timestamp, u16, Pane)> {
         self.sealed.between(from, until).flat_map(|(start, slice)| {

@@ -10,6 +10,7 @@ pub mod comparison;
 pub mod detection;
 pub mod evaluator;
 pub mod evidence;
+mod explain;
 pub mod footprint;
 pub mod history;
 pub mod labels;

@@ -508,6 +508,7 @@ mod tests {
             partitions: (2, 2),
             gaps: &|_| Vec::new(),
             coverages: &|_| Vec::new(),
+            breached: &|_, _| Vec::new(),
         };
         state.advance(plan, &clocks).0
     }

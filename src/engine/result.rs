@@ -1,13 +1,14 @@
 //! Results as lines of JSON, in the one order that all of them have.
 //!
 //! Lines are ordered by window end, model, version, window name, segment, subject, metric, type and revision, so that a
-//! replay gives the same bytes whatever the order in which windows happened to close.
+//! replay gives the same bytes whatever the order in which windows happened to close. What a line does not have counts as empty:
+//! the explanation of a subject has no metric, and stands before its measurements.
 
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::event::result_line::{measurement_line, window_line};
+use crate::event::result_line::{explanation_line, measurement_line, window_line};
 use crate::event::{Timestamp, WindowRef};
 use crate::rule::Happening;
 
@@ -57,6 +58,12 @@ pub fn lines(emission: &Emission, sequence: &mut u64) -> Vec<ResultLine> {
                 key.subject = measurement.subject.to_string();
                 measurement.metric.as_str().clone_into(&mut key.metric);
                 push(key, measurement_line(measurement));
+            }
+            for explanation in &closed.explanations {
+                let mut key = key("explanation", &explanation.model, &explanation.version, &explanation.window, explanation.revision);
+                key.segment = explanation.segment.to_string();
+                key.subject = explanation.subject.to_string();
+                push(key, explanation_line(explanation));
             }
         }
         Emission::Happening { model, window, version, happening } => {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use super::explanation::{Explanation, Shown};
 use super::measurement::{Measurement, Segment, WindowRef, WindowSummary};
 
 /// The line of one measurement: `{"type":"measurement","model":...,"revision":0}`.
@@ -64,6 +65,23 @@ pub fn window_line(summary: &WindowSummary) -> String {
     })
 }
 
+/// The line of one explanation: `{"type":"explanation","model":...,"subject":...,"score":{...},...,"sentence":...,"revision":0}`.
+///
+/// What there is nothing of is left out. The metric stands in `score`, so that nobody takes the line for a measurement.
+#[must_use]
+pub fn explanation_line(explanation: &Explanation) -> String {
+    text(&ExplanationLine {
+        kind: "explanation",
+        model: &explanation.model,
+        version: &explanation.version,
+        segment: (!explanation.segment.is_overall()).then_some(SegmentMap(&explanation.segment)),
+        window: WindowLine::from(&explanation.window),
+        subject: explanation.subject.to_string(),
+        shown: explanation.finding.shown(),
+        revision: explanation.revision,
+    })
+}
+
 /// A result that has a place in the order of the lines.
 #[derive(Clone, Copy, Debug)]
 pub enum Line<'a> {
@@ -71,11 +89,13 @@ pub enum Line<'a> {
     Window(&'a WindowSummary),
     /// One measurement.
     Measurement(&'a Measurement),
+    /// One explanation.
+    Explanation(&'a Explanation),
 }
 
 impl Line<'_> {
     /// What every output is ordered by: window end, model, version, window name, segment, subject, metric, type, revision.
-    /// What a summary does not have counts as empty and so comes first.
+    /// What a line does not have counts as empty and so comes first: a summary has only its window, an explanation no metric.
     #[must_use]
     pub fn order(&self) -> impl Ord + use<> {
         match self {
@@ -87,6 +107,10 @@ impl Line<'_> {
                 let place = (Arc::clone(&m.model), Arc::clone(&m.version), Arc::clone(&m.window.name));
                 (m.window.end, place, Some((m.segment.to_string(), m.subject.to_string(), m.metric.as_str())), m.revision)
             }
+            Line::Explanation(e) => {
+                let place = (Arc::clone(&e.model), Arc::clone(&e.version), Arc::clone(&e.window.name));
+                (e.window.end, place, Some((e.segment.to_string(), e.subject.to_string(), "")), e.revision)
+            }
         }
     }
 
@@ -96,6 +120,7 @@ impl Line<'_> {
         match self {
             Line::Window(summary) => window_line(summary),
             Line::Measurement(measurement) => measurement_line(measurement),
+            Line::Explanation(explanation) => explanation_line(explanation),
         }
     }
 }
@@ -129,6 +154,21 @@ struct MeasurementLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     recipe: &'a str,
+    revision: u32,
+}
+
+#[derive(serde::Serialize)]
+struct ExplanationLine<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    model: &'a str,
+    version: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segment: Option<SegmentMap<'a>>,
+    window: WindowLine<'a>,
+    subject: String,
+    #[serde(flatten)]
+    shown: Shown<'a>,
     revision: u32,
 }
 
@@ -167,7 +207,7 @@ struct LabelsLine {
     coverage: f64,
 }
 
-struct SegmentMap<'a>(&'a Segment);
+pub(super) struct SegmentMap<'a>(pub(super) &'a Segment);
 
 impl Serialize for SegmentMap<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

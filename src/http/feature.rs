@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::status::{Histogram, TextTime};
 use super::view::{ClosedWindow, View};
+use crate::event::explanation::{Explanation, Shown};
 use crate::event::{Measurement, Metric, Segment, Status, Subject};
 
 /// What is asked for.
@@ -48,6 +49,9 @@ pub struct Feature<'a> {
     series: Courses,
     #[serde(skip_serializing_if = "Option::is_none")]
     histogram: Option<&'a Histogram>,
+    /// Why it drifts, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explanation: Option<Shown<'a>>,
 }
 
 /// A subject of one version and segment.
@@ -65,6 +69,8 @@ pub fn features<'a>(view: &'a View, query: &Query) -> Vec<Feature<'a>> {
         for measurement in newest.measurements.iter().filter(|m| matches(m, query)) {
             subjects.entry((&measurement.version, &measurement.segment, &measurement.subject)).or_default().push(measurement);
         }
+        let explained: BTreeMap<Key<'_>, &Explanation> =
+            newest.explanations.iter().map(|one| ((&*one.version, &one.segment, &one.subject), &**one)).collect();
         let mut courses = courses(ring.iter().skip(ring.len().saturating_sub(query.points)), query);
         for ((version, segment, subject), measurements) in subjects {
             let histogram =
@@ -82,6 +88,7 @@ pub fn features<'a>(view: &'a View, query: &Query) -> Vec<Feature<'a>> {
                 metrics,
                 series: courses.remove(&(version, segment, subject)).unwrap_or_default(),
                 histogram,
+                explanation: explained.get(&(version, segment, subject)).map(|one| one.finding.shown()),
             });
         }
     }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::status::TextTime;
+use crate::event::explanation::{Finding, Shown};
 use crate::rule::message::AlertView;
 
 /// One alert of `/api/v1/alerts`: Prometheus' fields, then ours.
@@ -32,6 +33,8 @@ pub struct Alert<'a> {
     reason: &'a str,
     window: Option<Value>,
     history: &'a [Option<f64>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explanation: Option<Shown<'a>>,
 }
 
 /// Prometheus' word for one of our states.
@@ -64,6 +67,7 @@ impl<'a> From<&'a AlertView> for Alert<'a> {
             reason: &view.reason,
             window: view.window.as_ref().map(|w| json!({ "name": &*w.name, "start": w.start.rfc3339(), "end": w.end.rfc3339() })),
             history: &view.history,
+            explanation: view.explanation.as_deref().map(Finding::shown),
         }
     }
 }
@@ -122,6 +126,7 @@ mod tests {
             reason: "fire critical".into(),
             window: None,
             history: vec![None, Some(0.31)],
+            explanation: None,
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use serde_json::Value;
 
 use super::status::{Check, Histogram, ModelView, StatusView};
-use crate::event::{Measurement, WindowSummary};
+use crate::event::{Explanation, Measurement, WindowSummary};
 use crate::rule::message::AlertView;
 
 /// Closed windows kept of one model and window name: two days of a slide of 5 minutes.
@@ -33,6 +33,8 @@ pub struct ClosedWindow {
     pub summary: Arc<WindowSummary>,
     /// Its measurements, each of its latest revision.
     pub measurements: Vec<Arc<Measurement>>,
+    /// Why its subjects drift, those that do, in the order of results.
+    pub explanations: Vec<Arc<Explanation>>,
 }
 
 /// The histograms of one model, version and window name, by subject.
@@ -139,12 +141,21 @@ impl View {
         } else {
             let measurements: Vec<_> = fresh.collect();
             self.measurements += measurements.len();
-            ring.insert(place, ClosedWindow { summary: Arc::new(summary), measurements });
+            ring.insert(place, ClosedWindow { summary: Arc::new(summary), measurements, explanations: Vec::new() });
             if ring.len() > MAX_WINDOWS {
                 self.measurements -= ring.pop_front().map_or(0, |closed| closed.measurements.len());
             }
         }
         self.evict(MAX_MEASUREMENTS);
+    }
+
+    /// Explains a window that is held, in place of what was said of it before in a lower revision.
+    fn explain_window(&mut self, summary: &WindowSummary, explanations: Vec<Explanation>) {
+        let Some(ring) = self.windows.get_mut(&(Arc::clone(&summary.model), Arc::clone(&summary.window.name))) else { return };
+        let held = ring.iter_mut().rev().find(|closed| closed.summary.window.end == summary.window.end);
+        if let Some(closed) = held.filter(|closed| summary.revision >= closed.explanations.first().map_or(0, |held| held.revision)) {
+            closed.explanations = explanations.into_iter().map(Arc::new).collect();
+        }
     }
 
     /// Drops the oldest window of the fullest ring until the bound holds; the newest window of a ring always stays.
@@ -257,6 +268,11 @@ impl ViewHandle {
     /// those of a higher or equal revision, the others stay.
     pub fn push_window(&self, summary: WindowSummary, measurements: Vec<Measurement>) {
         self.update(|view| view.push_window(summary, measurements));
+    }
+
+    /// Says why subjects of a window drift that was added before, in place of what a lower revision said.
+    pub fn explain_window(&self, summary: &WindowSummary, explanations: Vec<Explanation>) {
+        self.update(|view| view.explain_window(summary, explanations));
     }
 
     /// Sets the histograms of the last closed window of a model, version and window name, by subject (`feature:age`).

@@ -13,7 +13,8 @@ use sha2::{Digest, Sha256};
 
 use super::USER_AGENT;
 use super::failure::Failure;
-use crate::event::{Span, Timestamp};
+use super::picture;
+use crate::event::{Finding, Span, Timestamp};
 use crate::rule::message::{AlertView, Notice, NoticeKind};
 
 /// Largest message in bytes: Gmail clips what is longer than about 102 kB.
@@ -186,6 +187,11 @@ fn headline(notice: &Notice) -> String {
     cut(&super::failure::clean(&line), 2 * MAX_SUBJECT)
 }
 
+/// Why the subject drifts, while it does.
+fn explanation(notice: &Notice) -> Option<&Finding> {
+    notice.alert.explanation.as_deref().filter(|_| notice.kind != NoticeKind::Resolved)
+}
+
 /// Annotations that are not said elsewhere in the mail.
 fn notes(alert: &AlertView) -> BTreeMap<String, String> {
     let said = |name: &str| matches!(name, "summary" | "runbook_url");
@@ -197,6 +203,9 @@ fn text(notice: &Notice, length: usize, entries: usize) -> String {
     let mut out = format!("{}\n\n", headline(notice));
     if let Some(summary) = alert.annotations.get("summary") {
         let _ = writeln!(out, "{}\n", indent(&cut(summary, length)));
+    }
+    if let Some(finding) = explanation(notice) {
+        let _ = writeln!(out, "{}\n{}", indent(&cut(&finding.sentence, length)), picture::text(finding));
     }
     for (name, value) in facts(notice, length) {
         let _ = writeln!(out, "{name:<10} {}", indent(&value));
@@ -241,6 +250,16 @@ fn html(notice: &Notice, length: usize, entries: usize) -> String {
     );
     if let Some(summary) = alert.annotations.get("summary") {
         let _ = writeln!(out, "<p style=\"margin:0 0 16px 0\">{}</p>", escape(&cut(summary, length)));
+    }
+    if let Some(finding) = explanation(notice) {
+        let _ = writeln!(out, "<p style=\"margin:0 0 8px 0\">{}</p>", escape(&cut(&finding.sentence, length)));
+        if !finding.cells.is_empty() {
+            let _ = writeln!(
+                out,
+                "<table aria-label=\"Reference above, window below\" style=\"{TABLE}\">{}</table>",
+                picture::html(finding, escape)
+            );
+        }
     }
     let _ = writeln!(out, "<table style=\"{TABLE}\">");
     for (name, value) in facts(notice, length) {
@@ -345,7 +364,8 @@ fn sparkline(history: &[Option<f64>]) -> Option<(String, f64, f64)> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::event::WindowRef;
+    use crate::event::explanation::MovedCell;
+    use crate::event::{Metric, WindowRef};
 
     pub(crate) fn notice() -> Notice {
         let at = Timestamp::parse_rfc3339("2026-11-22T11:00:00Z").unwrap();
@@ -379,6 +399,7 @@ pub(crate) mod tests {
                 reason: "fire critical: value 0.3134 above 0.25 for 2 windows".into(),
                 window: Some(WindowRef { name: "1h".into(), start: at - Span::HOUR, end: at }),
                 history: vec![Some(0.01), None, Some(0.12), Some(0.3134)],
+                explanation: None,
             },
         }
     }
@@ -450,6 +471,38 @@ pub(crate) mod tests {
         for bad in ["<script", "<b>risk", "href=\"javascript", "src=", "url("] {
             assert!(!html.contains(bad), "{bad} in {html}");
         }
+    }
+
+    /// An explanation with a level that means harm.
+    pub(crate) fn explained() -> Notice {
+        let cell =
+            |name: &str, reference, current, share| MovedCell { name: name.into(), bounds: (None, Some(3.5)), reference, current, share };
+        let mut notice = notice();
+        notice.alert.explanation = Some(Box::new(Finding {
+            sentence: "age rose: mean +0.80 sd; 61 % of PSI 0.3134 from (52k, 61k] 8 % -> 19 %".into(),
+            score: Some((Metric::Psi, 0.3134)),
+            cells: vec![cell("(52k, 61k]", 0.08, 0.19, 0.4), cell("<b>&", 0.095, 0.0, 0.2)],
+            ..Finding::default()
+        }));
+        notice
+    }
+
+    #[test]
+    fn an_explanation_is_a_sentence_and_a_picture() {
+        let mut notice = explained();
+        let text = text(&notice, 1_000, 100);
+        assert!(text.contains("\nage rose: mean +0.80 sd; 61 % of PSI"), "{text}");
+        let bars: Vec<&str> = text.lines().filter(|line| line.contains("reference") || line.contains("window ")).collect();
+        let full = "█".repeat(24);
+        assert_eq!(bars.len(), 4, "{text}");
+        assert_eq!(bars[1], format!("  {:<27} window      19 % {full}", ""));
+        assert_eq!(bars[2], format!("  {:<27} reference  9.5 % {}", "<b>&", "█".repeat(12)));
+        assert_eq!(bars[3], format!("  {:<27} window       0 %", ""));
+        let html = html(&notice, 1_000, 100);
+        assert!(html.contains("61 % of PSI 0.3134 from (52k, 61k] 8 % -&gt; 19 %</p>"), "{html}");
+        assert!(html.contains(&full) && html.contains("&lt;b&gt;&amp;</td>") && !html.contains("<b>"), "{html}");
+        notice.kind = NoticeKind::Resolved;
+        assert!(!super::text(&notice, 1_000, 100).contains("mean +0.80"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod egress;
 pub mod failure;
 pub mod mail;
 pub mod outbox;
+mod picture;
 pub mod request;
 pub mod settings;
 mod share;

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::request::{Call, HttpClient, Identity};
 use super::settings::{SettingsError, WebhookTarget, header_map};
+use crate::event::explanation::{Finding, Shown};
 use crate::event::{Timestamp, WindowRef};
 use crate::rule::message::{AlertView, Notice};
 
@@ -38,7 +39,7 @@ struct Data<'a> {
     episode: &'a str,
     sequence: u32,
     #[serde(flatten)]
-    alert: Alert,
+    alert: Alert<'a>,
     /// Whether texts were cut to keep the body small.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     truncated: bool,
@@ -46,7 +47,7 @@ struct Data<'a> {
 
 /// An alert as it leaves: as [`AlertView`], with times in RFC 3339.
 #[derive(Serialize)]
-struct Alert {
+struct Alert<'a> {
     #[serde(rename = "alert")]
     name: String,
     group: String,
@@ -63,6 +64,9 @@ struct Alert {
     reason: String,
     window: Option<Window>,
     history: Vec<Option<f64>>,
+    /// Why the subject drifts; of a firing alert that a window has explained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explanation: Option<Shown<'a>>,
 }
 
 #[derive(Serialize)]
@@ -106,7 +110,7 @@ pub fn message_id(notice: &Notice) -> String {
     format!("msg_{}_{}_{}", notice.episode, notice.kind.as_str(), notice.sequence)
 }
 
-fn alert(view: &AlertView, cut: usize, entries: usize) -> (Alert, bool) {
+fn alert(view: &AlertView, cut: usize, entries: usize) -> (Alert<'_>, bool) {
     let mut truncated = false;
     let mut text = |text: &str| match text.char_indices().nth(cut) {
         Some((end, _)) => {
@@ -137,6 +141,7 @@ fn alert(view: &AlertView, cut: usize, entries: usize) -> (Alert, bool) {
             end: end.rfc3339(),
         }),
         history: view.history.clone(),
+        explanation: view.explanation.as_deref().map(Finding::shown),
     };
     truncated |= view.labels.len() > entries || view.annotations.len() > entries;
     (alert, truncated)
@@ -173,7 +178,7 @@ impl Webhook {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::notify::mail::tests::notice;
+    use crate::notify::mail::tests::{explained, notice};
 
     #[test]
     fn the_body_has_the_shape_of_standard_webhooks() {
@@ -191,6 +196,17 @@ mod tests {
         assert_eq!(data["ends_at"], serde_json::Value::Null);
         assert_eq!(data.get("truncated"), None);
         assert_eq!(message_id(&notice), format!("msg_{}_firing_0", notice.episode));
+    }
+
+    #[test]
+    fn an_explanation_is_a_field_of_its_own() {
+        let data = |notice: &Notice| serde_json::from_slice::<serde_json::Value>(&body(notice)).unwrap()["data"].clone();
+        let explained = data(&explained());
+        assert_eq!(explained["explanation"]["score"], serde_json::json!({"metric": "psi", "value": 0.3134}));
+        assert_eq!(explained["explanation"]["cells"][0]["up_to"], 3.5);
+        assert_eq!(explained["explanation"]["cells"][1]["cell"], "<b>&");
+        assert!(explained["explanation"]["sentence"].as_str().unwrap().starts_with("age rose"));
+        assert_eq!(data(&notice()).get("explanation"), None);
     }
 
     #[test]

@@ -238,6 +238,7 @@ pub(super) fn tell_end(
 pub(super) fn context(bindings: &Bindings, instance: &Instance, key: &InstanceKey, rule: &Rule) -> Bindings {
     let mut seen = bindings.clone();
     let view = instance.view(key, Some(rule));
+    seen.set("explanation", Datum::explanation(view.explanation.as_deref()));
     seen.set("labels", Datum::texts(&view.labels));
     seen.set("annotations", Datum::texts(&view.annotations));
     seen.set("alert", Datum::text(view.alert));

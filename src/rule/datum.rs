@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::event::Finding;
+
 /// A value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Datum {
@@ -19,6 +21,8 @@ pub enum Datum {
     List(Vec<Datum>),
     /// Values by name.
     Map(BTreeMap<String, Datum>),
+    /// A text with parts: shown as the text, and false where that is empty; its parts are selected by name.
+    Titled(String, BTreeMap<String, Datum>),
 }
 
 impl Datum {
@@ -44,6 +48,25 @@ impl Datum {
     #[must_use]
     pub fn texts(texts: &BTreeMap<String, String>) -> Datum {
         Datum::Map(texts.iter().map(|(name, text)| (name.clone(), Datum::text(text.clone()))).collect())
+    }
+
+    /// An explanation: its sentence, and its parts as JSON names them. Without one an empty text with empty lists, so that a
+    /// template needs no test before it looks.
+    #[must_use]
+    pub fn explanation(finding: Option<&Finding>) -> Datum {
+        let json = finding.and_then(|finding| serde_json::to_value(finding.shown()).ok());
+        let mut parts = match json.as_ref().map(Datum::from_json) {
+            Some(Datum::Map(parts)) => parts,
+            _ => BTreeMap::new(),
+        };
+        for list in ["cells", "segments"] {
+            parts.entry(list.to_owned()).or_insert_with(|| Datum::List(Vec::new()));
+        }
+        for part in ["sentence", "direction", "level", "mean_shift", "spread_ratio", "onset", "importance", "features", "score", "cells_of"]
+        {
+            parts.entry(part.to_owned()).or_insert(Datum::Null);
+        }
+        Datum::Titled(finding.map(|finding| finding.sentence.clone()).unwrap_or_default(), parts)
     }
 
     /// The value of a JSON value.

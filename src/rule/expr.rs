@@ -266,7 +266,7 @@ fn value(datum: &Datum) -> Value {
         Datum::Truth(truth) => Value::Bool(*truth),
         Datum::Whole(whole) => Value::Int(*whole),
         Datum::Number(number) => Value::Float(*number),
-        Datum::Text(text) => Value::String(Arc::new(text.clone())),
+        Datum::Text(text) | Datum::Titled(text, _) => Value::String(Arc::new(text.clone())),
         Datum::List(list) => Value::List(Arc::new(list.iter().map(value).collect())),
         Datum::Map(map) => Value::from(map_of(map)),
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::{Measurement, Metric, Reject, Segment, Timestamp, WindowRef};
+use crate::event::{Explanation, Measurement, Metric, Reject, Segment, Subject, Timestamp, WindowRef};
 
 use super::machine::State;
 use super::message::{ActionCall, AlertView, Notice, NoticeKind};
@@ -36,12 +36,22 @@ pub struct WindowInput<'a> {
     pub kind: InputKind,
     /// The measurements of this model, version, segment and window.
     pub measurements: &'a [Measurement],
+    /// The explanations of the window, of all versions and segments.
+    pub explanations: &'a [Explanation],
     /// The performance on the baseline.
     pub reference: &'a BTreeMap<Metric, f64>,
     /// Events of this version and segment in the window.
     pub n: u64,
     /// Whether the input covers the whole window.
     pub complete: bool,
+}
+
+impl<'a> WindowInput<'a> {
+    /// Why a subject of this version and segment drifts, if it does.
+    #[must_use]
+    pub fn explanation(&self, subject: &Subject) -> Option<&'a Explanation> {
+        self.explanations.iter().find(|one| one.subject == *subject && &*one.version == self.version && one.segment == *self.segment)
+    }
 }
 
 /// What is known of a model's input, in wall time.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Segment, Timestamp, WindowRef};
+use crate::event::{Finding, Segment, Timestamp, WindowRef};
 
 use super::episode::{self, Identity};
 use super::machine::{Machine, Severity, State};
@@ -128,6 +128,9 @@ pub struct Instance {
     pub reason: String,
     /// Labels of group and rule, fixed when the breach began.
     pub labels: BTreeMap<String, String>,
+    /// Why its subject drifts, while it is pending or open.
+    #[serde(default)]
+    pub explanation: Option<Box<Finding>>,
     /// Annotations at the last verdict.
     pub annotations: BTreeMap<String, String>,
     /// The last episode.
@@ -187,6 +190,7 @@ impl Instance {
             reason: self.reason.clone(),
             window: self.window.clone(),
             history: self.history.clone(),
+            explanation: self.explanation.clone(),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Segment, Timestamp, WindowRef};
+use crate::event::{Segment, Subject, Timestamp, WindowRef};
 
 use super::announce::{Moment, Turn, context, tell_end};
 use super::datum::{Bindings, short};
@@ -229,9 +229,22 @@ impl Alerts {
                 Some((outcome, why)) => Verdict::without(*outcome, why.clone(), input.n, Bindings::default()),
                 None => verdict::judge(rule, input, measures, key.feature.as_ref(), &labels),
             };
+            self.explain(&key, rule, input);
             stepped.extend(self.step(rule, key, at, at, verdict, Some(input.window), out));
         }
         self.tell(rules, rule, at, stepped, out);
+    }
+
+    /// Keeps why the subject of an instance drifts, until the alert is over or there is something newer.
+    fn explain(&mut self, key: &InstanceKey, rule: &Rule, input: &WindowInput<'_>) {
+        let subject = match (&key.feature, &rule.subject) {
+            (Some(name), _) => Subject::Feature(Arc::clone(name)),
+            (None, Some(subject)) => subject.clone(),
+            (None, None) => Subject::Model,
+        };
+        if let Some(explanation) = input.explanation(&subject) {
+            self.instances.entry(key.clone()).or_default().explanation = Some(Box::new(explanation.finding.clone()));
+        }
     }
 
     /// The features that a rule has instances for: those that are measured and those that were; `None` for the rule itself.
@@ -281,6 +294,9 @@ impl Alerts {
         instance.trouble = verdict.failed.then(|| verdict.trouble.clone());
         if verdict.failed {
             trouble(verdict.trouble.clone());
+        }
+        if !instance.machine.state.is_open() && instance.machine.state != State::Pending {
+            instance.explanation = None;
         }
         let mut turn = Turn::None;
         let mut changed = None;
@@ -395,7 +411,7 @@ impl Alerts {
     }
 }
 
-fn looks_at(rule: &Rule, model: &str, window: &str, segment: &Segment) -> bool {
+pub(super) fn looks_at(rule: &Rule, model: &str, window: &str, segment: &Segment) -> bool {
     &*rule.model == model && rule.window.as_deref() == Some(window) && (segment.is_overall() || rule.each_segment)
 }
 

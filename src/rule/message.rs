@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Timestamp, WindowRef};
+use crate::event::{Finding, Timestamp, WindowRef};
 
 /// What a notice says about its episode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -68,6 +68,9 @@ pub struct AlertView {
     pub window: Option<WindowRef>,
     /// The values of the last windows, oldest first, at most 24.
     pub history: Vec<Option<f64>>,
+    /// Why its subject drifts, while it is pending or open.
+    #[serde(default)]
+    pub explanation: Option<Box<Finding>>,
 }
 
 /// One message to one receiver about one episode.

@@ -11,6 +11,7 @@
 pub mod action;
 mod aggregate;
 mod announce;
+pub mod breach;
 pub mod compile;
 pub mod datum;
 pub mod episode;

@@ -2,8 +2,9 @@
 //! an alert: its text says so instead.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use minijinja::value::Object;
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
 
 use crate::event::{Span, Timestamp};
@@ -182,6 +183,31 @@ fn value(datum: &Datum) -> Value {
         Datum::Text(text) => Value::from(text.as_str()),
         Datum::List(list) => list.iter().map(value).collect(),
         Datum::Map(map) => Value::from_pairs(map.iter().map(|(name, datum)| (name.clone(), value(datum)))),
+        Datum::Titled(text, parts) => Value::from_object(Titled {
+            text: text.clone(),
+            parts: parts.iter().map(|(name, datum)| (name.clone(), value(datum))).collect(),
+        }),
+    }
+}
+
+/// A text with parts.
+#[derive(Debug)]
+struct Titled {
+    text: String,
+    parts: BTreeMap<String, Value>,
+}
+
+impl Object for Titled {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.parts.get(key.as_str()?).cloned()
+    }
+
+    fn is_true(self: &Arc<Self>) -> bool {
+        !self.text.is_empty()
+    }
+
+    fn render(self: &Arc<Self>, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
     }
 }
 
@@ -230,6 +256,32 @@ mod tests {
         bindings.set_number("value", 0.314_159);
         bindings.set("names", Datum::List(vec![Datum::text("age"), Datum::text("sex")]));
         bindings
+    }
+
+    #[test]
+    fn an_explanation_is_a_text_with_parts_and_empty_without_one() {
+        let said = |source: &str, finding: Option<&crate::event::Finding>| {
+            let mut bindings = bindings();
+            bindings.set("explanation", Datum::explanation(finding));
+            let rendered = Template::parse(source).unwrap().render(&bindings);
+            assert_eq!(rendered.trouble, None, "{source}");
+            rendered.text
+        };
+        let finding = crate::event::Finding {
+            sentence: "age rose".into(),
+            score: Some((crate::event::Metric::Psi, 0.3)),
+            segments: vec![crate::event::explanation::SegmentShare {
+                segment: crate::event::Segment(vec![("region".into(), "eu".into())]),
+                share: 0.7,
+                events: 0.5,
+            }],
+            ..Default::default()
+        };
+        let source = "{{ explanation }}|{{ explanation.score.metric }}|{% for part in explanation.segments %}{{ part.segment.region }} {{ part.share | pct }}{% endfor %}";
+        assert_eq!(said(source, Some(&finding)), "age rose|psi|eu 70.0%");
+        let source = "{{ explanation }}{% if explanation %}!{% endif %}{% for cell in explanation.cells %}{{ cell.cell }}{% endfor %}";
+        assert_eq!(said(source, None), "");
+        assert_eq!(said("{% if explanation %}because {{ explanation }}{% endif %}", Some(&finding)), "because age rose");
     }
 
     fn render(source: &str) -> String {

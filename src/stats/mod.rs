@@ -15,6 +15,7 @@
 //! | [`adjust`], [`budget`] | what a p-value means among many, and how small it has to be |
 //! | [`classification`], [`ranking`], [`regression`] | performance, from counts and sums |
 //! | [`sequential`], [`onset`] | has something changed along a series, and since when |
+//! | [`contribution`] | which cells, and which parts of the events, a difference comes from |
 //! | [`moments`], [`exact`], [`quantile`], [`entropy`] | what one sample looks like |
 //! | [`equal_width`] | the bins of other libraries, from ours |
 //! | [`counts`], [`random`] | the small change: totals, shares, seeded draws |
@@ -25,6 +26,7 @@ pub mod bins;
 pub mod budget;
 pub mod classification;
 pub mod contingency;
+pub mod contribution;
 pub mod counts;
 pub mod cramer_von_mises;
 pub mod divergence;

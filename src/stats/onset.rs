@@ -11,6 +11,10 @@
 //! instability and structural change with unknown change point, Econometrica 61, 1993). Measured on 2,000 series of 60 points
 //! without change: a change is seen in 0.4 % of independent normal ones, in 2 % where neighbours correlate by 0.5, in 5 % by 0.8.
 //!
+//! How sure the point is: all cuts whose likelihood ratio against the best one is at most [`SPREAD`] form its interval, which covers
+//! the true point in 95 of 100 series (Eo and Morley, Likelihood-ratio-based confidence sets for the timing of structural breaks,
+//! Quantitative Economics 6, 2015; for independent points and a step that is not small). Only its ends are said.
+//!
 //! When to trust: one lasting change of level, and at least some points on either side. Of several changes it gives the greatest; of a slow rise
 //! a point in its middle. The index is right to a few points: a step of two standard deviations is located within two points in nine of
 //! ten series. Cost: one pass over the series.
@@ -23,6 +27,8 @@ pub const MIN_POINTS: usize = 8;
 pub const LEAST_GAIN: f64 = 15.0;
 /// The greatest gain that is said: of a step without any noise it would be infinite.
 pub const MOST_GAIN: f64 = 1e9;
+/// The 95 % point of the likelihood ratio of the true cut: -2 ln(1 - sqrt(0.95)).
+pub const SPREAD: f64 = 7.352;
 /// The greatest autocorrelation that is assumed.
 const MOST_CORRELATION: f64 = 0.95;
 
@@ -40,6 +46,8 @@ pub struct Point {
 pub struct Onset {
     /// The first point of the new level.
     pub index: usize,
+    /// The first and the last point that it may as well be, the index among them.
+    pub between: (usize, usize),
     /// How much better two levels explain the series than one: F over the inflation by autocorrelation, up to [`MOST_GAIN`].
     pub gain: f64,
     /// The level before.
@@ -78,7 +86,14 @@ pub fn onset(series: &[Point]) -> Option<Onset> {
     let noise = squares / (n - 2.0) * inflation;
     let gain = if noise * MOST_GAIN > split.between { split.between / noise } else { MOST_GAIN };
     let (index, _) = points.get(cut)?;
-    (split.between > 0.0 && gain >= LEAST_GAIN).then_some(Onset { index: *index, gain, before: split.before, after: split.after })
+    if split.between <= 0.0 || gain < LEAST_GAIN {
+        return None;
+    }
+    let mut may_be =
+        cuts(&points, &all).filter(|(_, other)| split.between - other.between <= SPREAD * noise).filter_map(|(cut, _)| points.get(cut));
+    let first = may_be.next().map_or(*index, |(index, _)| *index);
+    let last = may_be.last().map_or(first, |(index, _)| *index).max(*index);
+    Some(Onset { index: *index, between: (first, last), gain, before: split.before, after: split.after })
 }
 
 /// Weight and weighted sum of some points.
@@ -106,23 +121,29 @@ struct Split {
     between: f64,
 }
 
-/// The cut that explains most: the number of points before it.
+/// Every cut that leaves enough points on either side: the number of points before it, and what it explains.
+fn cuts(points: &[(usize, Point)], all: &Sum) -> impl Iterator<Item = (usize, Split)> {
+    let last = points.len().saturating_sub(MIN_SEGMENT);
+    points
+        .iter()
+        .enumerate()
+        .scan(Sum::default(), move |left, (place, (_, point))| {
+            let before = *left;
+            *left = left.with(*point);
+            let right = Sum { weight: all.weight - before.weight, value: all.value - before.value };
+            let gap = before.mean() - right.mean();
+            let between = before.weight * right.weight / all.weight * gap * gap;
+            Some((place, Split { before: before.mean(), after: right.mean(), between }))
+        })
+        .filter(move |(place, split)| (MIN_SEGMENT..=last).contains(place) && split.between.is_finite())
+}
+
+/// The cut that explains most, the first of several.
 fn best(points: &[(usize, Point)], all: &Sum) -> Option<(usize, Split)> {
-    let last = points.len().checked_sub(MIN_SEGMENT)?;
-    let mut best: Option<(usize, Split)> = None;
-    let mut left = Sum::default();
-    for (place, (_, point)) in points.iter().enumerate() {
-        if (MIN_SEGMENT..=last).contains(&place) {
-            let right = Sum { weight: all.weight - left.weight, value: all.value - left.value };
-            let gap = left.mean() - right.mean();
-            let between = left.weight * right.weight / all.weight * gap * gap;
-            if between.is_finite() && best.as_ref().is_none_or(|(_, best)| between > best.between) {
-                best = Some((place, Split { before: left.mean(), after: right.mean(), between }));
-            }
-        }
-        left = left.with(*point);
-    }
-    best
+    cuts(points, all).fold(None, |best: Option<(usize, Split)>, cut| match best {
+        Some(best) if best.1.between >= cut.1.between => Some(best),
+        _ => Some(cut),
+    })
 }
 
 #[cfg(test)]
@@ -172,6 +193,28 @@ mod tests {
     }
 
     #[test]
+    fn the_interval_covers_the_point_and_narrows_with_the_step() {
+        let of = |step: f64| {
+            let (mut covered, mut width, mut found) = (0, 0, 0);
+            let mut random = SplitMix64::new(7);
+            for _ in 0..1_000 {
+                let mut values = noise(&mut random, 60, 0.0);
+                values[35..].iter_mut().for_each(|value| *value += step);
+                let Some(onset) = onset(&alike(&values)) else { continue };
+                found += 1;
+                covered += u32::from((onset.between.0..=onset.between.1).contains(&35));
+                width += onset.between.1 - onset.between.0 + 1;
+                assert!(onset.between.0 <= onset.index && onset.index <= onset.between.1);
+            }
+            (f64::from(covered) / f64::from(found), width as f64 / f64::from(found))
+        };
+        let (covered, wide) = of(1.5);
+        let (surely, narrow) = of(3.0);
+        assert!(covered >= 0.93 && surely >= 0.95, "{covered} and {surely} covered");
+        assert!(narrow < wide && wide < 16.0 && narrow < 4.0, "{wide} and {narrow} points wide");
+    }
+
+    #[test]
     fn points_count_by_their_weight() {
         // Light points are as noisy as they are light.
         let mut random = SplitMix64::new(4);
@@ -196,7 +239,7 @@ mod tests {
         let mut series = alike(&[vec![0.0; 10], vec![1.0; 10]].concat());
         series.insert(2, Point { value: f64::NAN, weight: 100.0 });
         series.insert(5, Point { value: 7.0, weight: 0.0 });
-        assert_eq!(onset(&series), Some(Onset { index: 12, gain: MOST_GAIN, before: 0.0, after: 1.0 }));
+        assert_eq!(onset(&series), Some(Onset { index: 12, between: (12, 12), gain: MOST_GAIN, before: 0.0, after: 1.0 }));
         assert_eq!(onset(&alike(&[1.5; 20])), None);
         assert_eq!(onset(&alike(&[0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0])), None, "too short");
         assert_eq!(onset(&[]), None);

@@ -10,8 +10,8 @@ use opentelemetry_otlp::LogExporter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{BatchConfigBuilder, BatchLogProcessor, SdkLogger, SdkLoggerProvider};
 
-use crate::event::result_line::{measurement_line, window_line};
-use crate::event::{Measurement, WindowSummary};
+use crate::event::result_line::Line;
+use crate::event::{Explanation, Measurement, WindowSummary};
 
 /// Most bytes of the body of one record: what collectors and log stores take without cutting it. A window that has more to
 /// say is several records with the attributes `part` and `parts`.
@@ -67,10 +67,13 @@ impl EventLog {
 
     /// `drift.window.closed`: the body is the window's lines of the results. The record has no time of its own, only that of
     /// its making: log stores drop what lies far back, and a window may.
-    pub fn window_closed(&self, summary: &WindowSummary, measurements: &[Measurement]) {
+    pub fn window_closed(&self, summary: &WindowSummary, measurements: &[Measurement], explanations: &[Explanation]) {
         let Some(sender) = &self.0 else { return };
-        let lines = std::iter::once(window_line(summary)).chain(measurements.iter().map(measurement_line));
-        let bodies = bodies(lines, MAX_BODY_BYTES);
+        let mut lines = vec![Line::Window(summary)];
+        lines.extend(measurements.iter().map(Line::Measurement));
+        lines.extend(explanations.iter().map(Line::Explanation));
+        lines.sort_by_cached_key(Line::order);
+        let bodies = bodies(lines.iter().map(Line::text), MAX_BODY_BYTES);
         let parts = bodies.len();
         for (part, body) in bodies.into_iter().enumerate() {
             let mut record = sender.logger.create_log_record();

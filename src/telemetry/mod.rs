@@ -34,7 +34,7 @@ use event_log::EventLog;
 use latency::LatencyTable;
 use score::{DriftRecipe, ScoreTable, Threshold};
 
-use crate::event::{Measurement, Timestamp, WindowSummary};
+use crate::event::{Explanation, Measurement, Timestamp, WindowSummary};
 use crate::join::Kept;
 use crate::rule::message::AlertView;
 
@@ -314,9 +314,9 @@ impl Telemetry {
         locked(&self.tables.latencies).rotate();
     }
 
-    /// Emits `drift.window.closed` with everything that was measured in the window, one line each.
-    pub fn emit_window(&self, summary: &WindowSummary, measurements: &[Measurement]) {
-        self.events.window_closed(summary, measurements);
+    /// Emits `drift.window.closed` with everything that was measured in the window and why what drifts does, one line each.
+    pub fn emit_window(&self, summary: &WindowSummary, measurements: &[Measurement], explanations: &[Explanation]) {
+        self.events.window_closed(summary, measurements, explanations);
     }
 
     /// Emits `driftline.alert.firing` or `driftline.alert.resolved` with the alert's line of the results.

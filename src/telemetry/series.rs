@@ -333,6 +333,7 @@ mod tests {
             reason: String::new(),
             window: None,
             history: vec![],
+            explanation: None,
         }
     }
 }

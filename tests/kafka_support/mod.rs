@@ -118,7 +118,7 @@ pub fn latest<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let mut kept: Vec<Option<String>> = Vec::new();
     for line in lines {
         let value: Value = serde_json::from_str(line).unwrap();
-        if value["type"] != "window" && value["type"] != "measurement" {
+        if !["window", "measurement", "explanation"].iter().any(|kind| value["type"] == *kind) {
             continue;
         }
         let part = |name: &str| value[name].to_string();

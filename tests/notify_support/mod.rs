@@ -96,6 +96,7 @@ pub fn alert() -> AlertView {
         reason: "fire critical: value 0.3134 above 0.25 for 2 windows".into(),
         window: Some(WindowRef { name: "1h".into(), start: at() - Span::HOUR, end: at() }),
         history: vec![Some(0.01), Some(0.12), Some(0.3134)],
+        explanation: None,
     }
 }
 

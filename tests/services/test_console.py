@@ -25,6 +25,20 @@ def test_the_drift_score_is_read_off_the_page(stream, browser, folder):
     assert value > max(carloan.PSI_CAR_VALUE[22])
 
 
+def test_a_drifting_feature_says_why(stream, browser):
+    browser.get(f"{stream.url}/")
+
+    def opened():
+        browser.find_element(By.CSS_SELECTOR, 'tr[data-subject="feature:car_value"] button').click()
+        sentence = browser.find_element(By.CSS_SELECTOR, '#detail-explanation[data-feature="car_value"]').text
+        assert sentence.startswith("car_value rose: mean +") and " of PSI " in sentence, sentence
+        bars = browser.find_elements(By.CSS_SELECTOR, "#detail-cells svg rect")
+        assert len(bars) == 10, len(bars)
+        return sentence
+
+    eventually(opened, PATIENCE, "the explanation of car_value")
+
+
 def test_the_page_runs_without_errors_and_asks_nobody_else(stream, browser):
     browser.get(f"{stream.url}/")
     eventually(lambda: browser.find_elements(By.CSS_SELECTOR, '[data-feature="car_value"]'), PATIENCE, "the page is filled")

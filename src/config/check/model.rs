@@ -190,7 +190,11 @@ fn features(entry: Option<&FeaturesEntry>, at: &str, checker: &mut Checker<'_>) 
         };
         (name.clone(), kind)
     });
-    Features { include, exclude: patterns("exclude", entry.exclude.as_ref()), types: types.collect() }
+    let exclude = patterns("exclude", entry.exclude.as_ref());
+    for (name, importance) in entry.importance.iter().flatten().filter(|(_, importance)| !importance.is_finite() || **importance < 0.0) {
+        checker.error(&join(&join(&at, "importance"), name), format!("{importance} must not be negative"));
+    }
+    Features { include, exclude, types: types.collect(), importance: entry.importance.clone().unwrap_or_default() }
 }
 
 fn windows(entries: Option<&[WindowEntry]>, at: &str, checker: &mut Checker<'_>) -> Vec<Window> {

@@ -150,6 +150,8 @@ pub struct FeaturesEntry {
     pub exclude: Option<OneOrMany>,
     /// Types by feature, where the type inferred from the reference is not the right one.
     pub types: Option<BTreeMap<String, FeatureTypeName>>,
+    /// How much features matter to the model, by name, in any unit; written into the baseline when it is built. Default: unknown.
+    pub importance: Option<BTreeMap<String, f64>>,
 }
 
 /// Type of a feature.

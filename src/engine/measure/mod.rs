@@ -72,16 +72,18 @@ pub struct Reading {
 }
 
 impl<'a> Context<'a> {
-    fn name(&self) -> Segment {
+    /// The segment by its values.
+    pub(super) fn name(&self) -> Segment {
         self.plan.segment_names.get(usize::from(self.segment)).cloned().unwrap_or_default()
     }
 
-    fn baseline(&self) -> Option<&'a Arc<Baseline>> {
+    /// The baseline that judges the version.
+    pub(super) fn baseline(&self) -> Option<&'a Arc<Baseline>> {
         self.plan.baseline(self.version)
     }
 
     /// The reference of the segment, and why there is none that can be relied on.
-    fn reference<'b>(&self, baseline: &'b Baseline, segment: &Segment) -> Result<&'b Reference, &'static str> {
+    pub(super) fn reference<'b>(&self, baseline: &'b Baseline, segment: &Segment) -> Result<&'b Reference, &'static str> {
         if segment.is_overall() {
             return Ok(&baseline.reference);
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::engine::clocks::Clocks;
 use crate::engine::closed::Closed;
 use crate::engine::detection::Told;
+use crate::engine::explain::{self, Scene};
 use crate::engine::history::Place;
 use crate::engine::measure;
 use crate::engine::plan::ModelPlan;
@@ -32,19 +33,23 @@ impl ModelState {
             measure::events(&context, &sides.pane, sides.against(), &mut closed.measurements);
             let extended = closed.measurements.get_mut(first..).unwrap_or_default();
             measure::mark_extended(extended, sides.extended);
-            let pane = sides.pane;
             if let Some(told) = told.filter(|_| segment == 0) {
-                measure::detection::values(&context, self.detection.values(), version, told, &pane, &mut closed.measurements);
+                measure::detection::values(&context, self.detection.values(), version, told, &sides.pane, &mut closed.measurements);
                 if self.joins() {
                     measure::detection::awaiting(&context, &mut closed.measurements);
                 }
             }
+            let measured = closed.measurements.get(first..).unwrap_or(&[]);
+            let scene =
+                Scene { context: &context, history: &self.history, place: (version, segment), pane: &sides.pane, against: sides.against() };
+            explain::explain(&scene, measured, &(clocks.breached)(&closed.summary, measured), &mut closed.explanations);
             if segment == 0 {
-                closed.panes.push((name, pane));
+                closed.panes.push((name, sides.pane));
             }
         }
         self.mark_awaiting(&mut closed);
         measure::sort(&mut closed.measurements);
+        explain::sort(&mut closed.explanations);
         closed.panes.sort_by(|(left, _), (right, _)| left.cmp(right));
         closed
     }
@@ -108,6 +113,7 @@ impl ModelState {
             model: self.number,
             summary,
             measurements: Vec::new(),
+            explanations: Vec::new(),
             panes: Vec::new(),
             is_first: true,
             is_news: true,

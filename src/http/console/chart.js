@@ -83,6 +83,31 @@ export function histogram(data, label) {
   return node;
 }
 
+// The cells that moved: two bars each, reference above window, and their share of the score.
+export function cellBars(cells, label) {
+  const [width, left, row] = [420, 132, 30];
+  const top = Math.max(...cells.flatMap((cell) => [cell.reference, cell.current]), 1e-9);
+  const node = svg("svg", { viewBox: `0 0 ${width} ${cells.length * row}`, class: "cells", role: "img", "aria-label": label });
+  cells.forEach((cell, index) => {
+    const y = index * row;
+    const name = svg("text", { x: 0, y: y + 17 });
+    name.textContent = cell.cell.length > 20 ? `${cell.cell.slice(0, 19)}…` : cell.cell;
+    const group = svg("g", {}, name);
+    for (const [share, kind, inset] of [[cell.reference, "baseline", 3], [cell.current, "current", 15]]) {
+      const length = (share / top) * (width - left - 110);
+      group.append(svg("rect", { x: left, y: y + inset, width: Math.max(round(length), 0.5), height: 10, class: kind }));
+      const text = svg("text", { x: round(left + length + 5), y: y + inset + 9, class: "axis" });
+      text.textContent = percent(share);
+      group.append(text);
+    }
+    const share = svg("text", { x: width, y: y + 17, class: "axis end" });
+    share.textContent = `${percent(cell.share)} of it`;
+    group.append(share);
+    node.append(titled(group, `${cell.cell}\nbaseline ${percent(cell.reference)}, this window ${percent(cell.current)}, ${percent(cell.share)} of the score`));
+  });
+  return node;
+}
+
 // A line over windows, with the reference of the baseline where there is one.
 export function lineChart(values, options) {
   const [width, height, left, bottom] = [320, 110, 40, 18];

@@ -1,5 +1,5 @@
 // The console: asks the API every two seconds and shows what it says. Data reaches the page as text only.
-import { histogram, lineChart, percent, sparkline } from "/chart.js";
+import { cellBars, histogram, lineChart, percent, sparkline } from "/chart.js";
 
 const EVERY_MS = 2000;
 const HEALTHY = [0.1, 0.25];
@@ -234,6 +234,17 @@ function showDetail(feature) {
       ? histogram(feature.histogram, `Distribution of ${feature.name}: baseline and this window over ${feature.histogram.labels.length} bins`)
       : el("p", { class: "empty" }, "No distribution: segments are shown by their scores, and the last window may have had no values."));
   }
+  const why = feature.explanation;
+  $("detail-explanation").hidden = !why;
+  $("detail-explanation").dataset.feature = feature.name;
+  put($("detail-explanation"), why?.sentence ?? "");
+  const moved = $("detail-cells");
+  moved.hidden = !why?.cells?.length;
+  const shown = JSON.stringify(why?.cells ?? null);
+  if (moved.dataset.drawn !== shown) {
+    moved.dataset.drawn = shown;
+    moved.replaceChildren(...(why?.cells?.length ? [cellBars(why.cells, `The cells that moved: ${why.cells.map((cell) => `${cell.cell} from ${percent(cell.reference)} to ${percent(cell.current)}`).join("; ")}`)] : []));
+  }
   const rows = Object.entries(feature.metrics);
   keep($("detail-metrics").tBodies[0], rows, ([name]) => `${feature.subject}/${name}`, ([name]) => el("tr", {}, el("th", { scope: "row" }), ...[1, 2, 3].map(() => el("td", { class: "number" })), el("td", {}, el("span", { class: "chip" }))), (row, [name, metric]) => {
     [name.replaceAll("_", " "), number(metric.value), chance(metric.p_value), chance(metric.p_adjusted)].forEach((text, index) => put(row.children[index], text));
@@ -294,7 +305,9 @@ function showAlerts(alerts) {
     const about = ["feature", "segment", "version"].map((label) => alert.labels[label]).filter(Boolean).join(" ");
     put(node.querySelector("strong"), about ? `${alert.alert}: ${about}` : alert.alert);
     chip(node.querySelector(".chip"), level, alert.severity && alert.phase !== "resolved" ? `${alert.phase}, ${alert.severity}` : alert.phase);
-    put(node.children[1], alert.annotations.summary ?? alert.reason);
+    const says = alert.annotations.summary ?? alert.reason;
+    const why = alert.phase === "resolved" ? null : alert.explanation?.sentence;
+    put(node.children[1], why && !says.includes(why) ? `${says} (${why})` : says);
     const since = alert.startsAt ?? alert.activeAt;
     put(node.children[2], [alert.labels.model ?? alert.labels.topic, since ? `since ${instant(since)}` : "", alert.endsAt ? `until ${instant(alert.endsAt)}` : "", alert.annotations.summary ? alert.reason : ""].filter(Boolean).join(" · "));
   });

@@ -349,6 +349,7 @@ pub(super) fn template_names(sample: &Bindings) -> Vec<String> {
         "episode",
         "reason",
         "state",
+        "explanation",
         "range",
         "dict",
         "namespace",

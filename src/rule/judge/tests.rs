@@ -40,6 +40,7 @@ fn closed<'a>(window: &'a WindowRef, measurements: &'a [Measurement]) -> WindowI
         segment: &OVERALL,
         kind: InputKind::Closed,
         measurements,
+        explanations: &[],
         reference: no_reference(),
         n: 5120,
         complete: true,
