@@ -345,6 +345,7 @@ fn last_revisions<'a>(
                 let before = measurements.insert(key, ours);
                 assert!(before.is_none_or(|before: Ours| before.revision <= revision), "revisions go up");
             }
+            "explanation" => {}
             other => panic!("a line of type {other}"),
         }
     }
