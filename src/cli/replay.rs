@@ -11,6 +11,7 @@ use clap::Args;
 use crate::app::assemble::{Assembly, assemble};
 use crate::app::replay::{Input, Replayed, replay};
 use crate::config::checked::{Purpose, Workers};
+use crate::engine::result::EXPLANATION;
 use crate::event::TopicRole;
 use crate::source::file;
 
@@ -30,6 +31,9 @@ pub struct Replay {
     /// Where results go; `-` is stdout.
     #[arg(long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
+    /// Adds a line of type `explanation` for each subject that drifts: what moved, which way, where and since when.
+    #[arg(long)]
+    explanations: bool,
 }
 
 impl Replay {
@@ -71,7 +75,10 @@ impl Replay {
             Workers::Auto => 1,
             Workers::Count(count) => count,
         };
-        let replayed = replay(&assembly.plan, &assembly.rules, &inputs, &|topic| roles.get(topic).copied(), workers);
+        let mut replayed = replay(&assembly.plan, &assembly.rules, &inputs, &|topic| roles.get(topic).copied(), workers);
+        if !self.explanations {
+            replayed.lines.retain(|line| line.key.kind() != EXPLANATION);
+        }
         self.write(&replayed).map_err(|error| (self.output.clone(), error))?;
         Ok(replayed)
     }

@@ -7,6 +7,17 @@ use crate::baseline::season::Season;
 use crate::event::{Span, Timestamp, WindowRef};
 use crate::window::WindowSpec;
 
+/// Slices that an onset is looked for in, at least: where windows are not made of so many, those before them are added.
+pub const ONSET_SLICES: i64 = 8;
+
+/// How far before the start of a window the onset of a drift is looked for. Whole slides; none where a window itself is made
+/// of enough slices, as those that slide are.
+#[must_use]
+pub fn onset_reach(spec: &WindowSpec) -> Span {
+    let slide = spec.slide.0.max(1);
+    Span((ONSET_SLICES - spec.size.0.div_euclid(slide)).max(0).saturating_mul(slide))
+}
+
 /// From one of the earlier windows to the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -75,6 +86,12 @@ impl Comparison {
         self.extension(spec) + Span(earlier)
     }
 
+    /// How far before the start of a window slices say something of it: as what it is compared with, or as its onset. Whole slides.
+    #[must_use]
+    pub fn reach(&self, spec: &WindowSpec) -> Span {
+        self.look_back(spec).max(onset_reach(spec))
+    }
+
     /// The earlier windows that one is compared with that has been extended to begin at `from`: the start of the window of this
     /// specification that each of them stands for, and its own time.
     pub fn earlier(&self, spec: &WindowSpec, window: &WindowRef, from: Timestamp) -> impl Iterator<Item = (Timestamp, WindowRef)> {
@@ -100,7 +117,7 @@ impl Comparison {
     #[must_use]
     pub fn touches(&self, spec: &WindowSpec, start: Timestamp, slice: Timestamp) -> bool {
         let (end, extension) = (start + spec.size, self.extension(spec));
-        if slice >= start - extension && slice < end {
+        if slice >= start - extension.max(onset_reach(spec)) && slice < end {
             return true;
         }
         match self.against {
@@ -177,11 +194,12 @@ mod tests {
             // However far it is extended.
             let wanted = (0..=extended).any(|by| {
                 let own = slice >= start - by && slice < start + size;
-                own || hours(&comparison, &spec, start, start - by).iter().any(|(_, from, until)| (*from..*until).contains(&slice))
+                let onset = (start - onset_reach(&spec).0 / Span::HOUR.0..start).contains(&slice);
+                own || onset || hours(&comparison, &spec, start, start - by).iter().any(|(_, from, until)| (*from..*until).contains(&slice))
             });
             let touches = comparison.touches(&spec, Timestamp(start * Span::HOUR.0), Timestamp(slice * Span::HOUR.0));
             prop_assert_eq!(touches, wanted);
-            let back = comparison.look_back(&spec).0 / Span::HOUR.0;
+            let back = comparison.reach(&spec).0 / Span::HOUR.0;
             prop_assert!(!wanted || slice >= start - back);
         }
     }

@@ -200,7 +200,7 @@ fn shares(plan: &ModelPlan, baseline: &Baseline) -> impl Iterator<Item = f64> {
 pub(super) fn events_kept(plan: &ModelPlan) -> Retention {
     let longest = plan.longest_window();
     Retention::new(plan.windows.iter().enumerate().map(|(place, spec)| {
-        let back = reach(spec, longest) + plan.comparison(place).look_back(spec);
+        let back = reach(spec, longest) + plan.comparison(place).reach(spec);
         (spec, Timestamp(0) - plan.lateness - spec.size - back)
     }))
 }

@@ -394,7 +394,7 @@ impl ModelState {
             .zip(plan.windows.iter().enumerate())
             .map(|(needed, (place, spec))| {
                 let waiting = self.waiting.get(place).and_then(|waiting| waiting.tracks.first_key_value());
-                (*needed - plan.comparison(place).look_back(spec), waiting.map_or(*needed, |(start, _)| *start.min(needed)))
+                (*needed - plan.comparison(place).reach(spec), waiting.map_or(*needed, |(start, _)| *start.min(needed)))
             })
             .collect();
         if needs == self.needs {

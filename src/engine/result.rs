@@ -30,6 +30,17 @@ pub struct LineKey {
     sequence: u64,
 }
 
+/// What kind of line explanations are. They are told to those who ask for them: the lines of results are of the kinds they always were.
+pub const EXPLANATION: &str = "explanation";
+
+impl LineKey {
+    /// The `type` of the line.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+}
+
 /// One line of results.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ResultLine {
@@ -60,7 +71,7 @@ pub fn lines(emission: &Emission, sequence: &mut u64) -> Vec<ResultLine> {
                 push(key, measurement_line(measurement));
             }
             for explanation in &closed.explanations {
-                let mut key = key("explanation", &explanation.model, &explanation.version, &explanation.window, explanation.revision);
+                let mut key = key(EXPLANATION, &explanation.model, &explanation.version, &explanation.window, explanation.revision);
                 key.segment = explanation.segment.to_string();
                 key.subject = explanation.subject.to_string();
                 push(key, explanation_line(explanation));

@@ -123,7 +123,8 @@ fn latest<'a>(view: &'a View, model: &ModelView) -> BTreeMap<&'a str, Option<Box
 /// `/api/v1/windows`: result lines in their order, the newest where `limit` cuts them.
 ///
 /// `model`, `version`, `window`, `segment` (as `region=eu`, empty for overall), `subject`, `metric` and `type` select.
-/// What selects by something that summaries or explanations do not have leaves them out.
+/// What selects by something that summaries or explanations do not have leaves them out. Explanations are given by
+/// `type=explanation` alone.
 pub async fn windows(State(shared): State<Shared>, Query(parameters): Parameters) -> Response {
     let wanted = |key: &str, value: &str| parameters.get(key).is_none_or(|wanted| wanted == value);
     let limit = match number(&parameters, "limit", DEFAULT_LINES) {
@@ -133,7 +134,7 @@ pub async fn windows(State(shared): State<Shared>, Query(parameters): Parameters
     let summaries =
         wanted("type", "window") && ["version", "segment", "subject", "metric"].iter().all(|key| !parameters.contains_key(*key));
     let measurements = wanted("type", "measurement");
-    let explanations = wanted("type", "explanation") && !parameters.contains_key("metric");
+    let explanations = parameters.get("type").is_some_and(|kind| kind == "explanation") && !parameters.contains_key("metric");
     let view = shared.view.read();
     let mut lines = Vec::new();
     for (_, _, ring) in view.windows().filter(|(model, name, _)| wanted("model", model) && wanted("window", name)) {

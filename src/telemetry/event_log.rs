@@ -65,19 +65,23 @@ impl EventLog {
         EventLog(Some(Arc::new(Sender { provider, logger })))
     }
 
-    /// `drift.window.closed`: the body is the window's lines of the results. The record has no time of its own, only that of
-    /// its making: log stores drop what lies far back, and a window may.
+    /// `drift.window.closed`: the body is the window's lines of the results. `drift.window.explained`: why subjects of it drift, a line
+    /// each. The records have no time of their own, only that of their making: log stores drop what lies far back, and a window may.
     pub fn window_closed(&self, summary: &WindowSummary, measurements: &[Measurement], explanations: &[Explanation]) {
-        let Some(sender) = &self.0 else { return };
         let mut lines = vec![Line::Window(summary)];
         lines.extend(measurements.iter().map(Line::Measurement));
-        lines.extend(explanations.iter().map(Line::Explanation));
+        self.window("drift.window.closed", summary, lines);
+        self.window("drift.window.explained", summary, explanations.iter().map(Line::Explanation).collect());
+    }
+
+    fn window(&self, event: &'static str, summary: &WindowSummary, mut lines: Vec<Line<'_>>) {
+        let Some(sender) = &self.0 else { return };
         lines.sort_by_cached_key(Line::order);
         let bodies = bodies(lines.iter().map(Line::text), MAX_BODY_BYTES);
         let parts = bodies.len();
         for (part, body) in bodies.into_iter().enumerate() {
             let mut record = sender.logger.create_log_record();
-            record.set_event_name("drift.window.closed");
+            record.set_event_name(event);
             record.set_severity_number(Severity::Info);
             record.set_severity_text("INFO");
             record.add_attributes([

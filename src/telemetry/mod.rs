@@ -314,7 +314,7 @@ impl Telemetry {
         locked(&self.tables.latencies).rotate();
     }
 
-    /// Emits `drift.window.closed` with everything that was measured in the window and why what drifts does, one line each.
+    /// Emits `drift.window.closed` with everything that was measured in the window, and `drift.window.explained` with why what drifts does.
     pub fn emit_window(&self, summary: &WindowSummary, measurements: &[Measurement], explanations: &[Explanation]) {
         self.events.window_closed(summary, measurements, explanations);
     }

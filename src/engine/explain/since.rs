@@ -2,12 +2,12 @@
 //!
 //! Each slice of time becomes one number: how much more its values look like the window than like the reference, the mean over its
 //! events of `ln(c / r)` of their cells. That moves with whatever moved the score, be it the mean, the spread or a level, and its change of
-//! level is the onset. The slices are those of the window's own grid, back to where panes are kept in any case: not further where more
-//! happen to be there still, so that the answer does not depend on how often panes are forgotten.
+//! level is the onset. The slices are those of the window's own grid; where it is made of few, some before it are looked at, too. They
+//! are kept for it, and when one of them changes the window is said anew: the answer depends on events alone.
 
 use std::collections::BTreeMap;
 
-use crate::engine::retention::reach;
+use crate::engine::comparison::onset_reach;
 use crate::event::explanation::Began;
 use crate::event::{Span, Timestamp};
 use crate::stats::counts::real;
@@ -20,9 +20,7 @@ pub(super) fn onsets(scene: &Scene<'_>, cases: &[Case<'_>]) -> Vec<Option<Began>
     let none = || cases.iter().map(|_| None).collect();
     let (plan, window) = (scene.context.plan, scene.context.window);
     let Some(spec) = plan.windows.iter().find(|spec| spec.name == window.name).filter(|spec| spec.slide.0 > 0) else { return none() };
-    // What was before a restated window may have been forgotten since.
-    let back = if scene.context.revision == 0 { reach(spec, plan.longest_window()) } else { Span(0) };
-    let from = window.start - back;
+    let from = window.start - onset_reach(spec);
     let likeness: Vec<Vec<f64>> = cases.iter().map(|case| case.ground.likeness(&case.reference, &case.current)).collect();
     let mut slices: BTreeMap<Timestamp, Vec<(f64, u64)>> = BTreeMap::new();
     for (start, pane) in scene.history.sealed(scene.place, (from, window.end)) {
