@@ -716,6 +716,14 @@ fn last_words(text: &str) -> BTreeMap<String, Value> {
             last.insert(key, (revision, value));
         }
     }
+    // What is said anew of the events of a window stands for all that was explained of them before.
+    let place = |value: &Value| ["version", "segment", "window"].map(|part| value[part].to_string()).join(" ");
+    let mut measured: BTreeMap<String, u64> = BTreeMap::new();
+    for (revision, value) in last.values().filter(|(_, value)| value["metric"] == "psi" && value["subject"] != "label") {
+        let newest = measured.entry(place(value)).or_default();
+        *newest = (*newest).max(*revision);
+    }
+    last.retain(|_, (revision, value)| value["type"] != "explanation" || measured.get(&place(value)).is_none_or(|newest| newest <= revision));
     last.into_iter().map(|(key, (_, value))| (key, value)).collect()
 }
 
@@ -725,7 +733,8 @@ fn assert_same_words(wanted: &str, got: &str) {
     let other: Vec<_> =
         wanted.iter().filter(|(key, line)| got.get(*key) != Some(line)).map(|(key, line)| (line, got.get(key))).take(3).collect();
     assert!(other.is_empty(), "{other:#?}");
-    assert_eq!(wanted.len(), got.len());
+    let more: Vec<_> = got.iter().filter(|(key, _)| !wanted.contains_key(*key)).take(3).collect();
+    assert!(more.is_empty(), "{more:#?}");
 }
 
 fn windows(lines: &[Value]) -> Vec<&Value> {

@@ -257,7 +257,7 @@ fn the_known_drift_is_explained_as_the_rows_say() {
     }
     for line in &overall {
         let onset = &line["onset"];
-        assert!(onset.is_null() || millis(&onset["at"]) >= millis(&line["window"]["start"]) - 7 * DAY, "before what is kept: {line}");
+        assert!(onset.is_null() || millis(&onset["at"]) >= millis(&line["window"]["start"]) - 8 * DAY, "before what is kept: {line}");
     }
 
     // Importance times drift.

@@ -89,7 +89,7 @@ fn seasons_are_no_drift_for_references_that_have_them() {
     let of = |name: &str, reference: &str| {
         let directory = scratch(&format!("references-{name}"));
         let config = format!(
-            "models: [ {{ name: bikeshare, baseline: m.json, task: regression, metrics: [ks], drift: {{ metric: ks, above: 0.3 }}, min_samples: 5, windows: [ {{ name: 6h, size: 6h{reference} }} ] }} ]\n"
+            "models: [ {{ name: bikeshare, baseline: m.json, task: regression, evidence: {{ design_effects: off }}, metrics: [ks], drift: {{ metric: ks, above: 0.3 }}, min_samples: 5, windows: [ {{ name: 6h, size: 6h{reference} }} ] }} ]\n"
         );
         let config = write(&directory, "config.yaml", &config);
         build_baseline(&config, "bikeshare", &csv, &directory.join("m.json"));
@@ -229,7 +229,7 @@ fn hours_that_the_baseline_hardly_knows_judge_nothing() {
     let rows = full.lines().filter(|line| !line.contains("T03:"));
     let csv: String = rows.map(|line| format!("{line},{}\n", if line.starts_with("ts") { "tags.region" } else { "eu" })).collect();
     let csv = write(&directory, "rows.csv", &csv);
-    let model = "metrics: [psi], min_samples: 30, segments: [ { by: tags.region, values: [eu] } ], windows: [ { name: 1h, size: 1h, reference: { baseline: hour_of_day } }, { name: plain, size: 1h } ]";
+    let model = "evidence: { design_effects: off }, metrics: [psi], min_samples: 30, segments: [ { by: tags.region, values: [eu] } ], windows: [ { name: 1h, size: 1h, reference: { baseline: hour_of_day } }, { name: plain, size: 1h } ]";
     let assembly = assembly(&directory, &csv, model);
     let events: String = (0..360).map(|minute| event(f64::from(minute), "1", "eu", dice.roll() + f64::from(minute / 60))).collect();
     let lines = results(&assembly, events.as_bytes());

@@ -7,15 +7,14 @@ use crate::baseline::season::Season;
 use crate::event::{Span, Timestamp, WindowRef};
 use crate::window::WindowSpec;
 
-/// Slices that an onset is looked for in, at least: where windows are not made of so many, those before them are added.
-pub const ONSET_SLICES: i64 = 8;
+/// Slides before a window in which the onset of a drift is looked for: enough to know the level before it, which a window that drift
+/// fills no longer shows.
+pub const ONSET_SLIDES: i64 = 8;
 
-/// How far before the start of a window the onset of a drift is looked for. Whole slides; none where a window itself is made
-/// of enough slices, as those that slide are.
+/// How far before the start of a window the onset of a drift is looked for.
 #[must_use]
 pub fn onset_reach(spec: &WindowSpec) -> Span {
-    let slide = spec.slide.0.max(1);
-    Span((ONSET_SLICES - spec.size.0.div_euclid(slide)).max(0).saturating_mul(slide))
+    Span(spec.slide.0.saturating_mul(ONSET_SLIDES))
 }
 
 /// From one of the earlier windows to the one before it.

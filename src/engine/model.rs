@@ -590,8 +590,8 @@ mod tests {
             advance(&mut state, &plan, minute * MINUTE);
         }
         assert_eq!(state.add(&plan, Timestamp(0), 0, 0, Pane { n: 5, ..Pane::default() }), 5);
-        // Two hours back the short windows have been added up, and the others are restated.
-        let back = 10_000 - 150;
+        // Four hours back the short windows have been added up, and the others are restated.
+        let back = 10_000 - 260;
         assert_eq!(state.add(&plan, Timestamp(back * MINUTE), 0, 0, Pane { n: 7, ..Pane::default() }), 0);
         let restated = advance(&mut state, &plan, 10_000 * MINUTE);
         let names: BTreeSet<&str> = restated.iter().filter(|closed| !closed.is_first).map(|closed| &*closed.summary.window.name).collect();

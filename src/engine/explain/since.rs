@@ -2,8 +2,8 @@
 //!
 //! Each slice of time becomes one number: how much more its values look like the window than like the reference, the mean over its
 //! events of `ln(c / r)` of their cells. That moves with whatever moved the score, be it the mean, the spread or a level, and its change of
-//! level is the onset. The slices are those of the window's own grid; where it is made of few, some before it are looked at, too. They
-//! are kept for it, and when one of them changes the window is said anew: the answer depends on events alone.
+//! level is the onset. The slices are those of the window and some before it. They are kept for it, and when one of them changes
+//! the window is said anew: the answer depends on events alone.
 
 use std::collections::BTreeMap;
 
