@@ -280,8 +280,8 @@ impl Agent {
 
     /// The lines behind `/api/v1/windows`.
     pub fn lines(&self) -> Vec<String> {
-        let text = self.get("/api/v1/windows?limit=1000000").unwrap_or_default();
-        text.lines().map(str::to_owned).collect()
+        let told = |what: &str| self.get(&format!("/api/v1/windows?limit=1000000{what}")).unwrap_or_default();
+        [told(""), told("&type=explanation")].iter().flat_map(|text| text.lines()).map(str::to_owned).collect()
     }
 
     /// Window summaries by name and start, those of the greatest revision.

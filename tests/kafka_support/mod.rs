@@ -112,7 +112,7 @@ pub fn log() -> String {
     String::from_utf8_lossy(&LOG.lock().unwrap()).into_owned()
 }
 
-/// Of window and measurement lines the ones with the greatest revision, in their order.
+/// Of window and measurement lines the ones with the greatest revision, in their order, and the explanations behind them.
 pub fn latest<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let mut places: BTreeMap<String, (u64, usize)> = BTreeMap::new();
     let mut kept: Vec<Option<String>> = Vec::new();
@@ -135,7 +135,10 @@ pub fn latest<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<String> {
         places.insert(key, (revision, kept.len()));
         kept.push(Some(line.to_owned()));
     }
-    kept.into_iter().flatten().collect()
+    let (explained, mut said): (Vec<String>, Vec<String>) =
+        kept.into_iter().flatten().partition(|line| line.starts_with("{\"type\":\"explanation\""));
+    said.extend(explained);
+    said
 }
 
 /// The lines of windows that end at or before an instant.
