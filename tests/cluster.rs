@@ -723,7 +723,9 @@ fn last_words(text: &str) -> BTreeMap<String, Value> {
         let newest = measured.entry(place(value)).or_default();
         *newest = (*newest).max(*revision);
     }
-    last.retain(|_, (revision, value)| value["type"] != "explanation" || measured.get(&place(value)).is_none_or(|newest| newest <= revision));
+    last.retain(|_, (revision, value)| {
+        value["type"] != "explanation" || measured.get(&place(value)).is_none_or(|newest| newest <= revision)
+    });
     last.into_iter().map(|(key, (_, value))| (key, value)).collect()
 }
 
