@@ -32,10 +32,12 @@ pub fn build_spec(model: &Model) -> Result<BuildSpec, String> {
             let kind = match kind {
                 checked::FeatureType::Numeric => FeatureType::Numeric,
                 checked::FeatureType::Categorical => FeatureType::Categorical,
+                checked::FeatureType::Embedding => FeatureType::Embedding,
             };
             (name.clone(), kind)
         })
         .collect();
+    spec.multivariate.clone_from(&model.multivariate);
     spec.segments = model
         .segments
         .iter()

@@ -19,7 +19,7 @@ use super::shelf::StoreShelf;
 use super::worker::Snapshot;
 
 /// Number of the format; another is refused, never guessed at.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// Pieces that are deleted at once where panes are counted over something else: some MB.
 const DELETED_AT_ONCE: usize = 50_000;

@@ -6,7 +6,8 @@ use crate::event::Scalar;
 use crate::window::Pane;
 use crate::window::pane::Term;
 
-use super::layout::{Column, ColumnKind, INFINITE, MISSING, NAN, NULL, SPECIAL, WRONG_TYPE};
+use super::layout::{Column, ColumnKind, INFINITE, Layout, MISSING, NAN, NULL, SPECIAL, WRONG_TYPE};
+use super::space::Work;
 
 /// Where a value is counted.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,7 +20,7 @@ pub struct Placed {
 
 /// The cell of `value` in a column of kind `kind`.
 ///
-/// In a numeric column strings and booleans are a wrong type; in a categorical one numbers and booleans are levels by
+/// In a column of embeddings everything but a vector of its length is a wrong type. In a numeric column strings and booleans are a wrong type; in a categorical one numbers and booleans are levels by
 /// their canonical text, for which `scratch` is overwritten.
 #[inline]
 pub fn place(kind: &ColumnKind, value: &Scalar<'_>, scratch: &mut String) -> Placed {
@@ -33,6 +34,8 @@ pub fn place(kind: &ColumnKind, value: &Scalar<'_>, scratch: &mut String) -> Pla
             Placed { cell: SPECIAL + bins.cell(number), value: Some(number) }
         }
         (_, ColumnKind::Numeric(_)) => special(WRONG_TYPE),
+        (Scalar::Vector(vector), ColumnKind::Embedding(space)) if vector.len() == space.dimension() => special(SPECIAL),
+        (_, ColumnKind::Embedding(_)) => special(WRONG_TYPE),
         (_, ColumnKind::Categorical(levels)) => match value.level(scratch) {
             Some(level) => special(SPECIAL + levels.cell(level)),
             None => special(WRONG_TYPE),
@@ -63,13 +66,26 @@ pub struct Places {
     cells: Vec<usize>,
     /// Moments of the pane, and what is added to them.
     terms: Vec<(usize, Term)>,
+    /// By moments of the layout: value and data cell of each number, where they are looked at together.
+    numbers: Vec<(f64, usize)>,
+    /// First sum of the pane and number of terms, for each vector.
+    runs: Vec<(usize, usize)>,
+    /// Terms of all vectors.
+    sums: Vec<f64>,
+    work: Work,
 }
 
 impl Places {
-    /// Forgets the values and keeps the memory.
-    pub fn clear(&mut self) {
+    /// Begins with an event of a layout: forgets the values and keeps the memory.
+    pub fn begin(&mut self, layout: &Layout) {
         self.cells.clear();
         self.terms.clear();
+        self.runs.clear();
+        self.sums.clear();
+        self.numbers.clear();
+        if layout.joint.is_some() {
+            self.numbers.resize(layout.moments, (f64::NAN, 0));
+        }
     }
 
     /// Adds the value of a column; `scratch` is overwritten.
@@ -78,7 +94,30 @@ impl Places {
         let placed = place(&column.kind, value, scratch);
         self.cells.push(column.offset + placed.cell);
         if let (Some(value), ColumnKind::Numeric(bins), Some(moments)) = (placed.value, &column.kind, column.moments) {
-            self.terms.push((moments, Term::new(bins, placed.cell.saturating_sub(SPECIAL), value)));
+            let cell = placed.cell.saturating_sub(SPECIAL);
+            self.terms.push((moments, Term::new(bins, cell, value)));
+            if let Some(number) = self.numbers.get_mut(moments) {
+                *number = (value, cell);
+            }
+        }
+        if let (Scalar::Vector(vector), ColumnKind::Embedding(space), Some(first)) = (value, &column.kind, column.sums)
+            && placed.cell == SPECIAL
+        {
+            let before = self.sums.len();
+            if space.append(vector.iter().copied(), false, &mut self.work, &mut self.sums) {
+                self.runs.push((first, self.sums.len() - before));
+            }
+        }
+    }
+
+    /// Ends an event: what its values are together.
+    #[inline]
+    pub fn end(&mut self, layout: &Layout) {
+        if let Some(joint) = &layout.joint {
+            let before = self.sums.len();
+            if joint.append(&self.numbers, &mut self.work, &mut self.sums) {
+                self.runs.push((layout.joint_sums(), self.sums.len() - before));
+            }
         }
     }
 
@@ -94,6 +133,14 @@ impl Places {
             if let Some(sums) = pane.moments.get_mut(*moments) {
                 sums.add(*term);
             }
+        }
+        let mut terms = self.sums.as_slice();
+        for (first, count) in &self.runs {
+            let (of_run, rest) = terms.split_at_checked(*count).unwrap_or((terms, &[]));
+            for (sum, term) in pane.sums.iter_mut().skip(*first).zip(of_run) {
+                sum.add(*term);
+            }
+            terms = rest;
         }
     }
 }
@@ -160,8 +207,9 @@ mod tests {
         assert_eq!(pane.cells.iter().sum::<u64>(), 4);
         let (mut places, mut same) = (Places::default(), Pane::new(&layout));
         for value in values {
-            places.clear();
+            places.begin(&layout);
             places.add(&layout.columns[0], &value, &mut scratch);
+            places.end(&layout);
             places.count(&mut same);
         }
         assert_eq!(pane, same);

@@ -1,5 +1,7 @@
 //! From the document to the baseline in memory and back; every contradiction is named by its field.
 
+mod space;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -15,6 +17,7 @@ use super::document::{
     NullsDocument, NumericDocument, ReferenceDocument, SegmentDocument, SumsDocument,
 };
 use super::layout::{Column, ColumnKind, INFINITE, Layout, Levels, MISSING, NAN, NULL, NumericBins, SPECIAL, WRONG_TYPE};
+use super::space::MAX_DIMENSION;
 use super::summary::{LevelCounts, Summary};
 use super::task::Task;
 use super::{Baseline, Parts, Reference};
@@ -78,6 +81,7 @@ impl Baseline {
             rank_error: self.rank_error,
             notes: self.notes.clone(),
             columns,
+            joint: self.layout.joint.as_ref().map(|joint| space::joint_document(joint)),
             label: label.map(|label| column(label, self.label_summary.as_ref(), self.label_nulls.as_ref())),
             reference: self.reference_document(&self.reference),
             segments: segments.collect(),
@@ -91,6 +95,7 @@ impl Baseline {
             rows: reference.pane.n,
             weight: reference.pane.weight.to_text(),
             columns: self.layout.columns.iter().map(|column| counts_document(column, &reference.pane)).collect(),
+            joint: space::sums_document(reference.pane.sums.get(self.layout.joint_sums()..).unwrap_or(&[])),
             joined: label.map(|label| {
                 let (negative, positive) = joined.scores.split_at(joined.scores.len() / 2);
                 JoinedDocument {
@@ -118,6 +123,7 @@ impl Baseline {
             rank_error,
             notes,
             columns,
+            joint,
             label,
             reference,
             segments,
@@ -148,6 +154,8 @@ impl Baseline {
             let kind = read_bins(column.bins, &format!("{field}.bins"))?;
             let numeric = matches!(kind, ColumnKind::Numeric(_));
             let fits = match subject {
+                Subject::Feature(_) => true,
+                _ if matches!(kind, ColumnKind::Embedding(_)) => false,
                 Subject::Score | Subject::Proba(_) => numeric,
                 Subject::Prediction if task.is_classification() => !numeric,
                 Subject::Prediction if task == Task::Regression => numeric,
@@ -157,6 +165,10 @@ impl Baseline {
             kinds.push((subject, kind));
         }
         let layout = Layout::new(kinds);
+        let layout = match joint {
+            Some(joint) => space::read_joint(joint, layout)?,
+            None => layout,
+        };
         let joined = read_joined_layout(task, &classes, positive, label, &layout)?;
 
         let reference = read_reference(reference, &layout, &joined, "reference")?;
@@ -239,6 +251,7 @@ fn read_joined_layout(
             ColumnKind::Categorical(levels) => {
                 ensure(levels.kept == classes && levels.folded.is_empty(), "label.bins", || "the levels are not the classes".to_owned())?;
             }
+            ColumnKind::Embedding(_) => ensure(false, "label.bins", || "not those of a label".to_owned())?,
             ColumnKind::Numeric(_) => ensure(task == Task::Regression, "label.bins", || format!("numeric in a {task} model"))?,
         }
         columns.push((Subject::Label, kind));
@@ -258,6 +271,7 @@ fn bins_document(kind: &ColumnKind) -> BinsDocument {
             min: bins.min,
             max: bins.max,
         }),
+        ColumnKind::Embedding(of_vectors) => BinsDocument::Embedding(space::document(of_vectors)),
         ColumnKind::Categorical(levels) => BinsDocument::Categorical(CategoricalDocument {
             levels: levels.kept.iter().map(ToString::to_string).collect(),
             folded: levels.folded.iter().map(ToString::to_string).collect(),
@@ -284,6 +298,9 @@ fn read_bins(bins: BinsDocument, field: &str) -> Checked<ColumnKind> {
                 "not the last edge, or below the minimum".to_owned()
             })?;
             Ok(ColumnKind::Numeric(NumericBins::new(edges, coarse_edges, (center, scale), (min, max))))
+        }
+        BinsDocument::Embedding(document) => {
+            Ok(ColumnKind::Embedding(Box::new(space::read(document, MAX_DIMENSION, &format!("{field}.embedding"))?)))
         }
         BinsDocument::Categorical(CategoricalDocument { levels, folded }) => {
             let mut seen = BTreeSet::new();
@@ -337,6 +354,15 @@ fn counts_document(column: &Column, pane: &Pane) -> CountsDocument {
             below: nonzero(&moments.below),
             above: nonzero(&moments.above),
         }),
+        vectors: space::sums_document(sums_of(column).and_then(|range| pane.sums.get(range)).unwrap_or(&[])),
+    }
+}
+
+/// Where the sums of an embedding are in the pane.
+fn sums_of(column: &Column) -> Option<std::ops::Range<usize>> {
+    match (&column.kind, column.sums) {
+        (ColumnKind::Embedding(space), Some(first)) => Some(first..first + space.sums()),
+        _ => None,
     }
 }
 
@@ -368,6 +394,8 @@ fn read_counts(counts: CountsDocument, column: &Column, pane: &mut Pane, field: 
     ensure(counts.sums.is_some() == column.moments.is_some(), &format!("{field}.sums"), || {
         "are for numeric columns, and needed there".to_owned()
     })?;
+    let sums = pane.sums.get_mut(sums_of(column).unwrap_or(0..0)).unwrap_or_default();
+    space::read_sums(&counts.vectors, sums, &format!("{field}.vectors"))?;
     if let (Some(sums), Some(place)) = (counts.sums, column.moments.and_then(|index| pane.moments.get_mut(index))) {
         *place = Moments {
             sum: read_sum(Some(&sums.z), &format!("{field}.sums.z"))?,
@@ -388,6 +416,8 @@ fn read_reference(document: ReferenceDocument, layout: &Layout, joined: &JoinedL
     for (index, (counts, column)) in document.columns.into_iter().zip(&layout.columns).enumerate() {
         read_counts(counts, column, &mut reference.pane, &format!("{field}.columns[{index}]"))?;
     }
+    let sums = reference.pane.sums.get_mut(layout.joint_sums()..).unwrap_or_default();
+    space::read_sums(&document.joint, sums, &format!("{field}.joint"))?;
     let label = joined.label.columns.first();
     ensure(document.joined.is_some() == label.is_some(), &format!("{field}.joined"), || {
         "is for models with a label, and needed there".to_owned()

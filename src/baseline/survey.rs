@@ -14,6 +14,7 @@ use super::observe::{ColumnSurvey, Found, NumberSurvey, Observed, canonical_leve
 use super::output::{OutputError, greatest};
 use super::rows::{ColumnData, MISSING_COLUMN, RawType, Role, RowBatch, raw_number};
 use super::segment::{Admitted, SegmentSurvey};
+use super::space::Space;
 use super::summary::LevelCounts;
 use super::tally::{Plan, Tally};
 use super::task::Task;
@@ -359,7 +360,11 @@ impl Design {
     fn kind(&mut self, name: &str, observed: Observed) -> Result<(ColumnKind, RawType, Option<LevelCounts>), BuildError> {
         let Observed { found, raw, inferred, remarks } = observed;
         if inferred {
-            let kind = if matches!(found, Found::Numbers(..)) { "numeric" } else { "categorical" };
+            let kind = match found {
+                Found::Numbers(..) => "numeric",
+                Found::Levels(_) => "categorical",
+                Found::Vectors(_) => "embedding",
+            };
             self.notes.push(format!("{name}: type {kind} was inferred"));
         }
         self.notes.extend(remarks.into_iter().map(|remark| format!("{name}: {remark}")));
@@ -369,6 +374,11 @@ impl Design {
                 let column = name.strip_prefix("feature:").unwrap_or(name);
                 let bins = numeric_bins(&distribution, spread).ok_or_else(|| self.no_numbers(column))?;
                 Ok((ColumnKind::Numeric(bins), raw, None))
+            }
+            Found::Vectors(0) => Err(BuildError::NoVectors { column: name.trim_start_matches("feature:").to_owned(), rows: self.rows }),
+            Found::Vectors(dimension) => {
+                let space = Space { center: vec![0.0; dimension], scale: vec![1.0; dimension], ..Space::default() };
+                Ok((ColumnKind::Embedding(Box::new(space)), raw, None))
             }
             Found::Levels(LevelSummary { levels, distinct, singletons, forgets, .. }) => {
                 if forgets {

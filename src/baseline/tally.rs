@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::event::{Scalar, Segment, Subject};
+use crate::stats::exact::ExactSum;
 use crate::window::{JoinedLayout, JoinedPane, Observed, Pane};
 
 use super::build::{BuildError, BuildSpec};
 use super::cell::{count, place};
-use super::layout::{ColumnKind, Layout};
+use super::fit::{Fitted, Fitting, Projection, is_fitted};
+use super::layout::{ColumnKind, Layout, NumericBins};
 use super::null::simulate;
 use super::output::{Output, OutputError, OutputRule, RawOutput, class_index, resolve_output};
 use super::rows::{ColumnData, MISSING_COLUMN, RawType, Role, RowBatch};
@@ -45,10 +47,22 @@ pub struct Tally {
     index: BTreeMap<Segment, usize>,
     rows: u64,
     scratch: String,
+    vectors: Vectors,
+}
+
+/// What is still to be found out of vectors of many dimensions.
+#[derive(Debug)]
+enum Vectors {
+    /// Nothing, or no more.
+    Done,
+    /// What spaces are fitted to, while rows are counted.
+    Fitting(Box<Fitting>),
+    /// The sums over the spaces, in a look of their own.
+    Summing(Fitted, Projection),
 }
 
 impl Tally {
-    pub(super) fn new(plan: Plan) -> Tally {
+    pub(super) fn new(mut plan: Plan) -> Tally {
         let mut index = BTreeMap::new();
         for admitted in &plan.admitted {
             for segment in admitted.segments().chain([admitted.other()]) {
@@ -57,7 +71,77 @@ impl Tally {
             }
         }
         let references = vec![Reference::new(&plan.layout, &plan.joined); index.len() + 1];
-        Tally { plan, references, index, rows: 0, scratch: String::new() }
+        let fitting = Fitting::new(&plan.layout, &plan.sources, &plan.spec.multivariate, &mut plan.notes);
+        let vectors = fitting.map_or(Vectors::Done, |fitting| Vectors::Fitting(Box::new(fitting)));
+        Tally { plan, references, index, rows: 0, scratch: String::new(), vectors }
+    }
+
+    /// Whether all rows have to be added once more, after [`Tally::look_again`]: what is measured of many dimensions at once is
+    /// fitted to all rows before they are summed.
+    #[must_use]
+    pub fn wants_another_look(&self) -> bool {
+        matches!(self.vectors, Vectors::Fitting(_))
+    }
+
+    /// Starts the last look at all rows.
+    ///
+    /// # Errors
+    /// Where the rows were not those of the look before.
+    pub fn look_again(&mut self) -> Result<(), BuildError> {
+        self.check_rows()?;
+        if let Vectors::Fitting(fitting) = std::mem::replace(&mut self.vectors, Vectors::Done) {
+            let empty = Pane::default();
+            let pane = self.references.first().map_or(&empty, |reference| &reference.pane);
+            let (layout, fitted) = fitting.finish(&self.plan.layout, pane, &mut self.plan.notes);
+            self.references.iter_mut().for_each(|reference| reference.pane.sums.resize(layout.sums, ExactSum::default()));
+            self.plan.layout = layout;
+            self.vectors = Vectors::Summing(fitted, Projection::default());
+            self.rows = 0;
+        }
+        Ok(())
+    }
+
+    fn check_rows(&self) -> Result<(), BuildError> {
+        let (first, second) = (self.plan.rows, self.rows);
+        if first == second { Ok(()) } else { Err(BuildError::Changed { first, second }) }
+    }
+
+    /// Adds what the rows of a batch have to the sums over the spaces.
+    fn sum(&mut self, columns: &BTreeMap<&Role, &ColumnData>, targets: &[Vec<usize>], rows: usize) {
+        let Tally { plan, references, vectors, rows: first, .. } = self;
+        let Vectors::Summing(fitted, projection) = vectors else { return };
+        let find = |role: &Role| columns.get(role).copied().unwrap_or(&MISSING_COLUMN);
+        let sources = || plan.layout.columns.iter().zip(&plan.sources).enumerate();
+        let mut add = |row: usize, first: usize, terms: &[f64]| {
+            for target in chosen(targets, row) {
+                let Some(reference) = references.get_mut(target) else { continue };
+                reference.pane.sums.iter_mut().skip(first).zip(terms).for_each(|(sum, term)| sum.add(*term));
+            }
+        };
+        for (place, (column, (role, raw))) in sources() {
+            let (ColumnKind::Embedding(space), Some(sums)) = (&column.kind, column.sums) else { continue };
+            let (data, up_to) = (find(role), fitted.get(&place).copied());
+            for (row, number) in (0..rows).zip(*first..) {
+                if let Scalar::Vector(vector) = data.scalar(row, *raw) {
+                    add(row, sums, projection.vector(space, vector, is_fitted(number, up_to)));
+                }
+            }
+        }
+        if let Some(joint) = &plan.layout.joint {
+            let mut numbers: Vec<Option<(&NumericBins, &ColumnData, RawType)>> = vec![None; plan.layout.moments];
+            for (_, (column, (role, raw))) in sources() {
+                if let (ColumnKind::Numeric(bins), Some(place)) = (&column.kind, column.moments.and_then(|place| numbers.get_mut(place))) {
+                    *place = Some((bins, find(role), *raw));
+                }
+            }
+            for row in 0..rows {
+                let values = numbers.iter().map(|number| {
+                    let (bins, data, raw) = (*number)?;
+                    data.scalar(row, raw).counted().map(|value| (bins, value))
+                });
+                add(row, plan.layout.joint_sums(), projection.joint(joint, values));
+            }
+        }
     }
 
     /// Counts the rows of a batch.
@@ -67,6 +151,15 @@ impl Tally {
     pub fn add(&mut self, batch: &RowBatch) -> Result<(), BuildError> {
         let columns: BTreeMap<&Role, &ColumnData> = batch.columns.iter().map(|(role, data)| (role, data)).collect();
         let targets = self.targets(&columns, batch.rows);
+        match &mut self.vectors {
+            Vectors::Done => {}
+            Vectors::Fitting(fitting) => fitting.add(batch, &columns),
+            Vectors::Summing(..) => {
+                self.sum(&columns, &targets, batch.rows);
+                self.rows += batch.rows as u64;
+                return Ok(());
+            }
+        }
         let Tally { plan, references, scratch, .. } = self;
         let by_row = |subject: &Subject| *subject == Subject::Prediction || (*subject == Subject::Score && plan.spec.task == Task::Binary);
         for (column, (role, raw)) in plan.layout.columns.iter().zip(&plan.sources).filter(|(column, _)| !by_row(&column.subject)) {
@@ -168,10 +261,11 @@ impl Tally {
     /// # Errors
     /// Where the rows were not those of the first look.
     pub fn finish(self) -> Result<Baseline, BuildError> {
-        let Tally { plan, references, index, rows, .. } = self;
-        if rows != plan.rows {
-            return Err(BuildError::Changed { first: plan.rows, second: rows });
+        self.check_rows()?;
+        if self.wants_another_look() {
+            return Err(BuildError::Unfinished);
         }
+        let Tally { plan, references, index, rows, .. } = self;
         let mut references = references.into_iter().map(Some).collect::<Vec<_>>();
         let reference = references.first_mut().and_then(Option::take).unwrap_or_else(|| Reference::new(&plan.layout, &plan.joined));
         let others: Vec<&Segment> = plan.admitted.iter().map(Admitted::other).collect();

@@ -135,6 +135,8 @@ pub struct Model {
     pub segments: Vec<SegmentBy>,
     /// The metrics to compute where the task and the types of the features allow.
     pub metrics: Vec<Metric>,
+    /// Those of many dimensions at once that the model asks for; each is among `metrics`, too.
+    pub multivariate: Vec<Metric>,
     /// When a feature counts as drifted.
     pub drift: Drift,
 }
@@ -209,6 +211,8 @@ pub enum FeatureType {
     Numeric,
     /// Levels; booleans are the levels `true` and `false`.
     Categorical,
+    /// Arrays of numbers of one length.
+    Embedding,
 }
 
 /// A sliding window: `[start, start + size)` for every start at a multiple of `slide` from the epoch plus `offset`.

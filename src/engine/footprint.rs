@@ -5,8 +5,10 @@
 //! where the stream is unlike the baseline; a test holds the estimate within a quarter for streams that are like it.
 #![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Estimates.
 
+use crate::baseline::space::{KERNEL_DIRECTIONS, Space};
 use crate::baseline::{Baseline, ColumnKind};
 use crate::event::{Span, Timestamp};
+use crate::stats::exact::ExactSum;
 use crate::window::bytes::BLOCK;
 use crate::window::pane::Moments;
 use crate::window::{JoinedPane, OpenPane, Pane};
@@ -135,11 +137,21 @@ fn open_panes(plan: &ModelPlan, baseline: &Baseline, rate: f64, partitions: u64)
 
 /// Bytes of a pane that is counted into.
 fn dense_bytes(pane: &Pane) -> u64 {
-    (size_of::<Pane>() + pane.cells.len() * size_of::<u64>() + pane.moments.len() * size_of::<Moments>()) as u64
+    (size_of::<Pane>()
+        + pane.cells.len() * size_of::<u64>()
+        + pane.moments.len() * size_of::<Moments>()
+        + pane.sums.len() * size_of::<ExactSum>()) as u64
 }
 
 fn joined_bytes(pane: &JoinedPane) -> u64 {
     dense_bytes(&pane.label) + (size_of::<JoinedPane>() + (pane.confusion.len() + pane.scores.len()) * size_of::<u64>()) as u64
+}
+
+/// Centre, scale, components and the directions of the kernel.
+fn space_bytes(space: &Space) -> usize {
+    let components = space.reconstruction.as_ref().map_or(0, |reconstruction| reconstruction.components.len());
+    let directions = space.kernel.as_ref().map_or(0, |_| KERNEL_DIRECTIONS);
+    (2 + components + directions) * space.dimension() * size_of::<f64>()
 }
 
 fn baseline_bytes(baseline: &Baseline) -> u64 {
@@ -149,10 +161,16 @@ fn baseline_bytes(baseline: &Baseline) -> u64 {
                 // Edges, and the numbers of the grid over them.
                 ColumnKind::Numeric(bins) => bins.edges.len() * size_of::<f64>() + 2 * bins.edges.len().next_power_of_two(),
                 ColumnKind::Categorical(levels) => (levels.kept.len() + levels.folded.len()) * LEVEL_BYTES,
+                ColumnKind::Embedding(space) => space_bytes(space),
             }
     });
+    let joint = baseline.layout.joint.as_ref().map_or(0, |joint| {
+        let scores = joint.dependence.iter().flat_map(|dependence| &dependence.scores).map(Vec::len).sum::<usize>();
+        space_bytes(&joint.space) + scores * size_of::<f64>()
+    });
     let references = std::iter::once(&baseline.reference).chain(baseline.segments.values());
-    columns.sum::<usize>() as u64 + references.map(|reference| dense_bytes(&reference.pane) + joined_bytes(&reference.joined)).sum::<u64>()
+    (columns.sum::<usize>() + joint) as u64
+        + references.map(|reference| dense_bytes(&reference.pane) + joined_bytes(&reference.joined)).sum::<u64>()
 }
 
 /// The shares of the segments of a model in its events, as the baseline has them; all events first.
@@ -212,7 +230,7 @@ impl Shape {
     fn of_pane(baseline: &Baseline) -> Shape {
         let pane = &baseline.reference.pane;
         // Two of the four sums of a numeric column grow with every event, the others with few.
-        Shape::new(pane.n, [&pane.cells], pane.moments.len() as f64 * 3.0 + 1.0)
+        Shape::new(pane.n, [&pane.cells], pane.moments.len() as f64 * 3.0 + 1.0 + pane.sums.len() as f64)
     }
 
     fn of_pairs(baseline: &Baseline) -> Shape {

@@ -337,7 +337,8 @@ mod tests {
             n: 1 + seed % 3,
             cells: (0..40).map(|cell| u64::from((cell + seed) % 11 == 0)).collect(),
             moments: vec![moments],
-            weight: sum,
+            weight: sum.clone(),
+            sums: vec![sum; 2],
         }
     }
 

@@ -24,6 +24,11 @@ pub enum Metric {
     InvalidRate,
     OutOfRangeRate,
     NewCategoryRate,
+    ReconstructionError,
+    Mmd,
+    CorrelationShift,
+    CentroidCosine,
+    CentroidEuclidean,
     Accuracy,
     Precision,
     Recall,
@@ -38,7 +43,7 @@ pub enum Metric {
 
 impl Metric {
     /// Every metric, in the order of their names' first definition.
-    pub const ALL: [Metric; 21] = [
+    pub const ALL: [Metric; 26] = [
         Metric::Psi,
         Metric::JsDistance,
         Metric::Ks,
@@ -50,6 +55,11 @@ impl Metric {
         Metric::InvalidRate,
         Metric::OutOfRangeRate,
         Metric::NewCategoryRate,
+        Metric::ReconstructionError,
+        Metric::Mmd,
+        Metric::CorrelationShift,
+        Metric::CentroidCosine,
+        Metric::CentroidEuclidean,
         Metric::Accuracy,
         Metric::Precision,
         Metric::Recall,
@@ -61,6 +71,9 @@ impl Metric {
         Metric::Rmse,
         Metric::R2,
     ];
+
+    /// Those of many dimensions at once that a model has to ask for: they cost something for every event.
+    pub const MULTIVARIATE: [Metric; 3] = [Metric::ReconstructionError, Metric::Mmd, Metric::CorrelationShift];
 
     /// The name of the metric in every file and on every surface.
     #[must_use]
@@ -77,6 +90,11 @@ impl Metric {
             Metric::InvalidRate => "invalid_rate",
             Metric::OutOfRangeRate => "out_of_range_rate",
             Metric::NewCategoryRate => "new_category_rate",
+            Metric::ReconstructionError => "reconstruction_error",
+            Metric::Mmd => "mmd",
+            Metric::CorrelationShift => "correlation_shift",
+            Metric::CentroidCosine => "centroid_cosine",
+            Metric::CentroidEuclidean => "centroid_euclidean",
             Metric::Accuracy => "accuracy",
             Metric::Precision => "precision",
             Metric::Recall => "recall",

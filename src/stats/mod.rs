@@ -13,18 +13,23 @@
 //! | [`adjust`] | what a p-value means among many |
 //! | [`classification`], [`ranking`], [`regression`] | performance, from counts and sums |
 //! | [`moments`], [`exact`] | means and spreads, from exact sums |
+//! | [`matrix`], [`fourier`], [`quadratic`], [`correlation`] | many dimensions at once: directions, kernels, distances of means |
 //! | [`counts`], [`random`] | the small change: totals, shares, seeded draws |
 
 pub mod adjust;
 pub mod classification;
 pub mod contingency;
+pub mod correlation;
 pub mod counts;
 pub mod divergence;
 pub mod evidence;
 pub mod exact;
+pub mod fourier;
 pub mod ks;
+pub mod matrix;
 pub mod moments;
 pub mod null;
+pub mod quadratic;
 pub mod random;
 pub mod ranking;
 pub mod rate;

@@ -90,13 +90,21 @@ pub struct Pane {
     pub moments: Vec<Moments>,
     /// Sum of the events' weights.
     pub weight: ExactSum,
+    /// Sums over vectors of many dimensions, as the spaces of the layout have them. None for most models.
+    pub sums: Vec<ExactSum>,
 }
 
 impl Pane {
     /// An empty pane of a layout.
     #[must_use]
     pub fn new(layout: &Layout) -> Pane {
-        Pane { n: 0, cells: vec![0; layout.cells], moments: vec![Moments::default(); layout.moments], weight: ExactSum::default() }
+        Pane {
+            n: 0,
+            cells: vec![0; layout.cells],
+            moments: vec![Moments::default(); layout.moments],
+            weight: ExactSum::default(),
+            sums: vec![ExactSum::default(); layout.sums],
+        }
     }
 
     /// Adds the counts and sums of another pane of the same layout.
@@ -110,6 +118,9 @@ impl Pane {
             sums.merge(theirs);
         }
         self.weight.merge(&other.weight);
+        for (sum, theirs) in self.sums.iter_mut().zip(&other.sums) {
+            sum.merge(theirs);
+        }
     }
 
     /// Takes the counts and sums of another pane of the same layout back, which must be among what was added.
@@ -123,6 +134,9 @@ impl Pane {
             sums.take_back(theirs);
         }
         self.weight.take_back(&other.weight);
+        for (sum, theirs) in self.sums.iter_mut().zip(&other.sums) {
+            sum.take_back(theirs);
+        }
     }
 
     /// Whether nothing was counted.
@@ -134,7 +148,7 @@ impl Pane {
     /// Whether it is of this layout, so that it can be merged with its panes: what was read from elsewhere may be damaged.
     #[must_use]
     pub fn fits(&self, layout: &Layout) -> bool {
-        self.cells.len() == layout.cells && self.moments.len() == layout.moments
+        self.cells.len() == layout.cells && self.moments.len() == layout.moments && self.sums.len() == layout.sums
     }
 
     /// Counts of one column: its special cells, then its data cells.

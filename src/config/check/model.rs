@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::event::{Metric, Span};
 
 use super::super::checked::{Admitted, Baselines, Drift, FeatureType, Features, Labels, Model, Purpose, SegmentBy, Task, Window, pane};
+use super::super::fault::suggestion;
 use super::super::file::OneOrMany;
 use super::super::file::model::{
     BaselineEntry, DriftEntry, FeatureTypeName, FeaturesEntry, FeaturesFrom, ModelEntry, SegmentEntry, TaskName, WindowEntry,
@@ -60,6 +61,7 @@ fn check(entry: &ModelEntry, at: &str, joins_by_default: bool, checker: &mut Che
             "make one with `driftline baseline build` and name it in `baseline`",
         );
     }
+    let (metrics, multivariate) = multivariate(entry, at, &task, checker);
     Model {
         name: entry.name.as_str().into(),
         baselines: baselines(entry.baseline.as_ref(), at, checker),
@@ -70,7 +72,8 @@ fn check(entry: &ModelEntry, at: &str, joins_by_default: bool, checker: &mut Che
         min_samples: entry.min_samples.unwrap_or(MIN_SAMPLES),
         labels: labels(entry, at, &task, joins_by_default, checker),
         segments: segments(entry.segments.as_deref(), at, checker),
-        metrics: metrics(entry.metrics.as_deref(), at, &task, checker),
+        metrics,
+        multivariate,
         drift: drift(entry.drift.as_ref(), at, checker),
         task,
     }
@@ -167,6 +170,7 @@ fn features(entry: Option<&FeaturesEntry>, at: &str, checker: &mut Checker<'_>) 
         let kind = match kind {
             FeatureTypeName::Numeric => FeatureType::Numeric,
             FeatureTypeName::Categorical | FeatureTypeName::Boolean => FeatureType::Categorical,
+            FeatureTypeName::Embedding => FeatureType::Embedding,
         };
         (name.clone(), kind)
     });
@@ -326,6 +330,39 @@ fn metrics(names: Option<&[String]>, at: &str, task: &Task, checker: &mut Checke
     }
     metrics.sort_unstable();
     metrics
+}
+
+/// The metrics with those of many dimensions at once, and these by themselves: they are measured only where they are asked for.
+fn multivariate(entry: &ModelEntry, at: &str, task: &Task, checker: &mut Checker<'_>) -> (Vec<Metric>, Vec<Metric>) {
+    let mut metrics = metrics(entry.metrics.as_deref(), at, task, checker);
+    let is_multivariate = |metric: &Metric| Metric::MULTIVARIATE.contains(metric);
+    let mut wanted: Vec<Metric> = match &entry.metrics {
+        Some(_) => metrics.iter().copied().filter(is_multivariate).collect(),
+        None => Vec::new(),
+    };
+    let at = join(at, "multivariate");
+    let mut named = Vec::new();
+    for (index, name) in entry.multivariate.iter().flatten().enumerate() {
+        let pointer = join(&at, &index.to_string());
+        let Some(metric) = Metric::parse(name).filter(is_multivariate) else {
+            let known = Metric::MULTIVARIATE.map(Metric::as_str);
+            let hint = if name == "pca" { Some("reconstruction_error".to_owned()) } else { suggestion(name, known) };
+            let hint = hint.map_or_else(|| format!("there are {}", known.join(", ")), |name| format!("did you mean \"{name}\"?"));
+            checker.error_with(&pointer, format!("'{name}' is not a measure of many dimensions at once"), &hint);
+            continue;
+        };
+        if named.contains(&metric) {
+            checker.error(&pointer, format!("{name} is named twice"));
+        }
+        named.push(metric);
+    }
+    wanted.extend(named);
+    wanted.sort_unstable();
+    wanted.dedup();
+    metrics.retain(|metric| !is_multivariate(metric));
+    metrics.extend(&wanted);
+    metrics.sort_unstable();
+    (metrics, wanted)
 }
 
 fn metric(pointer: &str, name: &str, checker: &mut Checker<'_>) -> Option<Metric> {

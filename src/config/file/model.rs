@@ -47,8 +47,10 @@ pub struct ModelEntry {
     /// Whether events count by their weight. Default: off.
     #[schemars(extend("default" = "off"))]
     pub weighted: Option<Switch>,
-    /// The metrics to compute. Default: all that the task and the types of the features allow.
+    /// The metrics to compute. Default: all that the task and the types of the features allow, without those of `multivariate`.
     pub metrics: Option<Vec<String>>,
+    /// Measures of many dimensions at once: `reconstruction_error`, `mmd`, `correlation_shift`. Default: those that `metrics` names.
+    pub multivariate: Option<Vec<String>>,
     /// When a feature counts as drifted.
     pub drift: Option<DriftEntry>,
 }
@@ -110,6 +112,8 @@ pub enum FeatureTypeName {
     Categorical,
     /// The levels true and false.
     Boolean,
+    /// Arrays of numbers of one length, 1 to 1536.
+    Embedding,
 }
 
 /// From which events the features of an id are counted.

@@ -90,6 +90,8 @@ pub fn readings(sides: &Sides<'_>, wanted: &[Metric]) -> Vec<Reading> {
     let mut readings = match &sides.column.kind {
         ColumnKind::Numeric(bins) => numeric(sides, bins),
         ColumnKind::Categorical(levels) => categorical(sides, levels.other_cell(), levels.unseen_cell()),
+        // By its space.
+        ColumnKind::Embedding(_) => Vec::new(),
     };
     readings.extend(rates(sides));
     readings.retain(|reading| wanted.contains(&reading.metric));

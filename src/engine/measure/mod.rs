@@ -1,6 +1,7 @@
 //! From the merged panes of a window to its measurements: effect, evidence and status of each subject and metric.
 
 pub mod column;
+pub mod multivariate;
 pub mod performance;
 
 use std::collections::BTreeMap;
@@ -123,6 +124,9 @@ pub fn events(context: &Context<'_>, pane: &Pane, out: &mut Vec<Measurement>) {
         for reading in column::readings(&sides, &context.plan.metrics) {
             out.push(context.finish(&segment, column.subject.clone(), &reading, fault));
         }
+    }
+    for (subject, reading) in multivariate::readings(baseline, &reference.pane, pane, &context.plan.metrics) {
+        out.push(context.finish(&segment, subject, &reading, fault));
     }
     adjust(out.get_mut(first..).unwrap_or(&mut []));
     if context.plan.horizon.is_some() {

@@ -17,6 +17,8 @@ use crate::event::{Reject, Scalar};
 
 /// The largest record read unless set otherwise, in bytes: four times what a broker takes by default (`message.max.bytes`).
 pub const DEFAULT_MAX_BYTES: usize = 4 << 20;
+/// Numbers of an array that are read: those of the longest embedding, and one more would be of no use.
+const MAX_NUMBERS: usize = 1_536;
 /// No record may be larger, whatever is set: positions in it have 32 bits, of which the signed half is enough.
 const MOST_BYTES: usize = i32::MAX as usize;
 
@@ -40,6 +42,8 @@ struct Found {
     repeated_class: bool,
     /// Strings that had escapes, and canonical numbers.
     unescaped: String,
+    /// Of arrays of numbers.
+    numbers: Vec<f64>,
     /// The last key that had escapes.
     key: String,
 }
@@ -102,7 +106,7 @@ impl Decoder {
 
     fn event<'a>(&'a self, text: &'a str, record: &RecordMeta<'a>, nonstandard: u32) -> Result<RawEvent<'a>, Reject> {
         let found = &self.found;
-        let texts = Texts { record: text, unescaped: &found.unescaped };
+        let texts = Texts { record: text, unescaped: &found.unescaped, numbers: &found.numbers };
         let scalar = |field| self.scalar(field, texts, record);
         let kind = match scalar(Field::Event) {
             Scalar::Missing | Scalar::Null => None,
@@ -113,7 +117,7 @@ impl Decoder {
             Scalar::Missing | Scalar::Null => Ts::Missing,
             Scalar::Text(text) => rfc3339::parse(text).map_or(Ts::Bad, Ts::At),
             Scalar::Num { value, text } => rfc3339::from_number(value, text, self.mapping.ts_unit).map_or(Ts::Bad, Ts::At),
-            Scalar::Bool(_) | Scalar::Other => Ts::Bad,
+            Scalar::Bool(_) | Scalar::Vector(_) | Scalar::Other => Ts::Bad,
         };
         Ok(RawEvent {
             kind,
@@ -183,6 +187,7 @@ impl Found {
         self.event = self.event.wrapping_add(1);
         self.fields = [Cell::default(); SCALARS];
         self.unescaped.clear();
+        self.numbers.clear();
         self.forget(FEATURES | PROBABILITIES | TAGS);
     }
 
@@ -216,7 +221,7 @@ impl Found {
     #[inline(always)]
     fn place(&mut self, target: Target) -> Option<(&mut Cell, &mut String)> {
         let cell = match target {
-            Target::Feature(slot) => {
+            Target::Feature(slot) | Target::Vector(slot) => {
                 let cell = self.features.get_mut(slot as usize)?;
                 self.known_features += u32::from(cell.epoch != self.features_epoch);
                 cell.epoch = self.features_epoch;
@@ -251,7 +256,7 @@ impl Found {
             make_canonical(cell, text, &mut self.unescaped);
         }
         if self.repeated_class {
-            let texts = Texts { record: text, unescaped: &self.unescaped };
+            let texts = Texts { record: text, unescaped: &self.unescaped, numbers: &[] };
             self.classes.sort_unstable_by(|a, b| texts.text(&a.name).cmp(texts.text(&b.name)).then(b.order.cmp(&a.order)));
             self.classes.dedup_by(|later, kept| texts.text(&later.name) == texts.text(&kept.name));
             self.classes.sort_unstable_by_key(|class| class.order);
@@ -332,6 +337,7 @@ impl Walk<'_, '_, '_> {
                     let (cell, unescaped) = self.found.place(key.target).ok_or(Broken)?;
                     json.value(start, first, depth, unescaped, cell)?
                 }
+                Target::Vector(_) => self.vector(key.target, ValueHere { at: start, first, depth })?,
                 Target::Skip => json.skip(start, first, depth)?,
                 Target::Sink(sink) => self.sink(sink, node, key, ValueHere { at: start, first, depth })?,
                 Target::Open => self.open(node, key, ValueHere { at: start, first, depth })?,
@@ -377,6 +383,24 @@ impl Walk<'_, '_, '_> {
         }
         let (after, _) = json.colon(end)?;
         Ok((KeyHere { at, number, target }, after))
+    }
+
+    /// A feature that may be an array of numbers.
+    #[inline(never)]
+    fn vector(&mut self, target: Target, value: ValueHere) -> Result<usize, Broken> {
+        let mut cell = Cell::default();
+        let end = self.vector_or_other(value, &mut cell)?;
+        self.found.put(target, cell);
+        Ok(end)
+    }
+
+    fn vector_or_other(&mut self, value: ValueHere, cell: &mut Cell) -> Result<usize, Broken> {
+        let ValueHere { at, first, depth } = value;
+        if first == b'[' {
+            self.json.vector(at, depth, MAX_NUMBERS, &mut self.found.numbers, cell)
+        } else {
+            self.json.value(at, first, depth, &mut self.found.unescaped, cell)
+        }
     }
 
     /// A key that has no slot, of an object of features or of classes.
@@ -432,7 +456,10 @@ impl Walk<'_, '_, '_> {
                 self.array(sink.child, value.at, value.depth + 1)?
             }
             first => {
-                let end = self.json.value(value.at, first, value.depth, &mut self.found.unescaped, &mut cell)?;
+                let end = match first {
+                    b'[' if sink.vector => self.vector_or_other(value, &mut cell)?,
+                    _ => self.json.value(value.at, first, value.depth, &mut self.found.unescaped, &mut cell)?,
+                };
                 if cell.kind != CellKind::Null {
                     self.not_an_object(sink.roles);
                 }
