@@ -33,9 +33,8 @@ pub fn place(kind: &ColumnKind, value: &Scalar<'_>, scratch: &mut String) -> Pla
             let number = if *value == 0.0 { 0.0 } else { *value };
             Placed { cell: SPECIAL + bins.cell(number), value: Some(number) }
         }
-        (_, ColumnKind::Numeric(_)) => special(WRONG_TYPE),
         (Scalar::Vector(vector), ColumnKind::Embedding(space)) if vector.len() == space.dimension() => special(SPECIAL),
-        (_, ColumnKind::Embedding(_)) => special(WRONG_TYPE),
+        (_, ColumnKind::Numeric(_) | ColumnKind::Embedding(_)) => special(WRONG_TYPE),
         (_, ColumnKind::Categorical(levels)) => match value.level(scratch) {
             Some(level) => special(SPECIAL + levels.cell(level)),
             None => special(WRONG_TYPE),

@@ -209,11 +209,10 @@ impl ColumnSurvey {
 
     fn add_typed(&mut self, scalar: &Scalar<'_>) {
         match (&mut self.state, scalar) {
-            (_, Scalar::Missing | Scalar::Null | Scalar::Other) | (State::Flipped, _) => {}
             (State::Vectors(lengths), Scalar::Vector(vector)) => *lengths.entry(vector.len()).or_default() += 1,
             (State::Undecided, Scalar::Vector(vector)) => self.state = State::Vectors(BTreeMap::from([(vector.len(), 1)])),
-            // A wrong type, as every other array is.
-            (State::Numbers(_) | State::Levels(_), Scalar::Vector(_)) | (State::Vectors(_), _) => {}
+            // An array among other values is a wrong type, and so is everything else among arrays.
+            (_, Scalar::Missing | Scalar::Null | Scalar::Vector(_) | Scalar::Other) | (State::Flipped | State::Vectors(_), _) => {}
             (State::Numbers(numbers), Scalar::Num { value, .. }) => numbers.add(*value),
             (State::Undecided, Scalar::Num { value, .. }) => {
                 let mut numbers = Box::<NumberSurvey>::default();

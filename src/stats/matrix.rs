@@ -39,8 +39,7 @@ pub fn dot(left: &[f64], right: &[f64]) -> f64 {
             *sum += l * r;
         }
     }
-    let [a, b, c, d, e, f, g, h] = sums;
-    ((a + b) + (c + d)) + ((e + f) + (g + h)) + rest
+    sums.iter().sum::<f64>() + rest
 }
 
 /// Adds a multiple of a vector to another.
