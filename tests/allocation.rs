@@ -76,7 +76,7 @@ fn counting_vectors_allocates_nothing() {
     let reference: String = (0..300).map(|row| event(row) + "\n").collect();
     std::fs::write(directory.join("reference.ndjson"), reference).unwrap();
     let config = directory.join("driftline.yaml");
-    let text = "models: [ { name: m, baseline: baseline.json, windows: [ { size: 1h } ], multivariate: [reconstruction_error, mmd, correlation_shift] } ]";
+    let text = "models: [ { name: m, baseline: baseline.json, windows: [ { size: 1h } ], multivariate: [reconstruction_error, mmd, correlation_shift, domain_classifier_auc] } ]";
     std::fs::write(&config, text).unwrap();
     let (environment, purpose) = (Environment::default(), Purpose::Offline);
     let spec = build_spec(&load(&config, &environment, purpose).unwrap().0.models[0]).unwrap();
@@ -86,7 +86,7 @@ fn counting_vectors_allocates_nothing() {
     std::fs::remove_dir_all(&directory).unwrap();
     assert_eq!(plan.models[0].baselines[0].layout.sums, 1 + 65 + 3 + 128 + 1 + 3 + 128 + 9);
 
-    let events: Vec<String> = (0..1_000).map(event).collect();
+    let events: Vec<String> = (0..2_000).map(event).collect();
     let mut shard = Shard::new(plan);
     let mut count = |events: &[String]| {
         for (offset, value) in (0..).zip(events) {
@@ -96,7 +96,8 @@ fn counting_vectors_allocates_nothing() {
             assert_eq!(shard.ingest(&record), Outcome::Counted);
         }
     };
-    let (first, rest) = events.split_at(100);
+    // Until the sample is full.
+    let (first, rest) = events.split_at(600);
     count(first);
     let before = asked();
     count(rest);

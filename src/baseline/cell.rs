@@ -2,7 +2,10 @@
 //!
 //! Allocates nothing but what `scratch` may grow by. Knows no files, no JSON and no windows.
 
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
 use crate::event::Scalar;
+use crate::stats::random::SplitMix64;
 use crate::window::Pane;
 use crate::window::pane::Term;
 
@@ -72,7 +75,14 @@ pub struct Places {
     /// Terms of all vectors.
     sums: Vec<f64>,
     work: Work,
+    /// The cell of each sampled column; [`NOT_THERE`] where the event has nothing to do with it.
+    row: Vec<u16>,
+    /// What the event is sampled by, where it can be.
+    key: Option<u64>,
 }
+
+/// No cell: columns have far fewer.
+const NOT_THERE: u16 = u16::MAX;
 
 impl Places {
     /// Begins with an event of a layout: forgets the values and keeps the memory.
@@ -82,6 +92,11 @@ impl Places {
         self.runs.clear();
         self.sums.clear();
         self.numbers.clear();
+        self.row.clear();
+        self.key = None;
+        if let Some(sampled) = &layout.sampled {
+            self.row.resize(sampled.len(), NOT_THERE);
+        }
         if layout.joint.is_some() {
             self.numbers.resize(layout.moments, (f64::NAN, 0));
         }
@@ -92,6 +107,9 @@ impl Places {
     pub fn add(&mut self, column: &Column, value: &Scalar<'_>, scratch: &mut String) {
         let placed = place(&column.kind, value, scratch);
         self.cells.push(column.offset + placed.cell);
+        if let Some(cell) = column.sampled.and_then(|place| self.row.get_mut(place)) {
+            *cell = u16::try_from(placed.cell).unwrap_or(NOT_THERE);
+        }
         if let (Some(value), ColumnKind::Numeric(bins), Some(moments)) = (placed.value, &column.kind, column.moments) {
             let cell = placed.cell.saturating_sub(SPECIAL);
             self.terms.push((moments, Term::new(bins, cell, value)));
@@ -109,9 +127,15 @@ impl Places {
         }
     }
 
-    /// Ends an event: what its values are together.
+    /// Ends an event: what its values are together. It is sampled by its name; one without by its values and `ts`.
     #[inline]
-    pub fn end(&mut self, layout: &Layout) {
+    pub fn end(&mut self, layout: &Layout, name: Option<&str>, ts: i64) {
+        if self.row.iter().any(|cell| *cell != NOT_THERE) {
+            self.key = Some(match name {
+                Some(name) => xxh3_64_with_seed(name.as_bytes(), SAMPLE_SEED),
+                None => self.row.iter().fold(mix(SAMPLE_SEED, ts.cast_unsigned()), |key, cell| mix(key, u64::from(*cell))),
+            });
+        }
         if let Some(joint) = &layout.joint {
             let before = self.sums.len();
             if joint.append(&self.numbers, &mut self.work, &mut self.sums) {
@@ -141,7 +165,17 @@ impl Places {
             }
             terms = rest;
         }
+        if let Some(key) = self.key {
+            pane.sample.offer(key, &self.row);
+        }
     }
+}
+
+/// Apart from every other use of a hash of ids: a producer that picks ids must not pick what is sampled.
+const SAMPLE_SEED: u64 = 0x73_61_6d_70_6c_65;
+
+fn mix(key: u64, value: u64) -> u64 {
+    SplitMix64::new(key ^ value.rotate_left(32)).next_u64()
 }
 
 #[cfg(test)]
@@ -208,7 +242,7 @@ mod tests {
         for value in values {
             places.begin(&layout);
             places.add(&layout.columns[0], &value, &mut scratch);
-            places.end(&layout);
+            places.end(&layout, None, 0);
             places.count(&mut same);
         }
         assert_eq!(pane, same);

@@ -82,6 +82,7 @@ impl Baseline {
             notes: self.notes.clone(),
             columns,
             joint: self.layout.joint.as_ref().map(|joint| space::joint_document(joint)),
+            sampled: self.layout.sampled.iter().flat_map(|names| names.iter()).map(ToString::to_string).collect(),
             label: label.map(|label| column(label, self.label_summary.as_ref(), self.label_nulls.as_ref())),
             reference: self.reference_document(&self.reference),
             segments: segments.collect(),
@@ -96,6 +97,7 @@ impl Baseline {
             weight: reference.pane.weight.to_text(),
             columns: self.layout.columns.iter().map(|column| counts_document(column, &reference.pane)).collect(),
             joint: space::sums_document(reference.pane.sums.get(self.layout.joint_sums()..).unwrap_or(&[])),
+            sample: space::sample_document(&reference.pane.sample),
             joined: label.map(|label| {
                 let (negative, positive) = joined.scores.split_at(joined.scores.len() / 2);
                 JoinedDocument {
@@ -124,6 +126,7 @@ impl Baseline {
             notes,
             columns,
             joint,
+            sampled,
             label,
             reference,
             segments,
@@ -165,6 +168,7 @@ impl Baseline {
             kinds.push((subject, kind));
         }
         let layout = Layout::new(kinds);
+        let layout = space::read_sampled(&sampled, layout)?;
         let layout = match joint {
             Some(joint) => space::read_joint(joint, layout)?,
             None => layout,
@@ -418,6 +422,7 @@ fn read_reference(document: ReferenceDocument, layout: &Layout, joined: &JoinedL
     }
     let sums = reference.pane.sums.get_mut(layout.joint_sums()..).unwrap_or_default();
     space::read_sums(&document.joint, sums, &format!("{field}.joint"))?;
+    space::read_sample(&document.sample, layout, &mut reference.pane.sample, &format!("{field}.sample"))?;
     let label = joined.label.columns.first();
     ensure(document.joined.is_some() == label.is_some(), &format!("{field}.joined"), || {
         "is for models with a label, and needed there".to_owned()

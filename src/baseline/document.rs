@@ -75,6 +75,9 @@ pub struct Document {
     /// The numeric features together, where their drift is measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joint: Option<JointDocument>,
+    /// The features that a sample of rows is kept of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sampled: Vec<String>,
     /// The label's column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<ColumnDocument>,
@@ -240,6 +243,9 @@ pub struct ReferenceDocument {
     /// Exact sums of the joint space, in its order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub joint: Vec<String>,
+    /// Sampled rows: key, then the cell of each sampled feature.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sample: Vec<Vec<u64>>,
     /// Rows with a prediction and a label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joined: Option<JoinedDocument>,

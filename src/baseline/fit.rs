@@ -57,7 +57,7 @@ impl Sample {
     }
 }
 
-fn hash(row: u64) -> u64 {
+pub(super) fn hash(row: u64) -> u64 {
     SplitMix64::new(SEED ^ row).next_u64()
 }
 
@@ -216,7 +216,8 @@ impl Fitting {
             }
             found
         });
-        (Layout::new(columns).with_joint(joint), fitted)
+        let sampled = layout.sampled.as_deref().unwrap_or(&[]);
+        (Layout::new(columns).with_sampled(sampled).with_joint(joint), fitted)
     }
 }
 

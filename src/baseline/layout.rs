@@ -160,6 +160,8 @@ pub struct Column {
     pub moments: Option<usize>,
     /// Index of its first sum in the pane, for an embedding.
     pub sums: Option<usize>,
+    /// Its place among the sampled columns, for those.
+    pub sampled: Option<usize>,
 }
 
 impl Column {
@@ -188,6 +190,8 @@ pub struct Layout {
     pub sums: usize,
     /// The numeric features together, where their drift is measured; its sums are the last ones.
     pub joint: Option<Arc<Joint>>,
+    /// The features that a sample of events is kept of, where there is one.
+    pub sampled: Option<Arc<[Arc<str>]>>,
     /// Fingerprint of bins, types and classes: the first eight bytes of a SHA-256.
     pub id: u64,
 }
@@ -205,14 +209,39 @@ impl Layout {
                 hash_kind(&mut hash, &kind);
                 let numeric = matches!(kind, ColumnKind::Numeric(_));
                 let of_vectors = if let ColumnKind::Embedding(space) = &kind { Some(space.sums()) } else { None };
-                let column = Column { subject, kind, offset, moments: numeric.then_some(moments), sums: of_vectors.map(|_| sums) };
+                let column =
+                    Column { subject, kind, offset, moments: numeric.then_some(moments), sums: of_vectors.map(|_| sums), sampled: None };
                 offset += column.cells();
                 moments += usize::from(numeric);
                 sums += of_vectors.unwrap_or(0);
                 column
             })
             .collect();
-        Layout { columns, cells: offset, moments, sums, joint: None, id: short(hash) }
+        Layout { columns, cells: offset, moments, sums, joint: None, sampled: None, id: short(hash) }
+    }
+
+    /// The same with a sample of events over those of these features that have cells. Before [`Layout::with_joint`].
+    #[must_use]
+    pub fn with_sampled(mut self, features: &[Arc<str>]) -> Layout {
+        let mut hash = Sha256::new();
+        hash.update(self.id.to_be_bytes());
+        let mut names = Vec::new();
+        for column in &mut self.columns {
+            if let Subject::Feature(name) = &column.subject
+                && !matches!(column.kind, ColumnKind::Embedding(_))
+                && features.contains(name)
+            {
+                column.sampled = Some(names.len());
+                names.push(Arc::clone(name));
+                hash.update([4u8]);
+                hash.update(name.as_bytes());
+            }
+        }
+        if !names.is_empty() {
+            self.id = short(hash);
+            self.sampled = Some(names.into());
+        }
+        self
     }
 
     /// The same with sums over the numeric features together. Nothing is added where one of them is not a numeric column.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::event::{Metric, Subject};
-use crate::window::Pane;
+use crate::window::{Pane, Sample};
 
 use super::layout::{Column, ColumnKind, Layout};
 use super::space::Joint;
@@ -32,6 +32,9 @@ impl Baseline {
             ColumnKind::Embedding(space) => Some(&**space),
             _ => None,
         });
+        if metric == Metric::DomainClassifierAuc {
+            return self.layout.sampled.is_some();
+        }
         let joint = self.layout.joint.as_ref();
         embeddings.chain(joint.map(|joint| &joint.space)).any(|space| match metric {
             Metric::ReconstructionError => space.reconstruction.is_some(),
@@ -55,6 +58,9 @@ impl Baseline {
             (column.subject.clone(), kind)
         };
         let mut layout = Layout::new(columns().map(&mut cut_column).collect());
+        if let Some(sampled) = old.sampled.as_deref().filter(|_| wanted.contains(&Metric::DomainClassifierAuc)) {
+            layout = layout.with_sampled(sampled);
+        }
         if let Some(old_joint) = &old.joint {
             let mut joint = Joint::clone(old_joint);
             let list = joint.keep(wanted);
@@ -71,7 +77,12 @@ impl Baseline {
                 moments.extend(column.moments.and_then(|place| pane.moments.get(place)).cloned());
             }
             let sums = pane.sums.iter().zip(&sums).filter(|(_, kept)| **kept).map(|(sum, _)| sum.clone()).collect();
-            Pane { n: pane.n, cells, moments, weight: pane.weight.clone(), sums }
+            let mut sample = Sample::default();
+            for row in pane.sample.rows().iter().filter(|_| layout.sampled.is_some()) {
+                let cells: Vec<u16> = columns().filter_map(|column| row.cells.get(column.sampled?).copied()).collect();
+                sample.offer(row.key, &cells);
+            }
+            Pane { n: pane.n, cells, moments, weight: pane.weight.clone(), sums, sample }
         };
         let cut_reference = |reference: Reference| Reference { pane: cut(&reference.pane), joined: reference.joined };
         self.reference = cut_reference(self.reference);

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::event::{Scalar, Segment, Subject};
+use crate::event::{Metric, Scalar, Segment, Subject};
 use crate::stats::exact::ExactSum;
 use crate::window::{JoinedLayout, JoinedPane, Observed, Pane};
 
 use super::build::{BuildError, BuildSpec};
 use super::cell::{count, place};
-use super::fit::{Fitted, Fitting, Projection, is_fitted};
+use super::fit::{Fitted, Fitting, JOINT_FEATURES, Projection, hash, is_fitted};
 use super::layout::{ColumnKind, Layout, NumericBins};
 use super::null::simulate;
 use super::output::{Output, OutputError, OutputRule, RawOutput, class_index, resolve_output};
@@ -71,6 +71,15 @@ impl Tally {
             }
         }
         let references = vec![Reference::new(&plan.layout, &plan.joined); index.len() + 1];
+        if plan.spec.multivariate.contains(&Metric::DomainClassifierAuc) {
+            let features = plan.layout.columns.iter().filter_map(|column| match (&column.subject, &column.kind) {
+                (_, ColumnKind::Embedding(_)) => None,
+                (Subject::Feature(name), _) => Some(Arc::clone(name)),
+                _ => None,
+            });
+            let features: Vec<Arc<str>> = features.take(JOINT_FEATURES).collect();
+            plan.layout = plan.layout.with_sampled(&features);
+        }
         let fitting = Fitting::new(&plan.layout, &plan.sources, &plan.spec.multivariate, &mut plan.notes);
         let vectors = fitting.map_or(Vectors::Done, |fitting| Vectors::Fitting(Box::new(fitting)));
         Tally { plan, references, index, rows: 0, scratch: String::new(), vectors }
@@ -160,16 +169,28 @@ impl Tally {
                 return Ok(());
             }
         }
-        let Tally { plan, references, scratch, .. } = self;
+        let Tally { plan, references, scratch, rows: first, .. } = self;
+        let width = plan.layout.sampled.as_ref().map_or(0, |sampled| sampled.len());
+        let mut sampled = vec![0u16; width * batch.rows];
         let by_row = |subject: &Subject| *subject == Subject::Prediction || (*subject == Subject::Score && plan.spec.task == Task::Binary);
         for (column, (role, raw)) in plan.layout.columns.iter().zip(&plan.sources).filter(|(column, _)| !by_row(&column.subject)) {
             let data = columns.get(role).copied().unwrap_or(&MISSING_COLUMN);
             for row in 0..batch.rows {
                 let placed = place(&column.kind, &data.scalar(row, *raw), scratch);
+                if let Some(cell) = column.sampled.and_then(|place| sampled.get_mut(row * width + place)) {
+                    *cell = u16::try_from(placed.cell).unwrap_or(u16::MAX);
+                }
                 for reference in chosen(&targets, row) {
                     if let Some(reference) = references.get_mut(reference) {
                         count(&mut reference.pane, column, placed);
                     }
+                }
+            }
+        }
+        for ((row, number), cells) in (0..batch.rows).zip(*first..).zip(sampled.chunks_exact(width.max(1))) {
+            for reference in chosen(&targets, row) {
+                if let Some(reference) = references.get_mut(reference) {
+                    reference.pane.sample.offer(hash(number), cells);
                 }
             }
         }

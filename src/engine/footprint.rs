@@ -11,7 +11,7 @@ use crate::event::{Span, Timestamp};
 use crate::stats::exact::ExactSum;
 use crate::window::bytes::BLOCK;
 use crate::window::pane::Moments;
-use crate::window::{JoinedPane, OpenPane, Pane};
+use crate::window::{JoinedPane, OpenPane, Pane, SAMPLE, SampleRow};
 
 use super::plan::ModelPlan;
 use super::retention::{Retention, reach};
@@ -135,12 +135,19 @@ fn open_panes(plan: &ModelPlan, baseline: &Baseline, rate: f64, partitions: u64)
     Part { count, bytes: (count as f64 * pane as f64 * ROUNDING) as u64 }
 }
 
+/// Bytes of a full sample, of which a row takes so many, and so many for each cell.
+fn sample_bytes(pane: &Pane, of_row: usize, of_cell: usize) -> u64 {
+    let width = pane.sample.rows().first().map(|row| row.cells.len());
+    width.map_or(0, |width| (SAMPLE * (of_row + of_cell * width)) as u64)
+}
+
 /// Bytes of a pane that is counted into.
 fn dense_bytes(pane: &Pane) -> u64 {
     (size_of::<Pane>()
         + pane.cells.len() * size_of::<u64>()
         + pane.moments.len() * size_of::<Moments>()
         + pane.sums.len() * size_of::<ExactSum>()) as u64
+        + sample_bytes(pane, size_of::<SampleRow>() + 16, 2)
 }
 
 fn joined_bytes(pane: &JoinedPane) -> u64 {
@@ -224,13 +231,17 @@ struct Shape {
     blocks: Vec<Block>,
     /// Exact sums.
     sums: f64,
+    /// Bytes of a sampled event.
+    sampled: f64,
 }
 
 impl Shape {
     fn of_pane(baseline: &Baseline) -> Shape {
         let pane = &baseline.reference.pane;
         // Two of the four sums of a numeric column grow with every event, the others with few.
-        Shape::new(pane.n, [&pane.cells], pane.moments.len() as f64 * 3.0 + 1.0 + pane.sums.len() as f64)
+        let shape = Shape::new(pane.n, [&pane.cells], pane.moments.len() as f64 * 3.0 + 1.0 + pane.sums.len() as f64);
+        // The key, and cells of one byte or two.
+        Shape { sampled: sample_bytes(pane, 16, 3) as f64 / (2 * SAMPLE) as f64, ..shape }
     }
 
     fn of_pairs(baseline: &Baseline) -> Shape {
@@ -252,7 +263,7 @@ impl Shape {
             sum: block.iter().sum::<u64>() as f64,
             cells: block.len() as f64,
         });
-        Shape { rows: rows.max(1) as f64, blocks: blocks.collect(), sums }
+        Shape { rows: rows.max(1) as f64, blocks: blocks.collect(), sums, sampled: 0.0 }
     }
 
     fn bytes(&self, events: f64) -> f64 {
@@ -271,7 +282,7 @@ impl Shape {
         };
         let blocks: f64 = self.blocks.iter().map(of_block).sum();
         // A sum of values near one standard deviation, in units of 2^-40.
-        blocks + self.sums * varint_bytes(42.0 + events.max(1.0).log2() / 2.0) + HEAD_BYTES
+        blocks + self.sampled * events.min(SAMPLE as f64) + self.sums * varint_bytes(42.0 + events.max(1.0).log2() / 2.0) + HEAD_BYTES
     }
 }
 

@@ -325,7 +325,7 @@ mod tests {
     use crate::baseline::Layout;
     use crate::stats::exact::ExactSum;
     use crate::window::pane::Moments;
-    use crate::window::{WindowSpec, slice_length};
+    use crate::window::{Sample, WindowSpec, slice_length};
 
     const LENGTH: Span = Span(5);
 
@@ -339,6 +339,7 @@ mod tests {
             moments: vec![moments],
             weight: sum.clone(),
             sums: vec![sum; 2],
+            sample: Sample::default(),
         }
     }
 

@@ -360,7 +360,7 @@ impl Pass<'_, '_> {
             };
             self.counting.places.add(column, &value, text);
         }
-        self.counting.places.end(&known.layout);
+        self.counting.places.end(&known.layout, event.id, self.ts.0);
         let predicted = match self.model.task {
             _ if self.model.horizon.is_none() => None,
             Task::Regression => output.value.map(Predicted::Value),
@@ -402,7 +402,7 @@ impl Pass<'_, '_> {
                 self.counting.places.add(column, &event.feature(slot), text);
             }
         }
-        self.counting.places.end(&known.layout);
+        self.counting.places.end(&known.layout, event.id, self.ts.0);
         self.counts.other_segments += u64::from(self.counting.find_targets(self.model, event));
         self.count(known, false, None);
         Outcome::Counted

@@ -27,6 +27,7 @@ pub enum Metric {
     ReconstructionError,
     Mmd,
     CorrelationShift,
+    DomainClassifierAuc,
     CentroidCosine,
     CentroidEuclidean,
     Accuracy,
@@ -43,7 +44,7 @@ pub enum Metric {
 
 impl Metric {
     /// Every metric, in the order of their names' first definition.
-    pub const ALL: [Metric; 26] = [
+    pub const ALL: [Metric; 27] = [
         Metric::Psi,
         Metric::JsDistance,
         Metric::Ks,
@@ -58,6 +59,7 @@ impl Metric {
         Metric::ReconstructionError,
         Metric::Mmd,
         Metric::CorrelationShift,
+        Metric::DomainClassifierAuc,
         Metric::CentroidCosine,
         Metric::CentroidEuclidean,
         Metric::Accuracy,
@@ -73,7 +75,7 @@ impl Metric {
     ];
 
     /// Those of many dimensions at once that a model has to ask for: they cost something for every event.
-    pub const MULTIVARIATE: [Metric; 3] = [Metric::ReconstructionError, Metric::Mmd, Metric::CorrelationShift];
+    pub const MULTIVARIATE: [Metric; 4] = [Metric::ReconstructionError, Metric::Mmd, Metric::CorrelationShift, Metric::DomainClassifierAuc];
 
     /// The name of the metric in every file and on every surface.
     #[must_use]
@@ -93,6 +95,7 @@ impl Metric {
             Metric::ReconstructionError => "reconstruction_error",
             Metric::Mmd => "mmd",
             Metric::CorrelationShift => "correlation_shift",
+            Metric::DomainClassifierAuc => "domain_classifier_auc",
             Metric::CentroidCosine => "centroid_cosine",
             Metric::CentroidEuclidean => "centroid_euclidean",
             Metric::Accuracy => "accuracy",

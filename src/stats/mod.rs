@@ -13,7 +13,7 @@
 //! | [`adjust`] | what a p-value means among many |
 //! | [`classification`], [`ranking`], [`regression`] | performance, from counts and sums |
 //! | [`moments`], [`exact`] | means and spreads, from exact sums |
-//! | [`matrix`], [`fourier`], [`quadratic`], [`correlation`] | many dimensions at once: directions, kernels, distances of means |
+//! | [`matrix`], [`fourier`], [`quadratic`], [`correlation`], [`domain`] | many dimensions at once: directions, kernels, distances of means |
 //! | [`counts`], [`random`] | the small change: totals, shares, seeded draws |
 
 pub mod adjust;
@@ -22,6 +22,7 @@ pub mod contingency;
 pub mod correlation;
 pub mod counts;
 pub mod divergence;
+pub mod domain;
 pub mod evidence;
 pub mod exact;
 pub mod fourier;

@@ -1,4 +1,4 @@
-//! Spaces and their sums, to the document and back.
+//! Spaces, their sums and samples of rows, to the document and back.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use crate::baseline::space::{Centroid, Dependence, Joint, Kernel, Reconstruction
 use crate::event::Subject;
 use crate::stats::exact::ExactSum;
 use crate::stats::quadratic::Spectrum;
+use crate::window::{SAMPLE, Sample};
 
 use super::{Checked, ensure, read_sum};
 
@@ -123,6 +124,37 @@ pub(super) fn read_sums(texts: &[String], sums: &mut [ExactSum], field: &str) ->
     ensure(texts.len() == sums.len(), field, || format!("{} sums, not {}", texts.len(), sums.len()))?;
     for (text, sum) in texts.iter().zip(sums) {
         *sum = read_sum(Some(text), field)?;
+    }
+    Ok(())
+}
+
+pub(super) fn sample_document(sample: &Sample) -> Vec<Vec<u64>> {
+    sample.rows().iter().map(|row| std::iter::once(row.key).chain(row.cells.iter().map(|cell| u64::from(*cell))).collect()).collect()
+}
+
+/// Puts a sample into a layout.
+pub(super) fn read_sampled(features: &[String], layout: Layout) -> Checked<Layout> {
+    if features.is_empty() {
+        return Ok(layout);
+    }
+    let names: Vec<Arc<str>> = features.iter().map(|name| Arc::from(name.as_str())).collect();
+    let layout = layout.with_sampled(&names);
+    let found = layout.sampled.as_deref().unwrap_or(&[]);
+    ensure(found == names, "sampled", || "not numeric or categorical features in the order of the columns".to_owned())?;
+    Ok(layout)
+}
+
+/// Reads sampled rows; every cell is one of its column.
+pub(super) fn read_sample(rows: &[Vec<u64>], layout: &Layout, sample: &mut Sample, field: &str) -> Checked<()> {
+    let columns: Vec<usize> = layout.columns.iter().filter(|column| column.sampled.is_some()).map(|column| column.cells()).collect();
+    let is_sampled = layout.sampled.is_some() || rows.is_empty();
+    ensure(is_sampled && rows.len() <= SAMPLE, field, || format!("{} rows, more than {SAMPLE} or of no features", rows.len()))?;
+    for row in rows {
+        let (key, cells) = row.split_first().ok_or_else(|| DocumentError::field(field, "an empty row"))?;
+        let fits = cells.len() == columns.len() && cells.iter().zip(&columns).all(|(cell, count)| *cell < *count as u64);
+        ensure(fits, field, || format!("the row of key {key} has not a cell of each sampled feature"))?;
+        let cells: Vec<u16> = cells.iter().map(|cell| u16::try_from(*cell).unwrap_or(u16::MAX)).collect();
+        sample.offer(*key, &cells);
     }
     Ok(())
 }

@@ -49,7 +49,8 @@ pub struct ModelEntry {
     pub weighted: Option<Switch>,
     /// The metrics to compute. Default: all that the task and the types of the features allow, without those of `multivariate`.
     pub metrics: Option<Vec<String>>,
-    /// Measures of many dimensions at once: `reconstruction_error`, `mmd`, `correlation_shift`. Default: those that `metrics` names.
+    /// Measures of many dimensions at once: `reconstruction_error`, `mmd`, `correlation_shift`,
+    /// `domain_classifier_auc`. Default: those that `metrics` names.
     pub multivariate: Option<Vec<String>>,
     /// When a feature counts as drifted.
     pub drift: Option<DriftEntry>,

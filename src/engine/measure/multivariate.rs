@@ -1,16 +1,17 @@
 //! Drift of many dimensions at once: of the numeric features together, and of embeddings, from the sums of their spaces.
 
 use crate::baseline::Baseline;
-use crate::baseline::layout::ColumnKind;
+use crate::baseline::layout::{Column, ColumnKind, SPECIAL};
 use crate::baseline::space::{Dependence, Joint, Space, SpaceSums};
 use crate::event::{Metric, Subject};
 use crate::stats::correlation::{self, PairSums};
+use crate::stats::domain::{self, Groups};
 use crate::stats::evidence::DesignEffects;
 use crate::stats::exact::ExactSum;
 use crate::stats::fourier::discrepancy;
 use crate::stats::matrix::dot;
 use crate::stats::welch::welch;
-use crate::window::Pane;
+use crate::window::{Pane, SampleRow};
 
 use super::Reading;
 
@@ -34,6 +35,9 @@ pub fn readings(baseline: &Baseline, reference: &Pane, current: &Pane, wanted: &
         let mut readings = of_space(space, &space.read(reference), &space.read(current), &JOINT_RECIPES);
         readings.extend(joint.dependence.as_ref().map(|dependence| of_correlations(joint, dependence, reference, current)));
         all.extend(readings.into_iter().map(|reading| (Subject::Model, reading)));
+    }
+    if baseline.layout.sampled.is_some() && wanted.contains(&Metric::DomainClassifierAuc) {
+        all.push((Subject::Model, of_classifier(baseline, reference, current)));
     }
     all.retain(|(_, reading)| wanted.contains(&reading.metric));
     all
@@ -161,4 +165,62 @@ impl Side {
         let product = *self.products.get(pair)?;
         PairSums { count: self.count, sums: both(&self.sums)?, squares: both(&self.squares)?, product }.correlation()
     }
+}
+
+/// Groups that the numbers of a column are put in for the classifier: as many as a sample of 500 can tell.
+const NUMBER_GROUPS: u64 = 32;
+
+/// How well events of the window are told from those of the reference, over the cells of all features.
+fn of_classifier(baseline: &Baseline, reference: &Pane, current: &Pane) -> Reading {
+    let columns: Vec<(Groups, Vec<u8>)> = baseline
+        .layout
+        .columns
+        .iter()
+        .filter(|column| column.sampled.is_some())
+        // By all rows: the segments of a baseline have the same groups.
+        .map(|column| groups(column, &baseline.reference.pane))
+        .collect();
+    let grouped = |pane: &Pane| -> Vec<Vec<u8>> {
+        let of_row = |row: &SampleRow| {
+            let group = |(cell, (_, groups)): (&u16, &(Groups, Vec<u8>))| groups.get(usize::from(*cell)).copied().unwrap_or(0);
+            row.cells.iter().zip(&columns).map(group).collect()
+        };
+        pane.sample.rows().iter().map(of_row).collect()
+    };
+    let (left, right) = (grouped(reference), grouped(current));
+    let groups: Vec<Groups> = columns.iter().map(|(groups, _)| *groups).collect();
+    let value = domain::area(&groups, &left, &right);
+    let p = value.and_then(|area| domain::p_value(area, left.len(), right.len()));
+    // The events that the samples were drawn from.
+    let events = |pane: &Pane| -> u64 {
+        let column = baseline.layout.columns.iter().find(|column| column.sampled.is_some());
+        column.and_then(|column| pane.cells.get(column.offset..column.offset + column.cells())).map_or(0, |cells| cells.iter().sum())
+    };
+    let recipe = "samples of 500 over fine bins and levels, 40 boosted trees of depth 3, mean of 5 folds, p of the rank sum";
+    let mut reading = reading(Metric::DomainClassifierAuc, value, p, (events(reference), events(current)), recipe);
+    if value.is_none() {
+        reading.error = Some("sample_too_small");
+    }
+    reading
+}
+
+/// The group of each cell of a column: special cells by themselves, numbers in groups of like mass, levels as they are.
+fn groups(column: &Column, pane: &Pane) -> (Groups, Vec<u8>) {
+    let least = |group: u64| u8::try_from(group).unwrap_or(u8::MAX);
+    let of_cells: Vec<u8> = match &column.kind {
+        ColumnKind::Numeric(_) => {
+            let counts = pane.cells.get(column.offset + SPECIAL..column.offset + column.cells()).unwrap_or(&[]);
+            let total = counts.iter().sum::<u64>().max(1);
+            let mut below = 0;
+            let of_cell = counts.iter().map(|count| {
+                let group = (below * NUMBER_GROUPS / total).min(NUMBER_GROUPS - 1);
+                below += count;
+                least(SPECIAL as u64 + group)
+            });
+            (0..SPECIAL as u64).map(least).chain(of_cell).collect()
+        }
+        ColumnKind::Categorical(_) | ColumnKind::Embedding(_) => (0..column.cells() as u64).map(least).collect(),
+    };
+    let count = of_cells.iter().max().map_or(0, |most| most.saturating_add(1));
+    (Groups { count, is_ordered: matches!(column.kind, ColumnKind::Numeric(_)) }, of_cells)
 }
