@@ -7,7 +7,11 @@
 //! |---|---|---|---|
 //! | `pca_rec.mean`, `pca_rec.n`, `pca_rec.k` | `sklearn.decomposition.PCA(n_components=0.65)` over z-scored numeric columns, rows with nulls dropped; mean of `numpy.linalg.norm(x - inverse_transform(transform(x)), axis=1)`, scikit-learn 1.9.1 | `reconstruction_error` | 1e-6 |
 //! | `pca_rec.se` | standard error of that mean (ddof 1) | what p is computed from | p within 0.01 |
-//! | `domain_classifier_auroc` | `nannyml.DomainClassifierCalculator`, LightGBM over all rows, NannyML 0.13.1 | `domain_classifier_auc`, of samples of 500 | see [`classifier_tolerance`] |
+//! | `domain_classifier_auroc` | `nannyml.DomainClassifierCalculator`, LightGBM over all rows, NannyML 0.13.1 | `domain_classifier_auc`, of samples of 500 and 2,000 | car_loan: 0.05 where nothing has changed, 0.06 where much has |
+//!
+//! The classifier of the golden learns from 44,000 rows, and ours from 1,250: where there is much to see it sees a little less.
+//! The golden of bikeshare is no measure for ours: its folds are stretches of time, and ours halves drawn by chance, so that ours knows
+//! again what it has learnt of the same days.
 
 #![allow(clippy::print_stdout, clippy::cast_precision_loss)]
 
@@ -78,14 +82,6 @@ fn model(directory: &Path, name: &str, settings: &str, seconds: u64, reference: 
     assembled(&config)
 }
 
-/// How far the area under the curve may lie from that of a classifier that had all rows to learn from.
-fn classifier_tolerance(set: &str) -> f64 {
-    match set {
-        "car_loan" => 0.03,
-        _ => 0.08,
-    }
-}
-
 fn compare_reconstruction(set: &str, reference: &str, analysis: &str, settings: &str, rows: u64) {
     let directory = scratch(&format!("multivariate-{set}"));
     let settings = format!("{settings}, multivariate: [reconstruction_error, domain_classifier_auc], labels: {{ horizon: 1s }}");
@@ -105,9 +101,14 @@ fn compare_reconstruction(set: &str, reference: &str, analysis: &str, settings: 
     let mut compared = 0;
     for ((window, metric), golden) in goldens.iter().filter(|((window, _), _)| window != "reference") {
         let Some(part) = metric.strip_prefix("pca_rec.") else {
-            let found = at(&all, "model", "domain_classifier_auc", window.parse().unwrap())["value"].as_f64().unwrap();
-            println!("{set} {window}: area {found:.3}, golden {golden:.3}");
-            let _ = classifier_tolerance(set);
+            let found = at(&all, "model", "domain_classifier_auc", window.parse().unwrap());
+            let (area, p) = (found["value"].as_f64().unwrap(), found["p_value"].as_f64().unwrap());
+            println!("{set} {window}: area {area:.3}, p {p:.1e}, golden {golden:.3}");
+            if set == "car_loan" {
+                let drifted = *golden > 0.6;
+                assert!((area - golden).abs() < if drifted { 0.06 } else { 0.05 }, "{set} {window}: {found}");
+                assert!(if drifted { p < 1e-9 } else { p > 0.001 }, "{set} {window}: {found}");
+            }
             continue;
         };
         let ours = at(&all, "model", "reconstruction_error", window.parse().unwrap());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::event::{Metric, Subject};
-use crate::window::{Pane, Sample};
+use crate::window::{Pane, REFERENCE_SAMPLE, Sample};
 
 use super::layout::{Column, ColumnKind, Layout};
 use super::space::Joint;
@@ -80,7 +80,7 @@ impl Baseline {
             let mut sample = Sample::default();
             for row in pane.sample.rows().iter().filter(|_| layout.sampled.is_some()) {
                 let cells: Vec<u16> = columns().filter_map(|column| row.cells.get(column.sampled?).copied()).collect();
-                sample.offer(row.key, &cells);
+                sample.offer_within(REFERENCE_SAMPLE, row.key, &cells);
             }
             Pane { n: pane.n, cells, moments, weight: pane.weight.clone(), sums, sample }
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::event::{Metric, Scalar, Segment, Subject};
 use crate::stats::exact::ExactSum;
-use crate::window::{JoinedLayout, JoinedPane, Observed, Pane};
+use crate::window::{JoinedLayout, JoinedPane, Observed, Pane, REFERENCE_SAMPLE, SAMPLE};
 
 use super::build::{BuildError, BuildSpec};
 use super::cell::{count, place};
@@ -189,8 +189,10 @@ impl Tally {
         }
         for ((row, number), cells) in (0..batch.rows).zip(*first..).zip(sampled.chunks_exact(width.max(1))) {
             for reference in chosen(&targets, row) {
+                // Segments are many, and each is compared with smaller windows.
+                let most = if reference == 0 { REFERENCE_SAMPLE } else { SAMPLE };
                 if let Some(reference) = references.get_mut(reference) {
-                    reference.pane.sample.offer(hash(number), cells);
+                    reference.pane.sample.offer_within(most, hash(number), cells);
                 }
             }
         }

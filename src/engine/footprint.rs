@@ -6,7 +6,7 @@
 #![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Estimates.
 
 use crate::baseline::space::{KERNEL_DIRECTIONS, Space};
-use crate::baseline::{Baseline, ColumnKind};
+use crate::baseline::{Baseline, ColumnKind, Reference};
 use crate::event::{Span, Timestamp};
 use crate::stats::exact::ExactSum;
 use crate::window::bytes::BLOCK;
@@ -135,6 +135,9 @@ fn open_panes(plan: &ModelPlan, baseline: &Baseline, rate: f64, partitions: u64)
     Part { count, bytes: (count as f64 * pane as f64 * ROUNDING) as u64 }
 }
 
+/// Bytes of a sampled row without its cells, with what the allocator adds.
+const SAMPLED_ROW_BYTES: usize = size_of::<SampleRow>() + 16;
+
 /// Bytes of a full sample, of which a row takes so many, and so many for each cell.
 fn sample_bytes(pane: &Pane, of_row: usize, of_cell: usize) -> u64 {
     let width = pane.sample.rows().first().map(|row| row.cells.len());
@@ -147,7 +150,7 @@ fn dense_bytes(pane: &Pane) -> u64 {
         + pane.cells.len() * size_of::<u64>()
         + pane.moments.len() * size_of::<Moments>()
         + pane.sums.len() * size_of::<ExactSum>()) as u64
-        + sample_bytes(pane, size_of::<SampleRow>() + 16, 2)
+        + sample_bytes(pane, SAMPLED_ROW_BYTES, 2)
 }
 
 fn joined_bytes(pane: &JoinedPane) -> u64 {
@@ -176,8 +179,13 @@ fn baseline_bytes(baseline: &Baseline) -> u64 {
         space_bytes(&joint.space) + scores * size_of::<f64>()
     });
     let references = std::iter::once(&baseline.reference).chain(baseline.segments.values());
-    (columns.sum::<usize>() + joint) as u64
-        + references.map(|reference| dense_bytes(&reference.pane) + joined_bytes(&reference.joined)).sum::<u64>()
+    let of_reference = |reference: &Reference| {
+        let pane = &reference.pane;
+        // The sample of the reference may be larger than that of a window.
+        let sampled = pane.sample.rows().len().saturating_sub(SAMPLE) as u64 * sample_bytes(pane, SAMPLED_ROW_BYTES, 2) / SAMPLE as u64;
+        dense_bytes(pane) + sampled + joined_bytes(&reference.joined)
+    };
+    (columns.sum::<usize>() + joint) as u64 + references.map(of_reference).sum::<u64>()
 }
 
 /// The shares of the segments of a model in its events, as the baseline has them; all events first.

@@ -14,7 +14,7 @@ pub mod spec;
 pub use joined::{JoinedLayout, JoinedPane, Observed};
 pub use pane::{Moments, Pane};
 pub use partition::{LateKey, OpenPane, Partition, SeriesId};
-pub use sample::{SAMPLE, Sample, SampleRow};
+pub use sample::{REFERENCE_SAMPLE, SAMPLE, Sample, SampleRow};
 pub use schedule::Schedule;
 pub use sparse::{SparseJoined, SparsePane};
 pub use spec::{WindowSpec, slice_length};

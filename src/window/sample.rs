@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 /// Events of a sample at most: an area under the curve of 500 against 500 has a standard error of 0.018 at most.
 pub const SAMPLE: usize = 500;
+/// Rows of the reference's sample at most: it is drawn once and all windows are compared with it, so its chance differences from the
+/// rest of the reference, which every window sees alike, must be small against those of a window's sample.
+pub const REFERENCE_SAMPLE: usize = 2_000;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -28,10 +31,15 @@ impl Sample {
         &self.0
     }
 
-    /// Adds an event, if it is one of least key. Takes memory only until the sample is full.
+    /// Adds an event of a window, if it is one of least key. Takes memory only until the sample is full.
     pub fn offer(&mut self, key: u64, cells: &[u16]) {
+        self.offer_within(SAMPLE, key, cells);
+    }
+
+    /// Adds a row to a sample of at most so many rows.
+    pub fn offer_within(&mut self, most: usize, key: u64, cells: &[u16]) {
         let order = |row: &SampleRow| row.key.cmp(&key).then_with(|| (*row.cells).cmp(cells));
-        let is_full = self.0.len() >= SAMPLE;
+        let is_full = self.0.len() >= most;
         if is_full && self.0.last().is_none_or(|last| order(last).is_le()) {
             return;
         }

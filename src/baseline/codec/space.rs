@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use crate::baseline::document::{CentroidDocument, DependenceDocument, DocumentError, JointDocument, KernelDocument, SpaceDocument};
 use crate::baseline::fit::{CORRELATED, JOINT_FEATURES};
-use crate::baseline::layout::{ColumnKind, Layout};
+use crate::baseline::layout::{Column, ColumnKind, Layout};
 use crate::baseline::space::{Centroid, Dependence, Joint, Kernel, Reconstruction, Space};
 use crate::event::Subject;
 use crate::stats::exact::ExactSum;
 use crate::stats::quadratic::Spectrum;
-use crate::window::{SAMPLE, Sample};
+use crate::window::{REFERENCE_SAMPLE, Sample};
 
 use super::{Checked, ensure, read_sum};
 
@@ -146,15 +146,17 @@ pub(super) fn read_sampled(features: &[String], layout: Layout) -> Checked<Layou
 
 /// Reads sampled rows; every cell is one of its column.
 pub(super) fn read_sample(rows: &[Vec<u64>], layout: &Layout, sample: &mut Sample, field: &str) -> Checked<()> {
-    let columns: Vec<usize> = layout.columns.iter().filter(|column| column.sampled.is_some()).map(|column| column.cells()).collect();
+    let columns: Vec<usize> = layout.columns.iter().filter(|column| column.sampled.is_some()).map(Column::cells).collect();
     let is_sampled = layout.sampled.is_some() || rows.is_empty();
-    ensure(is_sampled && rows.len() <= SAMPLE, field, || format!("{} rows, more than {SAMPLE} or of no features", rows.len()))?;
+    ensure(is_sampled && rows.len() <= REFERENCE_SAMPLE, field, || {
+        format!("{} rows, more than {REFERENCE_SAMPLE} or of no features", rows.len())
+    })?;
     for row in rows {
         let (key, cells) = row.split_first().ok_or_else(|| DocumentError::field(field, "an empty row"))?;
         let fits = cells.len() == columns.len() && cells.iter().zip(&columns).all(|(cell, count)| *cell < *count as u64);
         ensure(fits, field, || format!("the row of key {key} has not a cell of each sampled feature"))?;
         let cells: Vec<u16> = cells.iter().map(|cell| u16::try_from(*cell).unwrap_or(u16::MAX)).collect();
-        sample.offer(*key, &cells);
+        sample.offer_within(REFERENCE_SAMPLE, *key, &cells);
     }
     Ok(())
 }

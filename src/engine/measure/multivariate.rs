@@ -168,7 +168,7 @@ impl Side {
 }
 
 /// Groups that the numbers of a column are put in for the classifier: as many as a sample of 500 can tell.
-const NUMBER_GROUPS: u64 = 32;
+const NUMBER_GROUPS: u64 = 100;
 
 /// How well events of the window are told from those of the reference, over the cells of all features.
 fn of_classifier(baseline: &Baseline, reference: &Pane, current: &Pane) -> Reading {
@@ -189,14 +189,14 @@ fn of_classifier(baseline: &Baseline, reference: &Pane, current: &Pane) -> Readi
     };
     let (left, right) = (grouped(reference), grouped(current));
     let groups: Vec<Groups> = columns.iter().map(|(groups, _)| *groups).collect();
-    let value = domain::area(&groups, &left, &right);
-    let p = value.and_then(|area| domain::p_value(area, left.len(), right.len()));
+    let told = domain::tell(&groups, &left, &right);
+    let (value, p) = (told.map(|told| told.area), told.and_then(|told| told.p_value));
     // The events that the samples were drawn from.
     let events = |pane: &Pane| -> u64 {
         let column = baseline.layout.columns.iter().find(|column| column.sampled.is_some());
         column.and_then(|column| pane.cells.get(column.offset..column.offset + column.cells())).map_or(0, |cells| cells.iter().sum())
     };
-    let recipe = "samples of 500 over fine bins and levels, 40 boosted trees of depth 3, mean of 5 folds, p of the rank sum";
+    let recipe = "samples of 500 and 2000 over fine bins and levels, 50 boosted trees of depth 4, halves, p of the rank sum of one half";
     let mut reading = reading(Metric::DomainClassifierAuc, value, p, (events(reference), events(current)), recipe);
     if value.is_none() {
         reading.error = Some("sample_too_small");
