@@ -12,12 +12,14 @@ use std::hint::black_box;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
+use driftline::baseline::cell::{count, place};
 use driftline::baseline::rows::{ColumnData, Role, RowBatch};
 use driftline::baseline::{Baseline, BuildSpec, Survey, Task};
 use driftline::engine::measure::{self, Context};
 use driftline::engine::{ModelPlan, Plan, Record, Shard};
 use driftline::event::decode::{Decoder, RecordMeta};
-use driftline::event::{SourceId, Span, Timestamp, TopicRole, WindowRef};
+use driftline::event::{Metric, Scalar, SourceId, Span, Timestamp, TopicRole, WindowRef};
+use driftline::window::Pane;
 use standard_event::{START, Shape, StandardStream};
 use standard_model::{BASELINE_EVENTS, StandardModel, TOPIC, assembly};
 
@@ -34,6 +36,21 @@ const STEP: usize = 900;
 /// A wide model.
 const WIDE_FEATURES: usize = 1_000;
 const WIDE_ROWS: usize = 5_000;
+/// Ten metrics that are not measured unless they are asked for, the dearest among them.
+const FURTHER: [Metric; 10] = [
+    Metric::KlDivergence,
+    Metric::Hellinger,
+    Metric::Linf,
+    Metric::GTest,
+    Metric::MeanShift,
+    Metric::CramerVonMises,
+    Metric::AndersonDarling,
+    Metric::Energy,
+    Metric::Std,
+    Metric::Q95,
+];
+/// Numbers of one feature that are counted in a round.
+const VALUES: usize = 1_000_000;
 
 fn main() {
     let model = StandardModel::build("engine", BASELINE_EVENTS);
@@ -58,6 +75,9 @@ fn main() {
     window("measure a window of 20 features", &plan.models[0]);
     let wide = ModelPlan { baselines: vec![Arc::new(wide_baseline())], ..plan.models[0].clone() };
     window("measure a window of 1,000 features", &wide);
+    let ranks = ModelPlan { metrics: FURTHER.to_vec(), ..wide.clone() };
+    window("measure a window of 1,000 features, further metrics", &ranks);
+    values(&wide.baselines[0]);
     standard_ledger::report(nanoseconds);
 }
 
@@ -104,6 +124,26 @@ fn window(name: &str, plan: &ModelPlan) {
         }
     });
     println!("{:48} {:12.1} ns", format!("each of its {count} measurements"), nanoseconds / count as f64);
+}
+
+/// Counts numbers of one feature into a pane: cell, exact sum and exact sum of squares.
+fn values(baseline: &Baseline) {
+    let column = &baseline.layout.columns[0];
+    let mut state = SEED;
+    let numbers: Vec<Scalar<'_>> = (0..VALUES)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            Scalar::from_number((state >> 11) as f64 / (1u64 << 53) as f64)
+        })
+        .collect();
+    let mut pane = Pane::new(&baseline.layout);
+    let mut scratch = String::new();
+    report("count one number in a pane", VALUES as f64, || {
+        for number in &numbers {
+            count(&mut pane, column, place(&column.kind, number, &mut scratch));
+        }
+        black_box(&pane);
+    });
 }
 
 /// A baseline of many numeric features.

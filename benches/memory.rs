@@ -168,10 +168,14 @@ fn plan(baseline: &Baseline) -> Arc<Plan> {
                 min_samples: 500,
                 features_from: FeaturesFrom::Prediction,
                 horizon: None,
+                evidence: driftline::engine::evidence::Evidence::default(),
+                level: None,
                 segments: Vec::new(),
                 segment_names: vec![Segment::default()],
                 drift: DriftRecipe::default(),
                 metrics: vec![Metric::Psi, Metric::NullRate],
+                recipe: driftline::engine::measure::Recipe::Driftline,
+                detectors: Vec::new(),
             }
         })
         .collect();

@@ -10,6 +10,7 @@ use driftline::config::{Config, Environment, Purpose, SchemaKind, schema};
 use driftline::event::decode::{Selector, TsUnit};
 use driftline::event::{Metric, Span, Timestamp};
 use driftline::source::kafka::GroupProtocol;
+use driftline::stats::sequential::{AdwinSettings, DdmSettings, Settings};
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
@@ -150,6 +151,8 @@ fn every_key_reaches_the_settings() {
     assert_eq!(model.segments[0].admitted, Admitted::Listed(vec!["eu".into(), "7".into(), "true".into()]));
     assert_eq!(model.segments[1].tags, ["a".into(), "z".into()]);
     assert_eq!(model.metrics, [Metric::Psi, Metric::Ks, Metric::Accuracy]);
+    let adwin = AdwinSettings { delta: 0.01, ..AdwinSettings::default() };
+    assert_eq!(model.detectors, [Settings::Adwin(adwin), Settings::Ddm(DdmSettings::default())]);
     assert_eq!((model.drift.metric, model.drift.above, model.drift.p_adjusted), (Metric::Ks, 0.2, 0.05));
     assert_eq!(config.models[1].baselines.default.as_deref(), Some(Path::new("conf/price.json")));
     assert_eq!(

@@ -411,7 +411,7 @@ fn ranges_are_read_again_up_to_their_end() {
     let publisher = Publisher::start(&cluster.settings()).unwrap();
     publish_panes(&publisher, 0, 3000);
     publish(&publisher, vec![decision(1, "model", "decided"), decision(1, "model", &"x".repeat(500)), decision(1, "model", "not read")]);
-    let range = |topic: &str, partition, until| Range { topic: topic.to_owned(), partition, from: Timestamp(1), until };
+    let range = |topic: &str, partition, until| Range { topic: topic.to_owned(), partition, from: Timestamp(1), least: 0, until };
     // The third one is empty, the fourth ends where nothing has been written yet.
     let ranges = vec![range("risk.panes", 1, 2500), range("risk.owners", 1, 2), range("risk.panes", 2, 0), range("risk.panes", 3, 9000)];
     let reread = Reread::start(&cluster.settings(), ranges.clone(), 100, true).unwrap();
@@ -451,7 +451,7 @@ fn reading_again_ends_when_nobody_wants_it_any_more() {
     for _ in 0..50 {
         publish(&publisher, vec![pane(0, "k", &"x".repeat(90_000))]);
     }
-    let ranges = vec![Range { topic: "risk.panes".into(), partition: 0, from: Timestamp(0), until: 50 }];
+    let ranges = vec![Range { topic: "risk.panes".into(), partition: 0, from: Timestamp(0), least: 0, until: 50 }];
     let reread = Reread::start(&cluster.settings(), ranges, 100_000, false).unwrap();
     let until = Instant::now() + PATIENCE;
     while !reread.read().is_full() {

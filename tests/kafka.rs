@@ -5,14 +5,21 @@
 
 mod kafka_support;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use driftline::engine::Emission;
-use driftline::event::WindowSummary;
+use driftline::event::{Span, Timestamp, TopicRole, WindowSummary};
+use driftline::kafka::Connection;
+use driftline::source::kafka::{Consumer, GroupProtocol, Notification, Routing, Settings, StartAt, Topic};
+use driftline::source::{Batch, Registry};
 use kafka_support::agent::{Setup, result_lines};
 use kafka_support::cluster::{Cluster, LABELS, PREDICTIONS};
 use kafka_support::stream::{HOUR, MINUTE, START, Stream, prediction};
-use kafka_support::{Scratch, assert_same, latest, until, wait_for};
+use kafka_support::{PATIENCE, Scratch, assert_same, latest, until, wait_for};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 const STREAM: Stream = Stream { partitions: 4, step: 10_000, drift: 100 * HOUR, labels: false };
@@ -331,4 +338,91 @@ fn two_members_share_the_partitions_and_one_takes_them_back() {
     let status = first.wait_received(cluster.total());
     assert_eq!(status["received"], cluster.total(), "{status}");
     first.stop();
+}
+
+/// A worker that stands still has its partitions paused. Where it goes on while they are on the way from hand to hand, those
+/// that come back are read.
+#[test]
+fn partitions_that_were_paused_when_they_left_are_read_when_they_come_back() {
+    const RECORDS: usize = 10_000;
+    let cluster = Cluster::start(&[(PREDICTIONS, 2)]);
+    for place in 0..RECORDS {
+        for partition in 0..2 {
+            cluster.send(PREDICTIONS, partition, START, place.to_string().into_bytes());
+        }
+    }
+    cluster.flush();
+    let group = [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "100")];
+    let properties = group.map(|(key, value)| (key.to_owned(), value.into()));
+    let settings = Settings {
+        connection: Connection::new(cluster.address(), &properties.into(), || Timestamp(0)).unwrap(),
+        group_id: "paused".into(),
+        instance_id: None,
+        protocol: GroupProtocol::Classic,
+        topics: vec![Topic { name: PREDICTIONS.into(), role: TopicRole::Predictions }],
+        start: StartAt::Earliest,
+        look_back: Span(0),
+        max_bytes: 1000,
+        headers: false,
+        idle_after: Span::MINUTE,
+        queue_kib: 1024,
+        // All partitions leave before any comes back.
+        is_joining: true,
+        resume: None,
+    };
+    // One worker with room for one batch, whose batches are taken here.
+    let (batches, taken) = crossbeam_channel::bounded::<Batch>(1);
+    let (empties, routing) = crossbeam_channel::bounded(8);
+    let (notifications, notified) = crossbeam_channel::unbounded();
+    let routing = Routing { workers: vec![batches], empties: routing };
+    let consumer = Consumer::start(settings, Registry::default(), routing, notifications, || Timestamp(0)).unwrap();
+    let wait_until = |what: &str, mut is_it: Box<dyn FnMut(&Notification) -> bool>| {
+        let until = std::time::Instant::now() + PATIENCE;
+        while !is_it(&notified.recv_deadline(until).expect(what)) {}
+    };
+    // Positions that are the same a second later: nothing is read any more, though nearly everything lies ahead.
+    let wait_until_paused = || {
+        let mut before = Vec::new();
+        wait_until(
+            "paused",
+            Box::new(move |told| match told {
+                Notification::Progress { lag, .. } => {
+                    let ahead: i64 = lag.iter().map(|(_, lag)| lag).sum();
+                    let stands = ahead > 0 && *lag == before;
+                    before.clone_from(lag);
+                    stands
+                }
+                _ => false,
+            }),
+        );
+    };
+    wait_until_paused();
+    let second: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", cluster.address())
+        .set("group.id", "paused")
+        .set("partition.assignment.strategy", "range")
+        .set("session.timeout.ms", "6000")
+        .create()
+        .unwrap();
+    second.subscribe(&[PREDICTIONS]).unwrap();
+    let _ = second.poll(Duration::ZERO);
+    wait_until("assigned again", Box::new(|told| matches!(told, Notification::Assigned(_))));
+    // What has come back is paused, too, and the loop goes on.
+    wait_until_paused();
+    drop(second);
+    wait_until("revoked", Box::new(|told| matches!(told, Notification::Revoked(_))));
+    let next: RefCell<BTreeMap<i32, i64>> = RefCell::default();
+    wait_for(
+        "both partitions are read to their ends",
+        || format!("{:?}", next.borrow()),
+        || {
+            while let Ok(mut batch) = taken.recv_timeout(Duration::from_millis(100)) {
+                next.borrow_mut().extend(batch.records().map(|(head, ..)| (head.partition, head.offset + 1)));
+                batch.clear();
+                let _ = empties.try_send(batch);
+            }
+            (next.borrow().values().filter(|next| usize::try_from(**next).unwrap() == RECORDS).count() == 2).then_some(())
+        },
+    );
+    consumer.stop();
 }

@@ -163,7 +163,7 @@ impl Both {
                 self.shelved = Ledger::on(Arc::clone(&self.shelf) as Arc<dyn Shelf>, self.bounds);
             }
         }
-        let state = |ledger: &mut Ledger| (ledger.predictions(), ledger.waiting_labels(), ledger.refused(), ledger.next_label());
+        let state = |ledger: &mut Ledger| (ledger.kept(), ledger.next_label());
         prop_assert_eq!(state(&mut self.plain), state(&mut self.shelved));
         let [of_plain, of_shelved] = &self.said;
         prop_assert_eq!(of_plain, of_shelved);
@@ -399,7 +399,7 @@ fn engine(plan: &Arc<Plan>, rules: &Arc<RuleSet>, shelf: Option<&Arc<MemoryShelf
         );
         assert_eq!(
             counts().map(|counts| counts.of(Outcome::Waiting)).sum::<u64>(),
-            evaluator.waiting().0,
+            evaluator.kept().labels,
             "who waits is counted as waiting"
         );
         assert_eq!(evaluator.sources()[&predictions].counts.of(Outcome::Waiting), 0);
@@ -422,7 +422,7 @@ fn engine(plan: &Arc<Plan>, rules: &Arc<RuleSet>, shelf: Option<&Arc<MemoryShelf
                 pieces.extend(panes.iter().map(|(key, value)| Piece { part: Part::Panes, key: key.clone(), value: value.clone() }));
                 let mut again = Evaluator::restore(Arc::clone(plan), Arc::clone(rules), &pieces).unwrap();
                 open(&mut again);
-                assert_eq!(again.waiting(), evaluator.waiting());
+                assert_eq!(again.kept(), evaluator.kept());
                 let mut other = Shard::new(Arc::clone(plan));
                 let all = partition::Said::default().changes(&shard).into_iter();
                 let all: Vec<Piece> =

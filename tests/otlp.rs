@@ -9,6 +9,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::routing::post;
 use driftline::event::{Measurement, Metric, Segment, Status, Subject, Timestamp, WindowRef, WindowSummary};
+use driftline::join::Kept;
 use driftline::rule::message::AlertView;
 use driftline::telemetry::agent::{PartitionLag, RecordCount};
 use driftline::telemetry::event_log::AlertEvent;
@@ -206,6 +207,7 @@ fn fill(telemetry: &Telemetry) {
         records: Some(12),
         event_time_seconds: Some(1.5),
     }]);
+    telemetry.set_ledger(Kept { labels: 3, predictions: 41, refused: 2 });
     telemetry.set_outbox_depth(4);
     telemetry.set_reload(false);
     telemetry.count_window("loan", "1h");
@@ -248,6 +250,9 @@ async fn every_metric_has_its_promised_name_unit_and_attributes() {
         ("driftline.alerts", "{alert}", "state=pending".into(), 0.0),
         ("driftline.notifications", "{notification}", "outcome=delivered receiver=mlops-mail".into(), 1.0),
         ("driftline.actions", "{call}", "action=retrain-loan outcome=requested".into(), 1.0),
+        ("driftline.ledger.depth", "{record}", "kind=label".into(), 3.0),
+        ("driftline.ledger.depth", "{record}", "kind=prediction".into(), 41.0),
+        ("driftline.ledger.refused", "{prediction}", String::new(), 2.0),
         ("driftline.outbox.depth", "{item}", String::new(), 4.0),
         ("driftline.config.last_reload.successful", "{bool}", String::new(), 0.0),
         ("driftline.metrics.suppressed", "{series}", String::new(), 0.0),
@@ -342,6 +347,8 @@ fn the_text_for_prometheus_has_help_and_plain_names() {
         "driftline_event_time_lag_seconds{partition=\"2\",topic=\"loan.predictions\"} 1.5",
         "driftline_window_closed_total{model=\"loan\",window=\"1h\"} 2",
         "driftline_alerts{state=\"firing\"} 1",
+        "driftline_ledger_depth{kind=\"prediction\"} 41",
+        "driftline_ledger_refused_total 2",
         "driftline_outbox_depth 4",
         "driftline_config_last_reload_successful 0",
     ] {

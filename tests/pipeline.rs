@@ -127,6 +127,8 @@ fn live_results_are_the_bytes_of_the_replay_for_any_number_of_workers() {
             // Labels of the predictions that were late find none.
             assert!(status["outcomes"][outcome].as_u64().is_some_and(|count| count > 0), "{outcome}: {status}");
         }
+        assert_eq!((&status["ledger"]["labels"], &status["ledger"]["refused"]), (&status["waiting"], &0.into()), "{status}");
+        assert!(status["ledger"]["predictions"].as_u64().is_some_and(|count| count > 0), "{status}");
         let lines = || until(agent.lines(), last_end);
         agent.wait_for("all windows are closed and labelled", || {
             let final_looks = lines().iter().filter(|line| line.contains("\"metric\":\"accuracy\"")).count();

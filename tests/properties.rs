@@ -49,7 +49,7 @@ fn config(baseline: &str, workers: usize) -> String {
         .map(|(name, size, slide, offset)| format!("{{ name: {name}, size: {size}ms, slide: {slide}ms, offset: {offset}ms }}"))
         .collect();
     format!(
-        "models:\n  - {{ name: loan, baseline: {baseline}, task: binary, positive_class: repaid, windows: [ {} ], lateness: {LATENESS}ms, min_samples: 1, labels: {{ horizon: {HORIZON}ms }}, segments: [ {{ by: tags.region }} ] }}\nlimits: {{ workers: {workers} }}\nrules: [rules.yaml]\n",
+        "models:\n  - {{ name: loan, baseline: {baseline}, task: binary, positive_class: repaid, windows: [ {} ], lateness: {LATENESS}ms, min_samples: 1, detectors: [ {{ name: adwin, clock: 1, delta: 0.3 }}, {{ name: page_hinkley, threshold: 5, min_instances: 5 }}, ddm, eddm, {{ name: hddm_a, two_sided_test: true }}, hddm_w ], labels: {{ horizon: {HORIZON}ms }}, segments: [ {{ by: tags.region }} ] }}\nlimits: {{ workers: {workers} }}\nrules: [rules.yaml]\n",
         windows.join(", ")
     )
 }
@@ -71,6 +71,15 @@ const RULES: &str = r#"groups:
         value: accuracy
         fire: { critical: { below: 0.5, for: 1 windows } }
         resolve: { above: 0.6, for: 1 windows }
+        incomplete: ok
+      - alert: Detected
+        each: [feature]
+        source: { metric: adwin, window: sliding }
+        fire: { critical: { above: 0.9, for: 1 windows } }
+        incomplete: ok
+      - alert: ErrorsDetected
+        source: { metric: ddm, window: long, label_coverage: 0.5 }
+        fire: { warning: { above: 0.4, for: 1 windows }, critical: { above: 0.9, for: 1 windows } }
         incomplete: ok
 route: { receiver: none }
 receivers: [ { name: none } ]

@@ -15,7 +15,10 @@ use crate::config::environment::Environment;
 use crate::config::fault::{Fault, in_order};
 use crate::config::load::{open, rule_files};
 use crate::config::position::{Positions, join};
+use crate::engine::detection;
+use crate::engine::evidence::{Level, series};
 use crate::engine::footprint::LEDGER_ENTRY_BYTES;
+use crate::engine::measure::Wanted;
 use crate::engine::measure::performance;
 use crate::engine::{DriftRecipe, FeaturesFrom, ModelPlan, Plan, SegmentPlan};
 use crate::event::decode::{Dictionary, Field, Mapping};
@@ -72,6 +75,7 @@ pub fn assemble(path: &Path, rules: &[String], environment: &Environment, purpos
     if let Err(fault) = Connection::new(String::new(), &config.kafka.librdkafka, super::clock::now) {
         faults.push(loading.positions.fault(&join("/kafka/librdkafka", &fault.key), fault.reason));
     }
+    super::recipe::check(&config, &baselines, &loading.positions, &mut faults);
     let plan = build_plan(&config, &baselines);
     let positions: BTreeMap<&str, &Positions> = files.files.iter().map(|file| (file.name.as_str(), &file.reading.positions)).collect();
     let specs: Vec<(String, RuleFile)> = files
@@ -163,7 +167,8 @@ fn read_baselines(config: &Config, _file: &str, positions: &Positions, faults: &
                         fault.hint = Some("build it again with `driftline baseline build`".to_owned());
                         faults.push(fault);
                     }
-                    known.push((version, Arc::new(baseline)));
+                    let counts_distinct = model.metrics.contains(&Metric::DistinctCount);
+                    known.push((version, Arc::new(if counts_distinct { baseline.counting_distinct() } else { baseline })));
                 }
                 Err(message) => faults.push(positions.fault(&at, message)),
             }
@@ -271,6 +276,12 @@ fn model_plan(model: &Model, baselines: &[(Option<String>, Arc<Baseline>)], dict
     let by_version = baselines.iter().enumerate().filter_map(|(place, (version, _))| Some((Arc::from(version.as_deref()?), place)));
     let mut segment_names = vec![Segment::default()];
     let segments = model.segments.iter().map(|by| segment_plan(by, baselines, dictionary, &mut segment_names)).collect();
+    let wanted = Wanted::new(&model.metrics);
+    let all = |budget| {
+        let series = series(baselines.iter().map(|(_, baseline)| &**baseline), wanted, model.recipe);
+        Level::new(budget, &windows, series, segment_names.len() as u64)
+    };
+    let level = model.false_alarms.and_then(all);
     ModelPlan {
         name: Arc::clone(&model.name),
         task: task(model),
@@ -291,6 +302,10 @@ fn model_plan(model: &Model, baselines: &[(Option<String>, Arc<Baseline>)], dict
         segment_names,
         drift: DriftRecipe { metric: model.drift.metric, above: model.drift.above, p_adjusted: model.drift.p_adjusted },
         metrics: model.metrics.clone(),
+        recipe: model.recipe,
+        detectors: model.detectors.clone(),
+        evidence: model.evidence,
+        level,
     }
 }
 
@@ -350,7 +365,9 @@ fn scope(config: &Config, plan: &Plan) -> Scope {
         features.sort();
         features.dedup();
         let performance = planned.baselines.iter().flat_map(|baseline| performance::metrics(baseline, &planned.metrics));
-        let mut metrics: Vec<Metric> = planned.metrics.iter().copied().filter(|metric| !metric.needs_labels()).chain(performance).collect();
+        let detectors = planned.detectors.iter().map(detection::metric);
+        let drift = planned.metrics.iter().copied().filter(|metric| !metric.needs_labels());
+        let mut metrics: Vec<Metric> = drift.chain(performance).chain(detectors).collect();
         metrics.sort();
         metrics.dedup();
         ModelScope {
@@ -369,6 +386,7 @@ fn scope(config: &Config, plan: &Plan) -> Scope {
                 metric: planned.drift.metric,
                 at_least: planned.drift.above,
                 p_adjusted_below: planned.drift.p_adjusted,
+                level: planned.level.as_ref().map(|level| level.level),
             },
         }
     });

@@ -19,16 +19,16 @@ use super::shelf::StoreShelf;
 use super::worker::Snapshot;
 
 /// Number of the format; another is refused, never guessed at.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 6;
 
 /// Pieces that are deleted at once where panes are counted over something else: some MB.
 const DELETED_AT_ONCE: usize = 50_000;
 /// What the ledgers of all models may take on disk.
-const LEDGER_DISK_BYTES: u64 = 8 << 30;
+pub(super) const LEDGER_DISK_BYTES: u64 = 8 << 30;
 /// Bytes that one prediction takes on disk until its horizon has passed, measured: see docs/state.md.
-const LEDGER_STORED_BYTES: u64 = 180;
+pub(super) const LEDGER_STORED_BYTES: u64 = 180;
 /// The part of what a ledger may hold in memory that is for records which are on disk as well.
-const LEDGER_CACHE_SHARE: usize = 2;
+pub(super) const LEDGER_CACHE_SHARE: usize = 2;
 
 /// Why there is no state to go on with.
 #[derive(Debug, Error)]

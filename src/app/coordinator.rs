@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError};
 
+use crate::engine::evaluator::Lost;
 use crate::engine::state::Change;
 use crate::engine::state::Written;
 use crate::engine::{Emission, Evaluator, Plan};
@@ -232,7 +233,8 @@ impl Loop {
         for model in &saying.output.seen {
             self.last_record.insert(*model, now);
         }
-        self.intake.note(&saying, &self.of.sources, now);
+        let sources = &self.of.sources;
+        self.intake.note(&saying, |source| sources.get(source.0 as usize), now);
         self.of.publisher.record_latencies(&saying.output.latencies);
         self.of.evaluator.absorb(number, saying.output);
         for source in saying.flushed {
@@ -297,8 +299,10 @@ impl Loop {
                 let topic = self.of.sources.get(source.0 as usize).map_or("", |source| source.topic.as_str());
                 let reason = cause.describe(topic, from, to);
                 tracing::error!("{reason}; the windows they belong to are marked");
-                self.intake.gap(source, &self.of.sources, from, to);
-                self.of.evaluator.add_gap(source, reason.into());
+                if let Some(info) = self.of.sources.get(source.0 as usize) {
+                    self.intake.gap(&info.topic, info.partition, Lost { from, to });
+                }
+                self.of.evaluator.add_gap(source, reason.into(), Lost { from, to });
             }
             Notification::TopicId { topic, id } => drop(self.topic_ids.insert(topic, id)),
             Notification::Trouble(what) => {
@@ -398,7 +402,7 @@ impl Loop {
 
     fn show_status(&mut self, now: Timestamp) {
         let evaluator = &self.of.evaluator;
-        let standing = Standing { event_clock: evaluator.event_clock(), sources: evaluator.sources() };
+        let standing = Standing { event_clock: evaluator.event_clock(), sources: evaluator.sources(), kept: evaluator.kept() };
         self.of.publisher.show_status(&standing, &self.of.sources, &self.lags, now);
     }
 

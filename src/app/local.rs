@@ -19,7 +19,7 @@ use super::run::{NOTIFICATIONS, RunError, kafka_settings, worker_count};
 use super::worker;
 
 /// The part of `limits.memory` that the store may take for its caches and for changes on their way to its tables.
-const STORE_SHARE: u64 = 8;
+pub(super) const STORE_SHARE: u64 = 8;
 
 /// Opens the store and reads what a run goes on from.
 ///

@@ -87,6 +87,7 @@ impl MemoryReport {
             of("joined panes", |of| of.joined, "of predictions with labels"),
             of("waiting windows", |of| of.waiting, "until the horizon of their labels"),
             of("ledger", |of| of.ledger, "predictions until their label or its horizon"),
+            of("detectors", |of| of.detectors, "sequential; after ten years of five minutes"),
             of("closing windows", |of| of.closing, "measured at the same moment"),
             fixed("fetched ahead", run::fetch_ahead_bytes(config), "by the Kafka client; an eighth of the limit"),
             Need { count: Some(workers), ..fixed("queues", workers * BATCHES * BATCH_BYTES, "of the workers") },

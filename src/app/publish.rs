@@ -9,7 +9,8 @@ use hdrhistogram::Histogram;
 use crate::engine::result::happening_json;
 use crate::engine::{Emission, Plan, SourceState};
 use crate::event::{Outcome, SourceId, Span, Timestamp, TopicRole};
-use crate::http::{DeadLettersView, PartitionView, StatusView, TextTime, TopicView, ViewHandle};
+use crate::http::{DeadLettersView, LedgerView, PartitionView, StatusView, TextTime, TopicView, ViewHandle};
+use crate::join::Kept;
 use crate::notify::{Order, OutboxHandle};
 use crate::rule::message::AlertView;
 use crate::rule::{Happening, RuleSet, RuleStatus, State};
@@ -47,6 +48,8 @@ pub struct Publisher {
     pub started_at: Timestamp,
     /// Events received when the status was last made, and when that was.
     pub last_received: (u64, Timestamp),
+    /// Predictions that ledgers had refused when the status was last made.
+    pub refused: u64,
 }
 
 /// What the status shows of the engine.
@@ -56,6 +59,8 @@ pub struct Standing<'a> {
     pub event_clock: Option<Timestamp>,
     /// Source partitions by number.
     pub sources: &'a BTreeMap<SourceId, SourceState>,
+    /// What the ledgers of labels hold.
+    pub kept: Kept,
 }
 
 impl Publisher {
@@ -147,7 +152,8 @@ impl Publisher {
             let recipe = score::DriftRecipe {
                 metric: model.drift.metric,
                 at_least: model.drift.above,
-                p_adjusted_below: Some(model.drift.p_adjusted),
+                p_adjusted_below: model.level.is_none().then_some(model.drift.p_adjusted),
+                p_value_at_most: model.level.as_ref().map(|level| level.level),
             };
             self.telemetry.set_drift_recipe(&model.name, recipe);
         }
@@ -253,6 +259,7 @@ impl Publisher {
             self.telemetry.set_dead_letters(counts.iter().map(|row| (row.outcome, row.reason.as_str(), row.count)).collect());
             status.dead_letters = Some(letters_view(letters, &counts));
         }
+        self.show_kept(standing.kept, &mut status);
         let depth = self.outbox.depth() as u64;
         self.telemetry.set_outbox_depth(depth);
         let items =
@@ -264,6 +271,20 @@ impl Publisher {
             });
         self.view.set_outbox(depth, items);
         self.view.set_status(status);
+    }
+
+    /// Shows what the ledgers hold. What they refuse is said aloud: performance will miss labels that came.
+    fn show_kept(&mut self, kept: Kept, status: &mut StatusView) {
+        if kept.refused > self.refused {
+            let more = kept.refused - self.refused;
+            tracing::warn!(
+                predictions = more,
+                "a ledger is full: predictions are counted and not kept, and their labels will find nothing"
+            );
+        }
+        self.refused = kept.refused;
+        status.ledger = LedgerView { labels: kept.labels, predictions: kept.predictions, refused: kept.refused };
+        self.telemetry.set_ledger(kept);
     }
 
     /// Hands the latencies of predictions on.

@@ -124,7 +124,8 @@ impl Handle {
 pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Result<(), RunError> {
     let Assembly { config, plan, rules, notify, rule_globs, .. } = assembly;
     let workers = worker_count(&config);
-    // In a cluster nothing is kept here.
+    // In a cluster nothing is kept here but what waits for labels, for as long as the process lives.
+    let cache = if config.state.cluster.is_some() { cluster::open_cache(&config, &plan)? } else { None };
     let (local, outbox) = if config.state.cluster.is_some() {
         (None, Vec::new())
     } else {
@@ -185,12 +186,14 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
             .unwrap_or_default(),
         started_at: now,
         last_received: (0, now),
+        refused: 0,
     };
     let thread = match local {
         None => {
             let config = Arc::new(config.clone());
+            let plan = Arc::clone(&plan);
             let surroundings =
-                cluster::Surroundings { config, plan: Arc::clone(&plan), rules, workers, publisher, control: control_in, heartbeat, fatal };
+                cluster::Surroundings { config, plan, rules, workers, publisher, control: control_in, heartbeat, fatal, cache };
             let member = tokio::task::spawn_blocking(move || cluster::start(surroundings)).await;
             let member = member.map_err(|error| RunError::Fatal(format!("the replica cannot be started: {error}")))??;
             std::thread::Builder::new().name("member".into()).spawn(move || {

@@ -32,12 +32,14 @@ struct Entry {
 /// What has been said.
 #[derive(Debug)]
 pub struct Said {
-    journal: Journal,
+    /// None where nothing may be written.
+    journal: Option<Journal>,
     now: fn() -> Timestamp,
 }
 
 impl Said {
-    /// Opens what was said by the processes before, and shows it where it belongs to models of the plan.
+    /// Opens what was said by the processes before, and shows it where it belongs to models of the plan. Where nothing may be
+    /// written, windows are said and not known to the next process.
     ///
     /// # Errors
     /// [`StoreError::Io`].
@@ -48,7 +50,14 @@ impl Said {
         telemetry: &Telemetry,
         now: fn() -> Timestamp,
     ) -> Result<Said, StoreError> {
-        let (journal, entries) = Journal::open(directory, MAX_BYTES)?;
+        let (journal, entries) = match Journal::open(directory, MAX_BYTES) {
+            Ok((journal, entries)) => (Some(journal), entries),
+            Err(error) if error.is_read_only() => {
+                tracing::warn!(%error, "windows that were said will not be known after the process has ended");
+                (None, Vec::new())
+            }
+            Err(error) => return Err(error),
+        };
         // What cannot be read is of another version, and nothing is computed from it.
         let entries: Vec<Entry> = entries.iter().filter_map(|entry| postcard::from_bytes(entry).ok()).collect();
         let last = entries.last().map(|entry| entry.at);
@@ -66,9 +75,10 @@ impl Said {
 
     /// Writes a window down.
     pub fn note(&mut self, summary: &WindowSummary, measurements: &[Measurement]) {
+        let Some(journal) = &mut self.journal else { return };
         let entry = Entry { at: (self.now)(), summary: summary.clone(), measurements: measurements.to_vec() };
         let written = postcard::to_stdvec(&entry).map_err(|error| error.to_string());
-        let written = written.and_then(|bytes| self.journal.append(&bytes).map_err(|error| error.to_string()));
+        let written = written.and_then(|bytes| journal.append(&bytes).map_err(|error| error.to_string()));
         if let Err(error) = written {
             tracing::error!(error, "a window could not be written down; it is said, but will not be known after the process has ended");
         }
@@ -76,7 +86,7 @@ impl Said {
 
     /// Waits until all of it is on the disk.
     pub fn sync(&mut self) {
-        if let Err(error) = self.journal.sync() {
+        if let Some(Err(error)) = self.journal.as_mut().map(Journal::sync) {
             tracing::error!(%error, "what was said is not safely on the disk");
         }
     }

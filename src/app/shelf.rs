@@ -1,47 +1,54 @@
-//! The label ledgers' shelves: the committed entries of each model in the store.
+//! The label ledgers' shelves: the committed entries of each ledger in the store, under what its keys begin with.
 
 use crate::engine::state::Part;
 use crate::engine::state::evaluator::ledger_key;
 use crate::join::{Shelf, Space};
 use crate::store::Reader;
 
-/// The shelf of one model. Where it cannot be read, the store remembers it and commits nothing any more.
+/// The shelf of one ledger. Where it cannot be read, the store remembers it and commits nothing any more.
 #[derive(Debug)]
 pub struct StoreShelf {
     reader: Reader,
-    model: u16,
+    /// The space of the store, and what keys in it begin with.
+    place: (u8, Vec<u8>),
 }
 
 impl StoreShelf {
     /// The shelf of the model of that number.
     #[must_use]
     pub fn new(reader: Reader, model: u16) -> StoreShelf {
-        StoreShelf { reader, model }
+        let mut front = ledger_key(model, Space::Record);
+        front.pop();
+        StoreShelf::under(reader, Part::Ledger.number(), front)
+    }
+
+    /// The shelf in a space of a store whose keys begin so.
+    #[must_use]
+    pub fn under(reader: Reader, space: u8, front: Vec<u8>) -> StoreShelf {
+        StoreShelf { reader, place: (space, front) }
     }
 
     fn key(&self, space: Space, key: &[u8]) -> Vec<u8> {
-        let mut whole = ledger_key(self.model, space);
-        whole.extend_from_slice(key);
-        whole
+        [&self.place.1, &[space.number()][..], key].concat()
     }
 }
 
 impl Shelf for StoreShelf {
     fn get(&self, space: Space, key: &[u8]) -> Option<Vec<u8>> {
-        self.reader.get(Part::Ledger.number(), &self.key(space, key)).unwrap_or_default()
+        self.reader.get(self.place.0, &self.key(space, key)).unwrap_or_default()
     }
 
     fn range(&self, space: Space, from: &[u8], limit: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let front = ledger_key(self.model, space);
+        let front = self.key(space, &[]);
         let mut end = front.clone();
         // No space has the last number.
         end.iter_mut().last().into_iter().for_each(|space| *space += 1);
-        let found = self.reader.scan(Part::Ledger.number(), &self.key(space, from), Some(&end), limit).unwrap_or_default();
+        let found = self.reader.scan(self.place.0, &self.key(space, from), Some(&end), limit).unwrap_or_default();
         found.into_iter().map(|(key, value)| (key.get(front.len()..).unwrap_or_default().to_vec(), value)).collect()
     }
 
     fn refuse(&self, space: Space, key: &[u8]) {
-        self.reader.distrust(Part::Ledger.number(), &self.key(space, key), "is not what a ledger writes");
+        self.reader.distrust(self.place.0, &self.key(space, key), "is not what a ledger writes");
     }
 }
 

@@ -63,6 +63,8 @@ pub struct Published {
     pub posts: Vec<Post>,
     /// The offsets after the last records counted; -1 where nothing was.
     pub ends: Vec<(SourceId, i64)>,
+    /// How far the partitions are at these offsets, to be said after everybody's panes; added by whoever takes the answer in.
+    pub progress: Vec<Post>,
 }
 
 /// State and positions of the partitions of one worker: part of one atom.

@@ -5,6 +5,7 @@
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::event::Scalar;
+use crate::sketch::distinct;
 use crate::stats::random::SplitMix64;
 use crate::window::Pane;
 use crate::window::pane::Term;
@@ -42,6 +43,18 @@ pub fn place(kind: &ColumnKind, value: &Scalar<'_>, scratch: &mut String) -> Pla
             Some(level) => special(SPECIAL + levels.cell(level)),
             None => special(WRONG_TYPE),
         },
+    }
+}
+
+/// The cell of a value among those for different values: of each number, and of levels that have no cell of their own.
+fn distinct_cell(kind: &ColumnKind, placed: Placed, value: &Scalar<'_>, scratch: &mut String) -> Option<usize> {
+    match kind {
+        ColumnKind::Numeric(_) => placed.value.map(distinct::cell_of_number),
+        ColumnKind::Categorical(levels) => {
+            let has_none = placed.cell >= SPECIAL + levels.other_cell();
+            has_none.then(|| value.level(scratch)).flatten().map(distinct::cell_of_text)
+        }
+        ColumnKind::Embedding(_) => None,
     }
 }
 
@@ -107,6 +120,11 @@ impl Places {
     pub fn add(&mut self, column: &Column, value: &Scalar<'_>, scratch: &mut String) {
         let placed = place(&column.kind, value, scratch);
         self.cells.push(column.offset + placed.cell);
+        if let Some(first) = column.distinct
+            && let Some(cell) = distinct_cell(&column.kind, placed, value, scratch)
+        {
+            self.cells.push(first + cell);
+        }
         if let Some(cell) = column.sampled.and_then(|place| self.row.get_mut(place)) {
             *cell = u16::try_from(placed.cell).unwrap_or(NOT_THERE);
         }
@@ -225,6 +243,27 @@ mod tests {
             Scalar::Other,
         ];
         assert_eq!(cells(&kind, &values), [5, 5, 6, 7, 8, 9, NAN, WRONG_TYPE]);
+    }
+
+    #[test]
+    fn different_values_are_counted_where_the_layout_has_cells_for_them() {
+        let levels = ColumnKind::Categorical(Levels::new(vec!["a".into(), "b".into()], vec!["c".into()]));
+        let layout = Layout::new(vec![(Subject::Score, numeric()), (Subject::Prediction, levels)]);
+        let counting = layout.counting_distinct();
+        assert_ne!(layout.id, counting.id);
+        assert_eq!(counting.cells, layout.cells + 2 * distinct::CELLS);
+        let mut pane = Pane::new(&counting);
+        let (mut places, mut scratch) = (Places::default(), String::new());
+        for (number, level) in [(1.0, "a"), (1.0, "c"), (f64::NAN, "d"), (7.5, "d"), (0.0, "b"), (-0.0, "e")] {
+            places.begin(&counting);
+            places.add(&counting.columns[0], &Scalar::from_number(number), &mut scratch);
+            places.add(&counting.columns[1], &Scalar::Text(level), &mut scratch);
+            places.count(&mut pane);
+        }
+        let found = |column: usize| distinct::estimate(&pane.cells[counting.columns[column].distinct.unwrap()..][..distinct::CELLS]);
+        // 1, 7.5 and 0; c, d and e: a and b have cells of their own.
+        assert_eq!((found(0), found(1)), (Some(3.0), Some(3.0)));
+        assert_eq!(pane.column(&counting, 1), [0, 0, 0, 0, 0, 1, 1, 1, 3]);
     }
 
     #[test]

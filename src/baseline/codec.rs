@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Segment, Subject};
 use crate::stats::exact::ExactSum;
+use crate::stats::inflation::Inflation;
 use crate::stats::null::{NullTable, Nulls};
 use crate::window::{JoinedLayout, JoinedPane, Moments, Pane};
 
+use super::blocks::Inflations;
 use super::document::{
-    BinsDocument, CategoricalDocument, ColumnDocument, CountsDocument, Document, DocumentError, FORMAT, JoinedDocument, Lines,
-    NullsDocument, NumericDocument, ReferenceDocument, SegmentDocument, SumsDocument,
+    BinsDocument, CategoricalDocument, ColumnDocument, CountsDocument, Document, DocumentError, EffectsDocument, FORMAT, JoinedDocument,
+    Lines, NullsDocument, NumericDocument, ReferenceDocument, SegmentDocument, SumsDocument,
 };
 use super::layout::{Column, ColumnKind, INFINITE, Layout, Levels, MISSING, NAN, NULL, NumericBins, SPECIAL, WRONG_TYPE};
 use super::space::MAX_DIMENSION;
@@ -55,16 +57,18 @@ impl Baseline {
     /// The document of this baseline.
     #[must_use]
     pub fn to_document(&self) -> Document {
-        let column = |column: &Column, summary: Option<&Summary>, nulls: Option<&Nulls>| ColumnDocument {
+        let column = |column: &Column, summary: Option<&Summary>, nulls: Option<&Nulls>, effects: Option<&Inflations>| ColumnDocument {
             subject: column.subject.to_string(),
             summary: summary.cloned(),
             bins: bins_document(&column.kind),
             level_counts: summary.and_then(|summary| Some(LevelCounts { distinct: summary.distinct?, singletons: summary.singletons? })),
             null_tables: nulls.map(nulls_document),
+            design_effects: effects.map(effects_document),
         };
         let nulls = self.nulls.iter().map(Option::as_ref).chain(std::iter::repeat(None));
-        let columns = self.layout.columns.iter().zip(&self.summaries).zip(nulls);
-        let columns = columns.map(|((one, summary), nulls)| column(one, Some(summary), nulls)).collect();
+        let effects = self.inflations.iter().map(Option::as_ref).chain(std::iter::repeat(None));
+        let columns = self.layout.columns.iter().zip(&self.summaries).zip(nulls).zip(effects);
+        let columns = columns.map(|(((one, summary), nulls), effects)| column(one, Some(summary), nulls, effects)).collect();
         let label = self.joined.label.columns.first();
         let segments = self.segments.iter().map(|(segment, reference)| SegmentDocument {
             segment: segment.0.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
@@ -83,7 +87,7 @@ impl Baseline {
             columns,
             joint: self.layout.joint.as_ref().map(|joint| space::joint_document(joint)),
             sampled: self.layout.sampled.iter().flat_map(|names| names.iter()).map(ToString::to_string).collect(),
-            label: label.map(|label| column(label, self.label_summary.as_ref(), self.label_nulls.as_ref())),
+            label: label.map(|label| column(label, self.label_summary.as_ref(), self.label_nulls.as_ref(), self.label_inflations.as_ref())),
             reference: self.reference_document(&self.reference),
             segments: segments.collect(),
         }
@@ -141,12 +145,17 @@ impl Baseline {
         let label_levels = label.as_ref().and_then(|label| label.level_counts);
         let label_nulls = label.as_ref().and_then(|label| label.null_tables.clone());
         let label_nulls = label_nulls.map(|tables| read_nulls(tables, "label.null_tables")).transpose()?;
+        let label_inflations = label.as_ref().and_then(|label| label.design_effects.clone());
+        let label_inflations = label_inflations.map(|effects| read_effects(effects, "label.design_effects")).transpose()?;
         let mut kinds = Vec::with_capacity(columns.len());
+        let mut inflations = Vec::with_capacity(columns.len());
         let mut subjects = BTreeSet::new();
         let mut nulls = Vec::with_capacity(columns.len());
         for (index, mut column) in columns.into_iter().enumerate() {
             let field = format!("columns[{index}]");
             nulls.push(column.null_tables.take().map(|tables| read_nulls(tables, &format!("{field}.null_tables"))).transpose()?);
+            let effects = column.design_effects.take();
+            inflations.push(effects.map(|effects| read_effects(effects, &format!("{field}.design_effects"))).transpose()?);
             let subject = read_subject(&column.subject).ok_or_else(|| {
                 DocumentError::field(
                     format!("{field}.subject"),
@@ -202,6 +211,8 @@ impl Baseline {
             label_levels,
             nulls,
             label_nulls,
+            inflations,
+            label_inflations,
         };
         Ok(Baseline::assemble(parts))
     }
@@ -324,6 +335,9 @@ fn nulls_document(nulls: &Nulls) -> NullsDocument {
         total_variation: list(&nulls.total_variation),
         linf: list(&nulls.linf),
         wasserstein: nulls.wasserstein.as_ref().map(list),
+        energy: nulls.energy.as_ref().map(list),
+        cramer_von_mises: nulls.cramer_von_mises.as_ref().map(list),
+        anderson_darling: nulls.anderson_darling.as_ref().map(list),
     }
 }
 
@@ -335,6 +349,35 @@ fn read_nulls(tables: NullsDocument, field: &str) -> Checked<Nulls> {
         total_variation: read(tables.total_variation, "total_variation")?,
         linf: read(tables.linf, "linf")?,
         wasserstein: tables.wasserstein.map(|list| read(list, "wasserstein")).transpose()?,
+        energy: tables.energy.map(|list| read(list, "energy")).transpose()?,
+        cramer_von_mises: tables.cramer_von_mises.map(|list| read(list, "cramer_von_mises")).transpose()?,
+        anderson_darling: tables.anderson_darling.map(|list| read(list, "anderson_darling")).transpose()?,
+    })
+}
+
+fn effects_document(effects: &Inflations) -> EffectsDocument {
+    let list = |inflation: &Inflation| inflation.points().to_vec();
+    EffectsDocument {
+        cells: list(&effects.cells),
+        order: list(&effects.order),
+        mean: list(&effects.mean),
+        null: list(&effects.null),
+        invalid: list(&effects.invalid),
+    }
+}
+
+fn read_effects(effects: EffectsDocument, field: &str) -> Checked<Inflations> {
+    let read = |points: Vec<(f64, f64)>, name: &str| {
+        let fault =
+            || DocumentError::field(format!("{field}.{name}"), "not pairs of ascending rows and design effects from 1 on that do not fall");
+        Inflation::from_points(points).ok_or_else(fault)
+    };
+    Ok(Inflations {
+        cells: read(effects.cells, "cells")?,
+        order: read(effects.order, "order")?,
+        mean: read(effects.mean, "mean")?,
+        null: read(effects.null, "null")?,
+        invalid: read(effects.invalid, "invalid")?,
     })
 }
 

@@ -105,6 +105,30 @@ pub struct ColumnDocument {
     /// How large effects are without drift.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub null_tables: Option<NullsDocument>,
+    /// How much less rows that belong together say than independent ones, measured between contiguous blocks of time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub design_effects: Option<EffectsDocument>,
+}
+
+/// Design effects by kind of statistic: pairs of the rows of a window and the factor by which their variance is inflated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EffectsDocument {
+    /// Of the shares of coarse bins or levels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cells: Vec<(f64, f64)>,
+    /// Of the distribution function.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub order: Vec<(f64, f64)>,
+    /// Of the mean.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mean: Vec<(f64, f64)>,
+    /// Of the rate of nulls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub null: Vec<(f64, f64)>,
+    /// Of the rate of invalid values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub invalid: Vec<(f64, f64)>,
 }
 
 /// Quantiles of effects without drift, divided by sqrt(1/n + 1/m).
@@ -118,6 +142,15 @@ pub struct NullsDocument {
     /// Of the Wasserstein distance; numeric columns only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wasserstein: Option<Vec<f64>>,
+    /// Of the energy distance; numeric columns only. Older baselines have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy: Option<Vec<f64>>,
+    /// Of the Cramér-von Mises statistic; numeric columns with frequent values only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cramer_von_mises: Option<Vec<f64>>,
+    /// Of the Anderson-Darling statistic; numeric columns with frequent values only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anderson_darling: Option<Vec<f64>>,
 }
 
 /// The bins of a column.

@@ -169,6 +169,7 @@ mod tests {
 
     use super::*;
     use crate::sketch::QuantileSketch;
+    use crate::stats::energy;
     use crate::stats::random::SplitMix64;
     use crate::stats::wasserstein::{Tails, distance};
 
@@ -245,6 +246,19 @@ mod tests {
         (0..n).map(|_| ((random.next_u64() >> 11) as f64 + 0.5) / 9_007_199_254_740_992.0).collect()
     }
 
+    /// The energy distance of two sorted samples of one size.
+    #[allow(clippy::cast_precision_loss)]
+    fn energy_of(reference: &[f64], current: &[f64]) -> f64 {
+        let mut steps: Vec<(f64, f64)> = reference.iter().map(|x| (*x, 1.0)).chain(current.iter().map(|x| (*x, -1.0))).collect();
+        steps.sort_unstable_by(|one, two| one.0.total_cmp(&two.0));
+        let (mut height, mut sum) = (0.0, 0.0);
+        for pair in steps.windows(2) {
+            height += pair[0].1 / reference.len() as f64;
+            sum += (pair[1].0 - pair[0].0) * height * height;
+        }
+        (2.0 * sum).sqrt()
+    }
+
     /// The distances over the bins against those over the rows, which for samples of one size are plain sums over the sorted values.
     #[test]
     fn distances_over_the_bins_are_close_to_those_over_the_rows() {
@@ -283,6 +297,13 @@ mod tests {
             let error = (binned - exact).abs();
             let sd = spread(&reference).sd;
             assert!(error <= 0.02 * exact || error <= 0.01 * sd, "{name}: {binned} for {exact}, sd {sd}, {} edges", bins.edges.len());
+            let exact = energy_of(&reference, &current);
+            let (of_r, of_c) = (tails(&reference), tails(&current));
+            let binned = energy::distance(&bins.edges, &r, &c, of_r, of_c).unwrap();
+            let error = (binned - exact).abs();
+            assert!(error <= 0.02 * exact || error <= 0.01 * sd.sqrt(), "energy of {name}: {binned} for {exact}, sd {sd}");
+            let bound = energy::bound(&bins.edges, &r, &c, of_r, of_c).unwrap();
+            assert!(error <= bound + 1e-9 * sd.sqrt(), "energy of {name}: off by {error}, bound {bound}");
         }
     }
 

@@ -10,6 +10,7 @@
 //! ```
 //!
 //! Beside the cells a pane has sums: first those of the [`Space`] of each embedding, then those of the [`Joint`] one.
+//! Where different values are counted, a column has cells of [`crate::sketch::distinct`] too, behind those of all columns.
 //!
 //! Panes of different layouts never merge; [`Layout::id`] tells them apart.
 
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::event::Subject;
+use crate::sketch::distinct;
 
 use super::grid::Grid;
 use super::level_index::LevelIndex;
@@ -81,6 +83,20 @@ impl NumericBins {
         // A fine cell (a, b] lies in the coarse bin of its upper edge; the cell above the maximum is in the last one.
         let of_edge = |edge: f64| self.coarse_edges.partition_point(|coarse| *coarse < edge);
         self.edges.iter().map(|edge| of_edge(*edge)).chain([self.coarse_edges.len()]).collect()
+    }
+
+    /// Counts of the data cells added up over the coarse bins.
+    #[must_use]
+    pub fn coarse(&self, counts: &[u64]) -> Vec<u64> {
+        let mut from = 0;
+        let mut sums = Vec::with_capacity(self.coarse_edges.len() + 1);
+        for edge in &self.coarse_edges {
+            let to = self.edges.partition_point(|fine| fine <= edge);
+            sums.push(counts.get(from..to).unwrap_or_default().iter().sum());
+            from = to;
+        }
+        sums.push(counts.get(from..).unwrap_or_default().iter().sum());
+        sums
     }
 }
 
@@ -162,6 +178,8 @@ pub struct Column {
     pub sums: Option<usize>,
     /// Its place among the sampled columns, for those.
     pub sampled: Option<usize>,
+    /// Index of its first cell for different values in the pane, where these are counted.
+    pub distinct: Option<usize>,
 }
 
 impl Column {
@@ -209,8 +227,8 @@ impl Layout {
                 hash_kind(&mut hash, &kind);
                 let numeric = matches!(kind, ColumnKind::Numeric(_));
                 let of_vectors = if let ColumnKind::Embedding(space) = &kind { Some(space.sums()) } else { None };
-                let column =
-                    Column { subject, kind, offset, moments: numeric.then_some(moments), sums: of_vectors.map(|_| sums), sampled: None };
+                let (moments_at, sums_at) = (numeric.then_some(moments), of_vectors.map(|_| sums));
+                let column = Column { subject, kind, offset, moments: moments_at, sums: sums_at, sampled: None, distinct: None };
                 offset += column.cells();
                 moments += usize::from(numeric);
                 sums += of_vectors.unwrap_or(0);
@@ -271,6 +289,19 @@ impl Layout {
     #[must_use]
     pub fn joint_sums(&self) -> usize {
         self.sums - self.joint.as_ref().map_or(0, |joint| joint.sums())
+    }
+
+    /// The same layout with cells for the different values of each column but embeddings behind the others, and so with another fingerprint.
+    #[must_use]
+    pub fn counting_distinct(&self) -> Layout {
+        let mut layout = self.clone();
+        for column in layout.columns.iter_mut().filter(|column| !matches!(column.kind, ColumnKind::Embedding(_))) {
+            column.distinct = Some(layout.cells);
+            layout.cells += distinct::CELLS;
+        }
+        // Any other number would do that depends on the first one alone.
+        layout.id = self.id.rotate_left(1) ^ distinct::CELLS as u64;
+        layout
     }
 
     /// The index of the column of that subject.
@@ -355,6 +386,7 @@ mod tests {
     fn coarse_bins_are_right_closed_and_open_to_infinity() {
         let bins = bins(vec![0.0, 1.0, 2.0, 3.0], vec![1.0, 2.0]);
         assert_eq!(bins.coarse_of_cells(), [0, 0, 1, 2, 2]);
+        assert_eq!(bins.coarse(&[1, 2, 4, 8, 16]), [3, 4, 24]);
     }
 
     #[test]

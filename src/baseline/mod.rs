@@ -3,6 +3,7 @@
 //! Layer 2. Knows how a baseline is built from rows that somebody else reads, and what it looks like as a document. It
 //! opens no files.
 
+pub mod blocks;
 pub mod build;
 pub mod cell;
 mod codec;
@@ -25,10 +26,12 @@ pub mod summary;
 pub mod survey;
 pub mod tally;
 pub mod task;
+pub mod time;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use blocks::{Inflations, Kind};
 pub use build::{BuildError, BuildSpec, FeatureType};
 pub use cell::{Placed, place};
 pub use document::DocumentError;
@@ -88,6 +91,10 @@ pub struct Baseline {
     pub nulls: Vec<Option<Nulls>>,
     /// Of the label.
     pub label_nulls: Option<Nulls>,
+    /// Parallel to the columns of the layout: how much less rows that belong together say; `None` where rows have no times.
+    pub inflations: Vec<Option<Inflations>>,
+    /// Of the label.
+    pub label_inflations: Option<Inflations>,
 }
 
 /// What a baseline is put together from, built or read.
@@ -107,9 +114,22 @@ pub(crate) struct Parts {
     pub(crate) label_levels: Option<LevelCounts>,
     pub(crate) nulls: Vec<Option<Nulls>>,
     pub(crate) label_nulls: Option<Nulls>,
+    pub(crate) inflations: Vec<Option<Inflations>>,
+    pub(crate) label_inflations: Option<Inflations>,
 }
 
 impl Baseline {
+    /// The same baseline for panes that count different values. The reference has none of them: a table's are not kept.
+    #[must_use]
+    pub fn counting_distinct(mut self) -> Baseline {
+        let layout = self.layout.counting_distinct();
+        for reference in std::iter::once(&mut self.reference).chain(self.segments.values_mut()) {
+            reference.pane.cells.resize(layout.cells, 0);
+        }
+        self.layout = Arc::new(layout);
+        self
+    }
+
     pub(crate) fn assemble(parts: Parts) -> Baseline {
         let Parts { model, task, classes, threshold, rows, rank_error, notes, layout, joined, reference, segments, .. } = parts;
         let counts = parts.levels.into_iter().chain(std::iter::repeat(None));
@@ -133,6 +153,8 @@ impl Baseline {
             label_summary,
             nulls: parts.nulls,
             label_nulls: parts.label_nulls,
+            inflations: parts.inflations,
+            label_inflations: parts.label_inflations,
         }
     }
 

@@ -19,6 +19,8 @@ pub enum Role {
     Probability(Arc<str>),
     /// The truth.
     Label,
+    /// When it was; read only to see which rows belong together.
+    Time,
     /// A tag of that key: a segment can be made by it, and it is no feature.
     Tag(Arc<str>),
 }
@@ -31,6 +33,7 @@ impl std::fmt::Display for Role {
             Role::Score => f.write_str("score"),
             Role::Probability(class) => write!(f, "probability.{class}"),
             Role::Label => f.write_str("label"),
+            Role::Time => f.write_str("ts"),
             Role::Tag(key) => write!(f, "tags.{key}"),
         }
     }
@@ -41,7 +44,7 @@ impl std::fmt::Display for Role {
 pub struct Names {
     /// The id, which is not read.
     pub id: String,
-    /// The time, which is not read.
+    /// The time.
     pub ts: String,
     /// The model's output.
     pub prediction: String,
@@ -93,8 +96,10 @@ impl Selection {
     #[must_use]
     pub fn role(&self, column: &str) -> Option<Role> {
         let names = &self.names;
-        if column == names.id || column == names.ts {
+        if column == names.id {
             None
+        } else if column == names.ts {
+            Some(Role::Time)
         } else if column == names.prediction {
             Some(Role::Prediction)
         } else if column == names.score {

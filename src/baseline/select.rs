@@ -89,6 +89,7 @@ impl Baseline {
         self.segments = self.segments.into_iter().map(|(segment, reference)| (segment, cut_reference(reference))).collect();
         self.summaries = keep(self.summaries, kept);
         self.nulls = keep(self.nulls, kept);
+        self.inflations = keep(self.inflations, kept);
         self.layout = Arc::new(layout);
         self
     }

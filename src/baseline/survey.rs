@@ -18,6 +18,7 @@ use super::space::Space;
 use super::summary::LevelCounts;
 use super::tally::{Plan, Tally};
 use super::task::Task;
+use super::time::TimeSurvey;
 use crate::window::JoinedLayout;
 
 /// The first look at the rows of a reference.
@@ -31,6 +32,7 @@ pub struct Survey {
     index: BTreeMap<Role, usize>,
     segments: Vec<SegmentSurvey>,
     output: OutputSurvey,
+    times: TimeSurvey,
     rows: u64,
     looks: u32,
     scratch: String,
@@ -68,7 +70,17 @@ impl Survey {
         }
         let segments = spec.segments.iter().map(|_| SegmentSurvey::new()).collect();
         let output = OutputSurvey { positive: spec.positive_class.as_deref().map(Arc::from), ..OutputSurvey::default() };
-        Ok(Survey { spec, columns: Vec::new(), index: BTreeMap::new(), segments, output, rows: 0, looks: 1, scratch: String::new() })
+        Ok(Survey {
+            spec,
+            columns: Vec::new(),
+            index: BTreeMap::new(),
+            segments,
+            output,
+            times: TimeSurvey::default(),
+            rows: 0,
+            looks: 1,
+            scratch: String::new(),
+        })
     }
 
     /// Adds the rows of a batch.
@@ -88,6 +100,9 @@ impl Survey {
         if self.looks == 1 {
             self.add_outputs(batch)?;
             self.add_segments(batch);
+            if let Some((_, times)) = batch.columns.iter().find(|(role, _)| *role == Role::Time) {
+                self.times.add(times, batch.rows);
+            }
             self.rows += batch.rows as u64;
         }
         Ok(())
@@ -189,7 +204,7 @@ impl Survey {
     /// # Errors
     /// Where the rows do not make a baseline for the task; see [`BuildError`].
     pub fn finish(self) -> Result<Tally, BuildError> {
-        let Survey { spec, columns, segments, output, rows, .. } = self;
+        let Survey { spec, columns, segments, output, times, rows, .. } = self;
         if rows == 0 {
             return Err(BuildError::NoRows);
         }
@@ -202,8 +217,17 @@ impl Survey {
             return Err(BuildError::UnknownSegment(column.clone()));
         }
         let admitted = spec.segments.iter().zip(segments).map(|(spec, survey)| survey.finish(spec)).collect();
-        let plan = Design::new(spec, rows).lay_out(columns, output, admitted)?;
-        Ok(Tally::new(plan))
+        let has_times = known(&Role::Time);
+        let mut plan = Design::new(spec, rows).lay_out(columns, output, admitted)?;
+        let (blocks, without) = times.finish();
+        match (has_times, without) {
+            (false, _) => plan.notes.push("rows have no time: windows are judged as if their rows were independent".into()),
+            (true, 0) => {}
+            (true, _) => {
+                plan.notes.push(format!("{without} rows have no time that can be read: dependence between rows is measured without them"));
+            }
+        }
+        Ok(Tally::new(plan, blocks))
     }
 }
 
@@ -230,7 +254,7 @@ fn wish(spec: &BuildSpec, role: &Role) -> Option<FeatureType> {
         (Role::Feature(name), _) => spec.types.get(&**name).copied(),
         (Role::Score | Role::Probability(_), _) | (Role::Prediction | Role::Label, Task::Regression) => Some(FeatureType::Numeric),
         (Role::Prediction | Role::Label, Task::Binary | Task::Multiclass) | (Role::Tag(_), _) => Some(FeatureType::Categorical),
-        (Role::Prediction | Role::Label, Task::None) => None,
+        (Role::Prediction | Role::Label, Task::None) | (Role::Time, _) => None,
     }
 }
 
@@ -241,7 +265,7 @@ fn is_observed(task: Task, role: &Role) -> bool {
         Role::Label => task != Task::None,
         Role::Score => task == Task::None,
         Role::Probability(_) => matches!(task, Task::Multiclass | Task::None),
-        Role::Tag(_) => false,
+        Role::Tag(_) | Role::Time => false,
     }
 }
 

@@ -7,6 +7,7 @@ use crate::event::{Metric, Scalar, Segment, Subject};
 use crate::stats::exact::ExactSum;
 use crate::window::{JoinedLayout, JoinedPane, Observed, Pane, REFERENCE_SAMPLE, SAMPLE};
 
+use super::blocks::{BlockTally, Inflations};
 use super::build::{BuildError, BuildSpec};
 use super::cell::{count, place};
 use super::fit::{Fitted, Fitting, JOINT_FEATURES, Projection, hash, is_fitted};
@@ -17,6 +18,7 @@ use super::rows::{ColumnData, MISSING_COLUMN, RawType, Role, RowBatch};
 use super::segment::Admitted;
 use super::summary::LevelCounts;
 use super::task::Task;
+use super::time::{Blocks, time_of};
 use super::{Baseline, Parts, Reference};
 
 /// What the first look has decided.
@@ -45,6 +47,8 @@ pub struct Tally {
     /// All rows, then the segments by `index`.
     references: Vec<Reference>,
     index: BTreeMap<Segment, usize>,
+    /// The rows by blocks of time: the columns of the layout, then the label.
+    blocks: Option<BlockTally>,
     rows: u64,
     scratch: String,
     vectors: Vectors,
@@ -62,7 +66,7 @@ enum Vectors {
 }
 
 impl Tally {
-    pub(super) fn new(mut plan: Plan) -> Tally {
+    pub(super) fn new(mut plan: Plan, blocks: Blocks) -> Tally {
         let mut index = BTreeMap::new();
         for admitted in &plan.admitted {
             for segment in admitted.segments().chain([admitted.other()]) {
@@ -82,7 +86,8 @@ impl Tally {
         }
         let fitting = Fitting::new(&plan.layout, &plan.sources, &plan.spec.multivariate, &mut plan.notes);
         let vectors = fitting.map_or(Vectors::Done, |fitting| Vectors::Fitting(Box::new(fitting)));
-        Tally { plan, references, index, rows: 0, scratch: String::new(), vectors }
+        let blocks = BlockTally::new(blocks, plan.layout.columns.iter().chain(&plan.joined.label.columns));
+        Tally { plan, references, index, blocks, rows: 0, scratch: String::new(), vectors }
     }
 
     /// Whether all rows have to be added once more, after [`Tally::look_again`]: what is measured of many dimensions at once is
@@ -169,16 +174,21 @@ impl Tally {
                 return Ok(());
             }
         }
-        let Tally { plan, references, scratch, rows: first, .. } = self;
+        let block_of = self.blocks_of(&columns, batch.rows);
+        let Tally { plan, references, blocks, scratch, rows: first, .. } = self;
         let width = plan.layout.sampled.as_ref().map_or(0, |sampled| sampled.len());
         let mut sampled = vec![0u16; width * batch.rows];
         let by_row = |subject: &Subject| *subject == Subject::Prediction || (*subject == Subject::Score && plan.spec.task == Task::Binary);
-        for (column, (role, raw)) in plan.layout.columns.iter().zip(&plan.sources).filter(|(column, _)| !by_row(&column.subject)) {
+        let columns_of = plan.layout.columns.iter().zip(&plan.sources).enumerate();
+        for (number, (column, (role, raw))) in columns_of.filter(|(_, (column, _))| !by_row(&column.subject)) {
             let data = columns.get(role).copied().unwrap_or(&MISSING_COLUMN);
             for row in 0..batch.rows {
                 let placed = place(&column.kind, &data.scalar(row, *raw), scratch);
                 if let Some(cell) = column.sampled.and_then(|place| sampled.get_mut(row * width + place)) {
                     *cell = u16::try_from(placed.cell).unwrap_or(u16::MAX);
+                }
+                if let (Some(blocks), Some(block)) = (blocks.as_mut(), block_of.get(row).copied().flatten()) {
+                    blocks.count(block, number, placed);
                 }
                 for reference in chosen(&targets, row) {
                     if let Some(reference) = references.get_mut(reference) {
@@ -196,7 +206,7 @@ impl Tally {
                 }
             }
         }
-        self.add_outputs(&columns, &targets, batch.rows)?;
+        self.add_outputs(&columns, &targets, &block_of, batch.rows)?;
         for row in 0..batch.rows {
             for reference in chosen(&targets, row) {
                 if let Some(reference) = self.references.get_mut(reference) {
@@ -207,6 +217,15 @@ impl Tally {
         }
         self.rows += batch.rows as u64;
         Ok(())
+    }
+
+    /// By row: the block that it counts in, and counts it there. Empty where there are none.
+    fn blocks_of(&mut self, columns: &BTreeMap<&Role, &ColumnData>, rows: usize) -> Vec<Option<usize>> {
+        let (Some(blocks), Some(times)) = (&mut self.blocks, columns.get(&Role::Time)) else { return Vec::new() };
+        let block = |row| time_of(times, row).map(|time| blocks.blocks().of(time));
+        let of_rows: Vec<Option<usize>> = (0..rows).map(block).collect();
+        of_rows.iter().flatten().for_each(|block| blocks.count_row(*block));
+        of_rows
     }
 
     /// By specification of segments and row: the reference that the row counts in.
@@ -225,12 +244,19 @@ impl Tally {
         targets
     }
 
-    fn add_outputs(&mut self, columns: &BTreeMap<&Role, &ColumnData>, targets: &[Vec<usize>], rows: usize) -> Result<(), BuildError> {
-        let Tally { plan, references, scratch, .. } = self;
+    fn add_outputs(
+        &mut self,
+        columns: &BTreeMap<&Role, &ColumnData>,
+        targets: &[Vec<usize>],
+        block_of: &[Option<usize>],
+        rows: usize,
+    ) -> Result<(), BuildError> {
+        let Tally { plan, references, blocks, scratch, .. } = self;
         let task = plan.spec.task;
         let find = |role: &Role| columns.get(role).copied().unwrap_or(&MISSING_COLUMN);
         let (prediction, score, label) = (find(&Role::Prediction), find(&Role::Score), find(&Role::Label));
-        let output_column = |subject: &Subject| plan.layout.column(subject).and_then(|index| plan.layout.columns.get(index));
+        let output_column =
+            |subject: &Subject| plan.layout.column(subject).and_then(|index| Some((index, plan.layout.columns.get(index)?)));
         let prediction_column = output_column(&Subject::Prediction);
         let score_column = output_column(&Subject::Score).filter(|_| task == Task::Binary);
         let prediction_source = plan.sources.iter().find(|(role, _)| *role == Role::Prediction);
@@ -263,12 +289,21 @@ impl Tally {
                     Output { prediction: raw.prediction, score: raw.score, class: None, probability: None, value: None }
                 }
             };
-            let placed_prediction = prediction_column.map(|column| (column, place(&column.kind, &output.prediction, scratch)));
-            let placed_score = score_column.map(|column| (column, place(&column.kind, &output.score, scratch)));
-            let pair = pair(plan, &output, &label.scalar(row, plan.label_raw), scratch);
+            let placed_prediction = prediction_column.map(|column| (column, place(&column.1.kind, &output.prediction, scratch)));
+            let placed_score = score_column.map(|column| (column, place(&column.1.kind, &output.score, scratch)));
+            let truth = label.scalar(row, plan.label_raw);
+            let pair = pair(plan, &output, &truth, scratch);
+            if let (Some(blocks), Some(block)) = (blocks.as_mut(), block_of.get(row).copied().flatten()) {
+                for ((number, _), placed) in [placed_prediction, placed_score].into_iter().flatten() {
+                    blocks.count(block, number, placed);
+                }
+                if let Some(label) = plan.joined.label.columns.first().filter(|_| pair.is_some()) {
+                    blocks.count(block, plan.layout.columns.len(), place(&label.kind, &truth, scratch));
+                }
+            }
             for reference in chosen(targets, row) {
                 let Some(reference) = references.get_mut(reference) else { continue };
-                for (column, placed) in [placed_prediction, placed_score].into_iter().flatten() {
+                for ((_, column), placed) in [placed_prediction, placed_score].into_iter().flatten() {
                     count(&mut reference.pane, column, placed);
                 }
                 if let Some(pair) = &pair {
@@ -288,7 +323,7 @@ impl Tally {
         if self.wants_another_look() {
             return Err(BuildError::Unfinished);
         }
-        let Tally { plan, references, index, rows, .. } = self;
+        let Tally { plan, references, index, blocks, rows, .. } = self;
         let mut references = references.into_iter().map(Some).collect::<Vec<_>>();
         let reference = references.first_mut().and_then(Option::take).unwrap_or_else(|| Reference::new(&plan.layout, &plan.joined));
         let others: Vec<&Segment> = plan.admitted.iter().map(Admitted::other).collect();
@@ -298,6 +333,10 @@ impl Tally {
             // `other` is there only where something belongs to it.
             .filter(|(segment, reference)| reference.pane.n > 0 || !others.contains(&segment))
             .collect();
+        let mut inflations: Vec<Option<Inflations>> =
+            blocks.map_or_else(Vec::new, |blocks| blocks.finish()).into_iter().map(Some).collect();
+        inflations.resize(plan.layout.columns.len() + plan.joined.label.columns.len(), None);
+        let label_inflations = if plan.joined.label.columns.is_empty() { None } else { inflations.pop().flatten() };
         let nulls = simulate(&plan.layout, &reference.pane);
         let label_nulls = simulate(&plan.joined.label, &reference.joined.label).pop().flatten();
         Ok(Baseline::assemble(Parts {
@@ -316,6 +355,8 @@ impl Tally {
             label_levels: plan.label_levels,
             nulls,
             label_nulls,
+            inflations,
+            label_inflations,
         }))
     }
 }

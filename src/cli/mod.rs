@@ -11,6 +11,7 @@ mod replay;
 mod report;
 mod run;
 mod schema;
+mod thresholds;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -48,6 +49,8 @@ enum Command {
     Run(run::Run),
     /// Validate configuration, baselines and rules; with --connect also what they connect to.
     Check(check::Check),
+    /// Print from which effect on windows are a breach, and why there.
+    Thresholds(thresholds::Thresholds),
     /// Build and inspect baselines.
     #[command(subcommand)]
     Baseline(baseline::BaselineCommand),
@@ -90,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Demo(demo) => demo.run(),
         Command::Run(run) => run.run(),
         Command::Check(check) => check.run(),
+        Command::Thresholds(thresholds) => thresholds.run(),
         Command::Baseline(command) => command.run(),
         Command::Replay(replay) => replay.run(),
         Command::Schema(schema) => schema.run(),

@@ -2,7 +2,9 @@
 //!
 //! Every check goes on after a fault with a value that passes, so that one run finds all of them.
 
+mod detector;
 mod event;
+mod evidence;
 mod kafka;
 mod model;
 mod operation;

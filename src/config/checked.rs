@@ -10,9 +10,12 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
+use crate::engine::evidence::{Evidence, FalseAlarms};
+use crate::engine::measure::Recipe;
 use crate::event::decode::{Selector, TsUnit};
 use crate::event::{Metric, Span, Timestamp};
 use crate::source::kafka::GroupProtocol;
+use crate::stats::sequential;
 
 /// What the configuration is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,10 +138,20 @@ pub struct Model {
     pub segments: Vec<SegmentBy>,
     /// The metrics to compute where the task and the types of the features allow.
     pub metrics: Vec<Metric>,
+    /// Whether they were asked for by name.
+    pub names_metrics: bool,
+    /// Whose definitions they follow.
+    pub recipe: Recipe,
+    /// Sequential detectors, of each kind at most one.
+    pub detectors: Vec<sequential::Settings>,
     /// Those of many dimensions at once that the model asks for; each is among `metrics`, too.
     pub multivariate: Vec<Metric>,
     /// When a feature counts as drifted.
     pub drift: Drift,
+    /// False alarms that are accepted.
+    pub false_alarms: Option<FalseAlarms>,
+    /// How p-values are made.
+    pub evidence: Evidence,
 }
 
 impl Model {

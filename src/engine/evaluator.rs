@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Outcome, SourceId, Timestamp, TopicRole, WindowRef};
-use crate::join::{Change, Ledger, Prediction, Shelf, Tally};
+use crate::join::{Change, Kept, Ledger, Prediction, Shelf, Tally};
 use crate::rule::{Alerts, Happening, IngestSilence, InputKind, RuleSet, TopicGap, TopicRejects, WindowInput};
 use crate::window::SeriesId;
 
@@ -23,7 +23,10 @@ use super::output::{Counts, JoinHalf, ShardOutput};
 use super::plan::Plan;
 use super::series::SeriesKey;
 
+mod gap;
 mod owned;
+
+pub use gap::{Gap, Lost};
 
 /// A source partition as the evaluator knows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,17 +45,6 @@ pub struct SourceState {
     pub counts: Counts,
     /// Records that could not be read: the event times before and after, and why.
     pub gaps: Vec<Gap>,
-}
-
-/// A hole in what was read of a partition.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Gap {
-    /// The watermark before the hole.
-    pub from: Option<Timestamp>,
-    /// The watermark when reading had gone on for a while; open until then.
-    pub until: Option<Timestamp>,
-    /// What is missing.
-    pub reason: Arc<str>,
 }
 
 /// What comes out of the engine.
@@ -112,6 +104,11 @@ impl Evaluator {
     /// Judges by other rules from now on. Alerts of rules that are gone end.
     pub fn set_rules(&mut self, rules: Arc<RuleSet>) -> Vec<Emission> {
         let at = self.event_clock().unwrap_or_default();
+        self.set_rules_at(rules, at)
+    }
+
+    /// The same, where it is known at which time alerts end.
+    pub fn set_rules_at(&mut self, rules: Arc<RuleSet>, at: Timestamp) -> Vec<Emission> {
         let happenings = self.alerts.retire(&rules, at);
         self.rules = rules;
         of_no_model(happenings)
@@ -129,17 +126,10 @@ impl Evaluator {
         &self.sources
     }
 
-    /// Labels that wait, and predictions kept for labels, over all models.
+    /// What the ledgers hold, over all models.
     #[must_use]
-    pub fn waiting(&self) -> (u64, u64) {
-        let ledgers = || self.models.iter().filter_map(ModelState::ledger);
-        (ledgers().map(Ledger::waiting_labels).sum(), ledgers().map(Ledger::predictions).sum())
-    }
-
-    /// Predictions that were counted but not kept for their labels, because a ledger was full.
-    #[must_use]
-    pub fn refused_predictions(&self) -> u64 {
-        self.models.iter().filter_map(ModelState::ledger).map(Ledger::refused).sum()
+    pub fn kept(&self) -> Kept {
+        self.models.iter().filter_map(ModelState::ledger).map(Ledger::kept).sum()
     }
 
     /// Goes on with ledgers that lie on shelves, one for each model, with at most `cached` records of each in memory
@@ -189,9 +179,9 @@ impl Evaluator {
     }
 
     /// Records of a partition can never be read: windows they may have belonged to are marked.
-    pub fn add_gap(&mut self, source: SourceId, reason: Arc<str>) {
+    pub fn add_gap(&mut self, source: SourceId, reason: Arc<str>, lost: Lost) {
         if let Some(state) = self.sources.get_mut(&source) {
-            state.gaps.push(Gap { from: state.watermark, until: None, reason });
+            state.gaps.push(Gap { from: state.watermark, until: None, reason, lost: Some(lost) });
         }
     }
 

@@ -11,7 +11,7 @@ use crate::event::{Span, Timestamp};
 use crate::stats::exact::ExactSum;
 use crate::window::bytes::BLOCK;
 use crate::window::pane::Moments;
-use crate::window::{JoinedPane, OpenPane, Pane, SAMPLE, SampleRow};
+use crate::window::{JoinedPane, OpenPane, Pane, SAMPLE, SampleRow, WindowSpec};
 
 use super::plan::ModelPlan;
 use super::retention::{Retention, reach};
@@ -22,6 +22,10 @@ pub const LEDGER_ENTRY_BYTES: u64 = 160;
 const SLICE_BYTES: f64 = 120.0;
 /// Bytes of a closed window that waits for its labels, its revision included.
 const TRACK_BYTES: u64 = 200;
+/// Steps of a detector that its size is told for: ten years of five minutes. It grows with the logarithm of them.
+pub const STEPS: u64 = 1 << 20;
+/// Bytes of what detectors have said of one slide.
+const WORD_BYTES: u64 = 100;
 /// Bytes of one measurement on its way out.
 const MEASUREMENT_BYTES: u64 = 320;
 /// Bytes of a level's name with its places in the tables.
@@ -74,6 +78,8 @@ pub struct Footprint {
     pub waiting: Part,
     /// Predictions that wait for their labels.
     pub ledger: Part,
+    /// Sequential detectors, after [`STEPS`] steps each.
+    pub detectors: Part,
     /// All windows of the model as they close at the same time, merged and measured.
     pub closing: Part,
 }
@@ -82,8 +88,8 @@ impl Footprint {
     /// What it needs in all.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        let Footprint { baselines, open, sealed, joined, waiting, ledger, closing } = self;
-        [baselines, open, sealed, joined, waiting, ledger, closing].iter().map(|part| part.bytes).sum()
+        let Footprint { baselines, open, sealed, joined, waiting, ledger, detectors, closing } = self;
+        [baselines, open, sealed, joined, waiting, ledger, detectors, closing].iter().map(|part| part.bytes).sum()
     }
 }
 
@@ -97,6 +103,7 @@ pub fn footprint(plan: &ModelPlan, load: &Load, ledger_capacity: usize) -> Footp
     for baseline in &plan.baselines {
         all.baselines.add(Part { count: 1, bytes: baseline_bytes(baseline) });
         all.open.add(open_panes(plan, baseline, rate, load.partitions));
+        all.detectors.add(detector_bytes(plan, baseline));
         let dense = dense_bytes(&baseline.reference.pane);
         let subjects = baseline.layout.columns.len() as u64;
         let measured = plan.windows.len() as u64 * plan.segment_names.len().max(1) as u64;
@@ -111,8 +118,7 @@ pub fn footprint(plan: &ModelPlan, load: &Load, ledger_capacity: usize) -> Footp
         }
     }
     if let Some(horizon) = plan.horizon {
-        let windows: i64 = plan.windows.iter().map(|spec| (horizon.0 + spec.size.0) / spec.slide.0.max(1) + 1).sum();
-        let windows = windows.unsigned_abs();
+        let windows: u64 = plan.windows.iter().map(|spec| waiting_windows(plan, spec)).sum();
         all.waiting = Part { count: windows, bytes: windows * TRACK_BYTES };
         let predictions = (load.events_per_second * horizon.as_seconds()).min(ledger_capacity as f64) as u64;
         all.ledger = Part { count: predictions, bytes: predictions * LEDGER_ENTRY_BYTES };
@@ -155,6 +161,25 @@ fn dense_bytes(pane: &Pane) -> u64 {
 
 fn joined_bytes(pane: &JoinedPane) -> u64 {
     dense_bytes(&pane.label) + (size_of::<JoinedPane>() + (pane.confusion.len() + pane.scores.len()) * size_of::<u64>()) as u64
+}
+
+/// The detectors of one version, and what they have said that no window has told yet.
+fn detector_bytes(plan: &ModelPlan, baseline: &Baseline) -> Part {
+    let columns = baseline.layout.columns.iter().filter(|column| column.moments.is_some()).count() as u64;
+    let mut all = Part::default();
+    for settings in &plan.detectors {
+        let is_of_errors = settings.is_of_errors();
+        let count = if is_of_errors { 1 } else { columns };
+        // Values are told when the window closes, errors at last when the horizon has passed.
+        let words: u64 = plan.windows.iter().map(|spec| 1 + if is_of_errors { waiting_windows(plan, spec) } else { 0 }).sum();
+        all.add(Part { count, bytes: count * (settings.most_bytes(STEPS) as u64 + words * WORD_BYTES) });
+    }
+    all
+}
+
+/// Closed windows of a specification that wait for their labels.
+fn waiting_windows(plan: &ModelPlan, spec: &WindowSpec) -> u64 {
+    plan.horizon.map_or(0, |horizon| ((horizon.0 + spec.size.0) / spec.slide.0.max(1) + 1).unsigned_abs())
 }
 
 /// Centre, scale, components and the directions of the kernel.
@@ -305,7 +330,6 @@ mod tests {
     use super::*;
     use crate::stats::random::{AliasTable, SplitMix64};
     use crate::window::SparsePane;
-    use crate::window::WindowSpec;
 
     /// Counts of events drawn from the shares of a reference.
     fn drawn(reference: &[u64], events: u64, seed: u64) -> Vec<u64> {

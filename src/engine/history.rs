@@ -192,6 +192,26 @@ impl History {
         Some(sum)
     }
 
+    /// The panes of all events of each version in a stretch of time, in the order of slices and then of versions.
+    pub(super) fn overall(&self, (from, until): (Timestamp, Timestamp)) -> impl Iterator<Item = (Timestamp, u16, Pane)> {
+        self.sealed.between(from, until).flat_map(|(start, slice)| {
+            let panes = slice.panes().filter(|((_, segment), _)| *segment == 0);
+            panes.map(move |((version, _), pane)| (start, version, pane.dense()))
+        })
+    }
+
+    /// The joined panes of all events of each version in a stretch of time, in the order of slices and then of versions.
+    pub(super) fn overall_pairs(&self, (from, until): (Timestamp, Timestamp)) -> impl Iterator<Item = (Timestamp, u16, JoinedPane)> {
+        self.joined.between(from, until).flat_map(|(start, slice)| {
+            let panes = slice.panes().filter(|((_, segment), _)| *segment == 0);
+            panes.map(move |((version, _), pairs)| {
+                let mut pane = JoinedPane::default();
+                pairs.add_to(&mut pane);
+                (start, version, pane)
+            })
+        })
+    }
+
     /// The pairs of one version and segment over a window, added up.
     #[must_use]
     pub fn pairs(&self, window: &WindowRef, place: Place) -> Option<JoinedPane> {

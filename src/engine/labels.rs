@@ -21,6 +21,8 @@ pub const DEFAULT_COVERAGE: f64 = 0.8;
 pub struct Track {
     /// Prediction events in it.
     pub n: u64,
+    /// Those in its last slide.
+    pub added: u64,
     /// Late records that would have belonged to it.
     pub late: u64,
     /// The last revision that was given out.
@@ -113,7 +115,8 @@ impl Waiting {
     ) -> Option<Timestamp> {
         let next = Timestamp(from.0.saturating_add(1));
         let horizon = self.tracks.keys().next().map(|oldest| spec.at(*oldest).end + settings.horizon);
-        let first = self.tracks.keys().map(|start| spec.at(*start).end + settings.lateness).find(|instant| *instant > from);
+        // Ticks, not instants: another specification's tick may lie between the two.
+        let first = self.tracks.keys().map(|start| tick_at(spec, spec.at(*start).end + settings.lateness)).find(|tick| *tick > from);
         let news = self.has_news.then_some(next);
         let candidates = [horizon, first, next_label, news];
         candidates.into_iter().flatten().map(|instant| tick_at(spec, instant.max(next))).min()
@@ -151,7 +154,7 @@ mod tests {
     }
 
     fn waiting(starts: &[i64]) -> Waiting {
-        let track = Track { n: 10, late: 0, revision: 0, epoch: 0, complete: true, places: BTreeSet::new() };
+        let track = Track { n: 10, added: 10, late: 0, revision: 0, epoch: 0, complete: true, places: BTreeSet::new() };
         Waiting {
             tracks: starts.iter().map(|start| (Timestamp(*start), track.clone())).collect(),
             has_news: false,
@@ -187,6 +190,7 @@ mod tests {
         let next =
             |from, label: Option<i64>| waiting.next_tick(&spec(), &settings(&[0.8]), Timestamp(from), label.map(Timestamp)).unwrap().0;
         assert_eq!(next(5, None), 20, "the first tick at which the first window can have closed");
+        assert_eq!(next(15, None), 20, "although the clock has passed the instant at which it could close");
         assert_eq!(next(20, None), 30, "the same of the second");
         assert_eq!(next(30, None), 60, "the horizon of the oldest");
         assert_eq!(next(30, Some(41)), 50, "the first tick at or after a label");

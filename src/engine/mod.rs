@@ -6,7 +6,9 @@
 pub mod clocks;
 pub mod closed;
 pub mod cluster;
+pub mod detection;
 pub mod evaluator;
+pub mod evidence;
 pub mod footprint;
 pub mod history;
 pub mod labels;

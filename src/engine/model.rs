@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Outcome, Span, Timestamp, WindowRef, WindowSummary};
+use crate::event::{Outcome, Span, Timestamp, WindowRef};
 use crate::join::{Bounds, Change, Label, Ledger, Prediction, RecordId, Shelf, Tally};
-use crate::window::{LateKey, Pane, Schedule};
+use crate::window::{LateKey, Pane, Schedule, WindowSpec};
 
 use super::clocks::Clocks;
 use super::closed::Closed;
 use super::cluster::joined::Parts;
-use super::history::{History, Piece, Place, Versions};
+use super::detection::{Detection, Told, watches_errors};
+use super::history::{History, Piece, Versions};
 use super::labels::{DEFAULT_COVERAGE, Look, Settings, Track, Waiting};
 use super::measure;
 use super::pair::count;
@@ -20,6 +21,7 @@ use super::plan::ModelPlan;
 use super::retention::{Retention, reach};
 
 mod decided;
+mod measured;
 
 pub use decided::Decisions;
 
@@ -48,6 +50,7 @@ pub struct ModelState {
     /// Closed windows whose panes have changed since, by window specification.
     dirty: BTreeSet<(usize, Timestamp)>,
     revisions: BTreeMap<(usize, Timestamp), u32>,
+    detection: Detection,
     /// Slices before this have been forgotten.
     forgotten: Timestamp,
     /// The first window of each specification whose events, and whose pairs, were needed when panes were last forgotten.
@@ -71,6 +74,7 @@ impl ModelState {
             labelled: Timestamp(i64::MIN),
             dirty: BTreeSet::new(),
             revisions: BTreeMap::new(),
+            detection: Detection::default(),
             forgotten: Timestamp(i64::MIN),
             needs: Vec::new(),
         }
@@ -236,13 +240,17 @@ impl ModelState {
             Some(last) => schedule.rest(spec, last, next_slice),
             None => schedule.due(spec, until, next_slice),
         }?;
-        let mut closed = self.measure_events(plan, &due.window, 0, clocks);
+        let told = Told::new(place, spec, &due.window);
+        self.detection.close(plan, &self.versions, &self.history, told);
+        let mut closed = self.measure_events(plan, &due.window, 0, Some(told), clocks);
+        self.detection.closed(told);
         if due.skipped > 0 {
             closed.summary.gaps.push(format!("{} empty windows before this one were not reported", due.skipped).into());
         }
         if self.joins() {
             let track = Track {
                 n: closed.summary.n,
+                added: self.history.count(&last_slide(spec, &due.window)),
                 late: closed.summary.late,
                 revision: 0,
                 epoch: 0,
@@ -271,9 +279,9 @@ impl ModelState {
             let Some(spec) = plan.windows.get(key.0) else { continue };
             let window = spec.at(key.1);
             let revision = self.next_revision(key);
-            let mut restated = self.measure_events(plan, &window, revision, clocks);
+            let mut restated = self.measure_events(plan, &window, revision, None, clocks);
             restated.is_first = false;
-            let places = self.history.places(&window);
+            let (places, added) = (self.history.places(&window), self.history.count(&last_slide(spec, &window)));
             if self.history.matched(&window).0 > 0 {
                 // What the labels said is restated, too, lest the window seems to have lost them.
                 let of_labels = self.measure_labels(plan, &window, &places, revision, clocks);
@@ -284,6 +292,7 @@ impl ModelState {
             }
             if let Some(track) = self.waiting.get_mut(key.0).and_then(|waiting| waiting.tracks.get_mut(&key.1)) {
                 track.n = restated.summary.n;
+                track.added = added;
                 track.late = restated.summary.late;
                 track.complete = restated.summary.complete;
                 track.places = places;
@@ -305,7 +314,13 @@ impl ModelState {
             let history = &self.history;
             let Some(waiting) = self.waiting.get_mut(place) else { continue };
             waiting.has_news = false;
-            let due = waiting.due(spec, &settings(plan, &coverages), tick, end, |window, track| share(history.matched(window).0, track.n));
+            // Detectors take the panes of the last slide as they are when the window is looked at: they are to be covered, too.
+            let with_slide = watches_errors(plan);
+            let due = waiting.due(spec, &settings(plan, &coverages), tick, end, |window, track| {
+                let covered = share(history.matched(window).0, track.n);
+                let slide = || share(history.matched(&last_slide(spec, window)).0, track.added);
+                if with_slide { covered.min(slide()) } else { covered }
+            });
             let mut by_window: BTreeMap<Timestamp, (WindowRef, Vec<Look>)> = BTreeMap::new();
             for (window, look) in due {
                 by_window.entry(window.start).or_insert_with(|| (window, Vec::new())).1.push(look);
@@ -332,6 +347,9 @@ impl ModelState {
         let changed = track.epoch != epoch;
         let revision = if changed { self.next_revision((place, start)) } else { track.revision };
         let mut closed = self.measure_labels(plan, window, &track.places, revision, clocks);
+        let told = Told::new(place, plan.windows.get(place)?, window);
+        self.detection.look(plan, &self.versions, &self.history, told);
+        self.measure_errors(plan, told, &mut closed, &track.places);
         closed.summary.n = track.n;
         closed.summary.late = track.late;
         closed.summary.complete = track.complete;
@@ -339,6 +357,7 @@ impl ModelState {
         closed.looks = looks;
         let waiting = self.waiting.get_mut(place)?;
         if is_final {
+            self.detection.looked(told);
             waiting.tracks.remove(&start);
         } else if let Some(track) = waiting.tracks.get_mut(&start) {
             track.epoch = epoch;
@@ -354,71 +373,6 @@ impl ModelState {
         let revision = self.revisions.entry(key).or_default();
         *revision += 1;
         *revision
-    }
-
-    fn measure_events(&self, plan: &ModelPlan, window: &WindowRef, revision: u32, clocks: &Clocks<'_>) -> Closed {
-        let mut closed = self.summary(plan, window, revision, clocks);
-        for (version, segment) in self.history.places(window) {
-            let name = self.versions.name(version);
-            let Some(pane) = self.history.events(window, (version, segment)) else { continue };
-            let context = measure::Context { plan, version: &name, segment, window, revision };
-            measure::events(&context, &pane, &mut closed.measurements);
-            if segment == 0 {
-                closed.panes.push((name, pane));
-            }
-        }
-        self.mark_awaiting(&mut closed);
-        measure::sort(&mut closed.measurements);
-        closed.panes.sort_by(|(left, _), (right, _)| left.cmp(right));
-        closed
-    }
-
-    fn measure_labels(&self, plan: &ModelPlan, window: &WindowRef, places: &BTreeSet<Place>, revision: u32, clocks: &Clocks<'_>) -> Closed {
-        let mut closed = self.summary(plan, window, revision, clocks);
-        closed.is_first = false;
-        let (matched, _) = self.history.matched(window);
-        closed.summary.labels_matched = matched;
-        for (version, segment) in places.iter().copied() {
-            let name = self.versions.name(version);
-            let context = measure::Context { plan, version: &name, segment, window, revision };
-            let pairs = self.history.pairs(window, (version, segment));
-            measure::labels(&context, pairs.as_ref(), &mut closed.measurements);
-        }
-        measure::sort(&mut closed.measurements);
-        closed
-    }
-
-    fn summary(&self, plan: &ModelPlan, window: &WindowRef, revision: u32, clocks: &Clocks<'_>) -> Closed {
-        let late = self.late.iter().filter(|((slice, reached), _)| *slice >= window.start && *slice < window.end && window.end > *reached);
-        let mut gaps: Vec<Arc<str>> = Vec::new();
-        if clocks.coverage.from.is_none_or(|from| from > window.start) {
-            gaps.push("input begins inside the window".into());
-        }
-        if clocks.coverage.until.is_some_and(|until| until < window.end) {
-            gaps.push("input ends inside the window".into());
-        }
-        gaps.extend((clocks.gaps)(window));
-        let summary = WindowSummary {
-            model: Arc::clone(&plan.name),
-            window: window.clone(),
-            n: self.history.count(window),
-            late: late.map(|(_, records)| records).sum(),
-            complete: gaps.is_empty(),
-            partitions: clocks.partitions,
-            gaps,
-            labels_matched: 0,
-            has_labels: self.joins(),
-            revision,
-        };
-        Closed {
-            model: self.number,
-            summary,
-            measurements: Vec::new(),
-            panes: Vec::new(),
-            is_first: true,
-            is_news: true,
-            looks: Vec::new(),
-        }
     }
 
     /// The start of the first window of a specification that may still be closed or restated. Restatement is for an idle
@@ -466,6 +420,11 @@ impl ModelState {
     }
 }
 
+/// The part of a window that was in none before it.
+fn last_slide(spec: &WindowSpec, window: &WindowRef) -> WindowRef {
+    WindowRef { start: window.end - spec.slide, ..window.clone() }
+}
+
 /// What the ledger of a model is bounded by; `None` where labels are not joined.
 fn bounds(plan: &ModelPlan, capacity: usize, cached: usize) -> Option<Bounds> {
     plan.horizon.map(|horizon| Bounds { horizon, patience: plan.lateness + EARLY_LABEL_PATIENCE, capacity, cached })
@@ -496,7 +455,7 @@ mod tests {
     use super::super::plan::{DriftRecipe, FeaturesFrom};
     use super::*;
     use crate::baseline::Task;
-    use crate::window::{WindowSpec, slice_length};
+    use crate::window::slice_length;
 
     const MINUTE: i64 = Span::MINUTE.0;
 
@@ -525,7 +484,11 @@ mod tests {
             segments: Vec::new(),
             segment_names: vec![crate::event::Segment::default()],
             drift: DriftRecipe::default(),
+            evidence: crate::engine::evidence::Evidence::default(),
+            level: None,
             metrics: Vec::new(),
+            recipe: super::measure::Recipe::Driftline,
+            detectors: Vec::new(),
         }
     }
 

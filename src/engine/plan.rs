@@ -9,7 +9,11 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::baseline::{Baseline, Task};
 use crate::event::decode::{Dictionary, Mapping};
 use crate::event::{Metric, Segment, Span};
+use crate::stats::sequential;
 use crate::window::WindowSpec;
+
+use super::evidence::{Evidence, Level};
+use super::measure::Recipe;
 
 /// Versions of one model that are kept apart at the same time. Events of further versions are shed and counted: a field
 /// that changes with every event must not be able to take the memory of the process.
@@ -31,7 +35,7 @@ pub struct DriftRecipe {
     pub metric: Metric,
     /// The effect it must reach.
     pub above: f64,
-    /// The adjusted p-value it must lie below.
+    /// The adjusted p-value it must lie below, where there is no budget of false alarms.
     pub p_adjusted: f64,
 }
 
@@ -89,6 +93,14 @@ pub struct ModelPlan {
     pub drift: DriftRecipe,
     /// Metrics that are reported.
     pub metrics: Vec<Metric>,
+    /// Whose definitions they follow.
+    pub recipe: Recipe,
+    /// Sequential detectors, of each kind at most one. They may change from one run to the next: panes do not depend on them.
+    pub detectors: Vec<sequential::Settings>,
+    /// How p-values are made.
+    pub evidence: Evidence,
+    /// What its budget of false alarms leaves for one look.
+    pub level: Option<Level>,
 }
 
 impl ModelPlan {

@@ -66,6 +66,11 @@ impl<P: Default> Slices<P> {
         self.by_start.range(window.start..window.end).map(|(_, slice)| slice)
     }
 
+    /// The slices that start in a stretch of time that is not empty.
+    pub fn between(&self, from: Timestamp, until: Timestamp) -> impl Iterator<Item = (Timestamp, &Slice<P>)> {
+        self.by_start.range(from..until).map(|(start, slice)| (*start, slice))
+    }
+
     /// The pane of a place that is to change under a number, with the start of its slice: of the one that holds the slice
     /// given by start and length, or of a new one.
     pub fn pane_mut(&mut self, (start, length): (Timestamp, Span), place: Place, epoch: u64) -> (Timestamp, Option<&mut P>) {

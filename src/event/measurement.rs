@@ -24,12 +24,6 @@ pub enum Metric {
     InvalidRate,
     OutOfRangeRate,
     NewCategoryRate,
-    ReconstructionError,
-    Mmd,
-    CorrelationShift,
-    DomainClassifierAuc,
-    CentroidCosine,
-    CentroidEuclidean,
     Accuracy,
     Precision,
     Recall,
@@ -40,11 +34,40 @@ pub enum Metric {
     Mae,
     Rmse,
     R2,
+    KlDivergence,
+    Hellinger,
+    Linf,
+    GTest,
+    MeanShift,
+    CramerVonMises,
+    AndersonDarling,
+    Energy,
+    Entropy,
+    Mean,
+    Std,
+    Q05,
+    Q25,
+    Q50,
+    Q75,
+    Q95,
+    DistinctCount,
+    Adwin,
+    PageHinkley,
+    Ddm,
+    Eddm,
+    HddmA,
+    HddmW,
+    ReconstructionError,
+    Mmd,
+    CorrelationShift,
+    DomainClassifierAuc,
+    CentroidCosine,
+    CentroidEuclidean,
 }
 
 impl Metric {
-    /// Every metric, in the order of their names' first definition.
-    pub const ALL: [Metric; 27] = [
+    /// What a model measures that names no metrics: one or two of each kind, so that windows stay small and few alarms are false.
+    pub const DEFAULT: [Metric; 23] = [
         Metric::Psi,
         Metric::JsDistance,
         Metric::Ks,
@@ -56,12 +79,6 @@ impl Metric {
         Metric::InvalidRate,
         Metric::OutOfRangeRate,
         Metric::NewCategoryRate,
-        Metric::ReconstructionError,
-        Metric::Mmd,
-        Metric::CorrelationShift,
-        Metric::DomainClassifierAuc,
-        Metric::CentroidCosine,
-        Metric::CentroidEuclidean,
         Metric::Accuracy,
         Metric::Precision,
         Metric::Recall,
@@ -72,8 +89,63 @@ impl Metric {
         Metric::Mae,
         Metric::Rmse,
         Metric::R2,
+        Metric::CentroidCosine,
+        Metric::CentroidEuclidean,
     ];
 
+    /// Every metric, in the order of their names' first definition.
+    pub const ALL: [Metric; 50] = [
+        Metric::Psi,
+        Metric::JsDistance,
+        Metric::Ks,
+        Metric::Wasserstein,
+        Metric::WassersteinNormed,
+        Metric::ChiSquare,
+        Metric::TotalVariation,
+        Metric::NullRate,
+        Metric::InvalidRate,
+        Metric::OutOfRangeRate,
+        Metric::NewCategoryRate,
+        Metric::Accuracy,
+        Metric::Precision,
+        Metric::Recall,
+        Metric::F1,
+        Metric::RocAuc,
+        Metric::LogLoss,
+        Metric::Brier,
+        Metric::Mae,
+        Metric::Rmse,
+        Metric::R2,
+        Metric::KlDivergence,
+        Metric::Hellinger,
+        Metric::Linf,
+        Metric::GTest,
+        Metric::MeanShift,
+        Metric::CramerVonMises,
+        Metric::AndersonDarling,
+        Metric::Energy,
+        Metric::Entropy,
+        Metric::Mean,
+        Metric::Std,
+        Metric::Q05,
+        Metric::Q25,
+        Metric::Q50,
+        Metric::Q75,
+        Metric::Q95,
+        Metric::DistinctCount,
+        Metric::Adwin,
+        Metric::PageHinkley,
+        Metric::Ddm,
+        Metric::Eddm,
+        Metric::HddmA,
+        Metric::HddmW,
+        Metric::ReconstructionError,
+        Metric::Mmd,
+        Metric::CorrelationShift,
+        Metric::DomainClassifierAuc,
+        Metric::CentroidCosine,
+        Metric::CentroidEuclidean,
+    ];
     /// Those of many dimensions at once that a model has to ask for: they cost something for every event.
     pub const MULTIVARIATE: [Metric; 4] = [Metric::ReconstructionError, Metric::Mmd, Metric::CorrelationShift, Metric::DomainClassifierAuc];
 
@@ -92,12 +164,6 @@ impl Metric {
             Metric::InvalidRate => "invalid_rate",
             Metric::OutOfRangeRate => "out_of_range_rate",
             Metric::NewCategoryRate => "new_category_rate",
-            Metric::ReconstructionError => "reconstruction_error",
-            Metric::Mmd => "mmd",
-            Metric::CorrelationShift => "correlation_shift",
-            Metric::DomainClassifierAuc => "domain_classifier_auc",
-            Metric::CentroidCosine => "centroid_cosine",
-            Metric::CentroidEuclidean => "centroid_euclidean",
             Metric::Accuracy => "accuracy",
             Metric::Precision => "precision",
             Metric::Recall => "recall",
@@ -108,6 +174,35 @@ impl Metric {
             Metric::Mae => "mae",
             Metric::Rmse => "rmse",
             Metric::R2 => "r2",
+            Metric::KlDivergence => "kl_divergence",
+            Metric::Hellinger => "hellinger",
+            Metric::Linf => "linf",
+            Metric::GTest => "g_test",
+            Metric::MeanShift => "mean_shift",
+            Metric::CramerVonMises => "cramer_von_mises",
+            Metric::AndersonDarling => "anderson_darling",
+            Metric::Energy => "energy",
+            Metric::Entropy => "entropy",
+            Metric::Mean => "mean",
+            Metric::Std => "std",
+            Metric::Q05 => "q05",
+            Metric::Q25 => "q25",
+            Metric::Q50 => "q50",
+            Metric::Q75 => "q75",
+            Metric::Q95 => "q95",
+            Metric::DistinctCount => "distinct_count",
+            Metric::Adwin => "adwin",
+            Metric::PageHinkley => "page_hinkley",
+            Metric::Ddm => "ddm",
+            Metric::Eddm => "eddm",
+            Metric::HddmA => "hddm_a",
+            Metric::HddmW => "hddm_w",
+            Metric::ReconstructionError => "reconstruction_error",
+            Metric::Mmd => "mmd",
+            Metric::CorrelationShift => "correlation_shift",
+            Metric::DomainClassifierAuc => "domain_classifier_auc",
+            Metric::CentroidCosine => "centroid_cosine",
+            Metric::CentroidEuclidean => "centroid_euclidean",
         }
     }
 
@@ -117,7 +212,30 @@ impl Metric {
         Metric::ALL.into_iter().find(|metric| metric.as_str() == name)
     }
 
-    /// Whether it needs labels: performance rather than drift or data quality.
+    /// Whether it describes a window and compares it with nothing: it has no p-value and is no score.
+    #[must_use]
+    pub fn is_descriptive(self) -> bool {
+        matches!(
+            self,
+            Metric::Entropy
+                | Metric::Mean
+                | Metric::Std
+                | Metric::Q05
+                | Metric::Q25
+                | Metric::Q50
+                | Metric::Q75
+                | Metric::Q95
+                | Metric::DistinctCount
+        )
+    }
+
+    /// Whether it is what a sequential detector says: 0, 0.5 or 1. Only those that a model has are measured.
+    #[must_use]
+    pub fn is_detector(self) -> bool {
+        matches!(self, Metric::Adwin | Metric::PageHinkley | Metric::Ddm | Metric::Eddm | Metric::HddmA | Metric::HddmW)
+    }
+
+    /// Whether it needs labels: performance, or detectors over errors, rather than drift or data quality.
     #[must_use]
     pub fn needs_labels(self) -> bool {
         matches!(
@@ -132,6 +250,10 @@ impl Metric {
                 | Metric::Mae
                 | Metric::Rmse
                 | Metric::R2
+                | Metric::Ddm
+                | Metric::Eddm
+                | Metric::HddmA
+                | Metric::HddmW
         )
     }
 }

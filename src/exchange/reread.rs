@@ -41,6 +41,8 @@ pub struct Range {
     /// From the first record of this time or later, by the records' own time; from the beginning where the broker does not
     /// know times.
     pub from: Timestamp,
+    /// From this offset at least.
+    pub least: i64,
     /// Up to this offset, which is not read.
     pub until: i64,
 }
@@ -195,6 +197,7 @@ impl Loop {
                 _ if low < high && knows_times(consumer, range).map_err(of_range)? => high,
                 _ => low,
             };
+            let first = first.max(range.least);
             *is_open = first.max(low) < range.until.min(high);
             if *is_open {
                 list.add_partition_offset(topic, range.partition, Offset::Offset(first)).map_err(of_range)?;

@@ -22,8 +22,8 @@ use std::sync::Arc;
 
 pub use serve::{Server, serve};
 pub use status::{
-    BaselineView, Check, DeadLettersView, FeatureView, Histogram, ModelView, PartitionView, ReloadView, StatusView, TextTime, TopicView,
-    WindowView,
+    BaselineView, Check, DeadLettersView, FeatureView, Histogram, LedgerView, ModelView, PartitionView, ReloadView, StatusView, TextTime,
+    TopicView, WindowView,
 };
 pub use view::{View, ViewHandle};
 

@@ -61,10 +61,23 @@ pub struct StatusView {
     pub dead_letters: Option<DeadLettersView>,
     /// Events that count under the segment `other`.
     pub other_segment: u64,
+    /// What is kept for the join of labels.
+    pub ledger: LedgerView,
     /// Resident memory in bytes, where the system tells.
     pub memory_bytes: Option<u64>,
     /// The last reload.
     pub last_reload: Option<ReloadView>,
+}
+
+/// What the ledgers of labels hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LedgerView {
+    /// Labels that wait for their prediction or for its clock.
+    pub labels: u64,
+    /// Predictions kept for a label or a corrected one.
+    pub predictions: u64,
+    /// Predictions that were counted but not kept, because a ledger was full: their labels find nothing.
+    pub refused: u64,
 }
 
 /// Rejected records that are sent on to a topic, since the start of the process.

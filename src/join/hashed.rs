@@ -87,6 +87,11 @@ impl Hashed {
         }
     }
 
+    /// From the next commit on, so many clean values may stay in memory.
+    pub fn set_cached(&mut self, cached: usize) {
+        self.cached = cached;
+    }
+
     /// How many values are in memory.
     pub fn held(&self) -> usize {
         self.slots.len()

@@ -20,6 +20,7 @@ use super::bounds::{Bounds, Count};
 use super::due::Due;
 use super::half::{Label, Prediction, RecordId, Untold};
 use super::hashed::Hashed;
+use super::kept::Kept;
 use super::ordered::Ordered;
 use super::record::{Entry, Record, Said, Seen};
 use super::shelf::{Change, Shelf, Space};
@@ -104,10 +105,10 @@ impl Ledger {
         self.books.predictions
     }
 
-    /// Predictions that were not kept because the ledger was full: their labels find nothing.
+    /// The same, and how many predictions were not kept because the ledger was full.
     #[must_use]
-    pub fn refused(&self) -> u64 {
-        self.books.refused
+    pub fn kept(&self) -> Kept {
+        Kept { labels: self.waiting_labels(), predictions: self.predictions(), refused: self.books.refused }
     }
 
     /// Entries in memory.
@@ -212,6 +213,17 @@ impl Ledger {
         self.apply_pending(Timestamp(i64::MAX), count, &mut tally);
         self.expire_labels(&|_| true, &mut tally);
         tally
+    }
+
+    /// Forgets some of what is too old, where there is no room for more.
+    pub fn tidy(&mut self) {
+        self.sweep(SWEPT_BY_STEP);
+    }
+
+    /// From the next commit on, so many records may stay in memory although they are on the shelf.
+    pub fn set_cached(&mut self, cached: usize) {
+        self.bounds.cached = cached;
+        self.records.set_cached(cached);
     }
 
     /// When the first of the labels came that wait to be applied.
@@ -660,7 +672,7 @@ mod tests {
         ledger.predict(ONE, prediction(0), &mut count).unwrap();
         assert_eq!(ledger.predict(ONE, prediction(1), &mut count), Ok(Tally::default()), "again the same");
         assert!(ledger.predict(RecordId(2), prediction(0), &mut count).is_err());
-        assert_eq!(ledger.refused(), 1);
+        assert_eq!(ledger.kept(), Kept { labels: 0, predictions: 1, refused: 1 });
         assert_eq!(ledger.label(&label(9, 5, 1)), None);
         assert_eq!(ledger.label(&label(8, 5, 1)), Some(Outcome::Shed));
     }

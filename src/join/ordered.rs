@@ -84,6 +84,11 @@ impl<V: Kept> Ordered<V> {
         !is_known
     }
 
+    /// Whether an entry is in memory.
+    pub fn holds(&self, key: &V::Key) -> bool {
+        self.slots.get(key).is_some_and(|slot| slot.value.is_some())
+    }
+
     /// Puts an entry in of whose key there is none.
     pub fn put(&mut self, key: V::Key, value: V) {
         self.floor = self.floor.min(key);

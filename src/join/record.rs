@@ -125,7 +125,7 @@ impl Record {
     }
 }
 
-fn encode_entry(bytes: &mut Vec<u8>, entry: &Entry) {
+pub(super) fn encode_entry(bytes: &mut Vec<u8>, entry: &Entry) {
     let prediction = &entry.prediction;
     let output = match prediction.predicted {
         Predicted::Value(_) => IS_VALUE,
@@ -147,7 +147,7 @@ fn encode_entry(bytes: &mut Vec<u8>, entry: &Entry) {
     entry.truth.into_iter().for_each(|truth| encode_truth(bytes, truth));
 }
 
-fn decode_entry(reader: &mut Reader<'_>) -> Option<Entry> {
+pub(super) fn decode_entry(reader: &mut Reader<'_>) -> Option<Entry> {
     let first = reader.byte()?;
     let has = |bit: u8| first & bit != 0;
     let version = reader.short()?;

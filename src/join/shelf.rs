@@ -24,11 +24,13 @@ pub enum Space {
     Early,
     /// Counts and the clock: one entry.
     Books,
+    /// Predictions that wait for the clock. By when they came.
+    Ahead,
 }
 
 impl Space {
     /// Every space.
-    pub const ALL: [Space; 5] = [Space::Record, Space::Expiry, Space::Pending, Space::Early, Space::Books];
+    pub const ALL: [Space; 6] = [Space::Record, Space::Expiry, Space::Pending, Space::Early, Space::Books, Space::Ahead];
 
     /// The number under which it is stored. Numbers are never given anew.
     #[must_use]
@@ -39,6 +41,7 @@ impl Space {
             Space::Pending => 2,
             Space::Early => 3,
             Space::Books => 4,
+            Space::Ahead => 5,
         }
     }
 }

@@ -43,7 +43,7 @@ impl<'de> Deserialize<'de> for Ledger {
                 Space::Expiry => put(&mut ledger.expiry, &key, &value).is_some(),
                 Space::Pending => put(&mut ledger.pending, &key, &value).is_some(),
                 Space::Early => put(&mut ledger.early, &key, &value).is_some(),
-                Space::Books => false,
+                Space::Books | Space::Ahead => false,
             };
             if !is_read {
                 return Err(serde::de::Error::custom("an entry of the ledger cannot be read"));

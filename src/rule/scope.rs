@@ -9,14 +9,29 @@ pub struct DriftRecipe {
     pub metric: Metric,
     /// Least value of a drifted feature.
     pub at_least: f64,
-    /// The adjusted p-value of a drifted feature is below this.
+    /// The adjusted p-value of a drifted feature is below this, where the model has no budget of false alarms.
     pub p_adjusted_below: f64,
+    /// The level of one look under its budget: the p-value of a drifted feature is at most this, and `budget` in conditions
+    /// stands for it.
+    pub level: Option<f64>,
+}
+
+impl DriftRecipe {
+    /// Whether an effect with its evidence is drift; `None` where the evidence is not known.
+    #[must_use]
+    pub fn is_drift(&self, value: f64, p_value: Option<f64>, p_adjusted: Option<f64>) -> Option<bool> {
+        let is_sure = match self.level {
+            Some(level) => p_value? <= level,
+            None => p_adjusted? < self.p_adjusted_below,
+        };
+        Some(value >= self.at_least && is_sure)
+    }
 }
 
 impl Default for DriftRecipe {
     /// PSI of at least 0.1 with an adjusted p-value below 0.01.
     fn default() -> DriftRecipe {
-        DriftRecipe { metric: Metric::Psi, at_least: 0.1, p_adjusted_below: 0.01 }
+        DriftRecipe { metric: Metric::Psi, at_least: 0.1, p_adjusted_below: 0.01, level: None }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::event::{Metric, Span, Subject};
 
 use super::action::Action;
-use super::datum::{Bindings, short};
+use super::datum::{Bindings, Datum, short};
 use super::expr::{Expr, ExprError};
 use super::hold::Hold;
 use super::machine::{Plan, Severity};
@@ -14,6 +14,9 @@ use super::route::Route;
 use super::scope::DriftRecipe;
 use super::spec::ReceiverSpec;
 use super::template::{Body, Template};
+
+/// What conditions call the evidence of their rule's metric.
+const P_VALUE: &str = "p_value";
 
 /// Share of a window's predictions that need a label before a performance rule looks at it, where the rule does not say.
 pub const DEFAULT_LABEL_COVERAGE: f64 = 0.8;
@@ -48,6 +51,10 @@ pub enum Condition {
     Below(f64),
     /// The expression is true.
     Expr(Expr),
+    /// The p-value of the rule's metric is at most this level, which the model's budget of false alarms leaves.
+    Beyond(f64),
+    /// It is greater.
+    Within(f64),
 }
 
 impl Condition {
@@ -60,6 +67,8 @@ impl Condition {
             Condition::Above(threshold) => Ok(value > *threshold),
             Condition::Below(threshold) => Ok(value < *threshold),
             Condition::Expr(expr) => expr.truth(bindings),
+            Condition::Beyond(level) => Ok(p_value(bindings)? <= *level),
+            Condition::Within(level) => Ok(p_value(bindings)? > *level),
         }
     }
 
@@ -68,7 +77,7 @@ impl Condition {
     pub fn threshold(&self) -> Option<f64> {
         match self {
             Condition::Above(threshold) | Condition::Below(threshold) => Some(*threshold),
-            Condition::Expr(_) => None,
+            Condition::Expr(_) | Condition::Beyond(_) | Condition::Within(_) => None,
         }
     }
 
@@ -79,7 +88,17 @@ impl Condition {
             Condition::Above(threshold) => format!("above {}", unit.show(*threshold)),
             Condition::Below(threshold) => format!("below {}", unit.show(*threshold)),
             Condition::Expr(expr) => format!("with {}", expr.source()),
+            Condition::Beyond(level) => format!("above budget (p-value at most {level:.1e})"),
+            Condition::Within(level) => format!("below budget (p-value above {level:.1e})"),
         }
+    }
+}
+
+/// The p-value of the rule's metric.
+fn p_value(bindings: &Bindings) -> Result<f64, ExprError> {
+    match bindings.0.get(P_VALUE) {
+        Some(Datum::Number(p)) => Ok(*p),
+        _ => Err(ExprError::Unknown(P_VALUE.to_owned())),
     }
 }
 

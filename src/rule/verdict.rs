@@ -294,7 +294,7 @@ fn bind_features(bindings: &mut Bindings, measures: &Measures<'_>, recipe: &Drif
         let (Some(value), Some(p_adjusted)) = (of_recipe.value, of_recipe.p_adjusted) else {
             continue;
         };
-        let drifted = value >= recipe.at_least && p_adjusted < recipe.p_adjusted_below;
+        let Some(drifted) = recipe.is_drift(value, of_recipe.p_value, Some(p_adjusted)) else { continue };
         let mut map = BTreeMap::from([
             ("name".to_owned(), Datum::text(&**name)),
             ("status".to_owned(), Datum::text("ok")),

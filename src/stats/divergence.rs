@@ -8,7 +8,7 @@
 
 use std::f64::consts::LN_2;
 
-use super::counts::Samples;
+use super::counts::{Samples, real};
 
 /// Smallest share that enters a logarithm in [`psi`] and [`kl_divergence`]. Shares below it are raised to it and the
 /// others stay as they are (no renormalisation): the recipe of the common monitoring libraries, which makes one empty cell against
@@ -64,6 +64,44 @@ pub fn total_variation(reference: &[u64], current: &[u64]) -> Option<f64> {
 pub fn linf(reference: &[u64], current: &[u64]) -> Option<f64> {
     let samples = Samples::new(reference, current)?;
     Some(samples.shares().map(|(r, c)| (c - r).abs()).fold(0.0, f64::max))
+}
+
+/// [`psi`] where only empty cells get a share: 1e-4, or a millionth of the least other share of the same sample where that
+/// is not above 1e-4. What Evidently reports for levels (`legacy/calculations/stattests/utils.py`).
+#[must_use]
+pub fn psi_of_filled(reference: &[u64], current: &[u64]) -> Option<f64> {
+    let samples = Samples::new(reference, current)?;
+    let fill = |counts: &[u64], size: u64| {
+        let least = counts.iter().copied().filter(|count| *count > 0).min().map_or(1.0, |count| real(count) / real(size));
+        if least <= SHARE_FLOOR { least / 1e6 } else { SHARE_FLOOR }
+    };
+    let (of_r, of_c) = (fill(reference, samples.n), fill(current, samples.m));
+    // A cell that is empty in both is no level of either.
+    let filled = samples.shares().filter(|(r, c)| r + c > 0.0);
+    Some(psi_of(filled.map(|(r, c)| (if r > 0.0 { r } else { of_r }, if c > 0.0 { c } else { of_c }))))
+}
+
+/// [`psi`] of shares with one count more in each cell that is not empty in both samples, renormalised. What Azure Machine
+/// Learning reports for levels.
+#[must_use]
+pub fn psi_of_successors(reference: &[u64], current: &[u64]) -> Option<f64> {
+    let samples = Samples::new(reference, current)?;
+    let filled = || samples.cells().filter(|(r, c)| *r > 0 || *c > 0);
+    let added = real(filled().count() as u64);
+    let (n, m) = (real(samples.n) + added, real(samples.m) + added);
+    Some(psi_of(filled().map(|(r, c)| ((real(r) + 1.0) / n, (real(c) + 1.0) / m))))
+}
+
+/// [`js_distance`] of shares, reference first.
+#[must_use]
+pub fn js_distance_of(shares: &[(f64, f64)]) -> f64 {
+    (js_of(shares.iter().copied()) / LN_2).clamp(0.0, 1.0).sqrt()
+}
+
+/// [`hellinger`] of shares, reference first.
+#[must_use]
+pub fn hellinger_of(shares: &[(f64, f64)]) -> f64 {
+    squared_hellinger_of(shares.iter().copied()).clamp(0.0, 1.0).sqrt()
 }
 
 /// [`psi`] of shares as they are, none of them 0.
@@ -171,6 +209,23 @@ mod tests {
         // mpmath 1.4.1 at 50 digits: sqrt((r log2(r/s) + c log2(c/s) + ...) / 2).
         let distance = js_distance(&[100_000_000, 100_000_000], &[100_000_010, 99_999_990]).unwrap();
         assert!((distance / 4.246_609_001_440_101e-8 - 1.0).abs() < 1e-9, "{distance:e}");
+    }
+
+    #[test]
+    fn other_libraries_fill_empty_cells_otherwise() {
+        // Shares 0.9, 0.1, 0 and 0.5, 0, 0.5: (0.5-0.9) ln(0.5/0.9) + (1e-4-0.1) ln(1e-4/0.1) + (0.5-1e-4) ln(0.5/1e-4).
+        let expected = 0.4 * 1.8f64.ln() + 0.0999 * 1e3f64.ln() + 0.4999 * 5e3f64.ln();
+        close(psi_of_filled(&[9, 1, 0, 0], &[5, 0, 5, 0]), expected);
+        // A share of 1e-5 makes the fill of that sample 1e-11.
+        let expected = (0.99999 - 0.5) * (0.99999f64 / 0.5).ln() + (0.5 - 1e-5) * 5e4f64.ln();
+        close(psi_of_filled(&[99_999, 1], &[1, 1]), expected);
+        // 10/13, 2/13, 1/13 against 6/13, 1/13, 6/13.
+        let expected = (4.0 * (10.0f64 / 6.0).ln() + 2f64.ln() + 5.0 * 6f64.ln()) / 13.0;
+        close(psi_of_successors(&[9, 1, 0, 0], &[5, 0, 5, 0]), expected);
+        assert_eq!((psi_of_filled(&[1], &[0]), psi_of_successors(&[0], &[1])), (None, None));
+        let shares = [(0.25, 0.5), (0.75, 0.5)];
+        close(Some(js_distance_of(&shares)), js_distance(&[1, 3], &[2, 2]).unwrap());
+        close(Some(hellinger_of(&shares)), hellinger(&[1, 3], &[2, 2]).unwrap());
     }
 
     #[test]

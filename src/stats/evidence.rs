@@ -34,6 +34,9 @@ pub use super::null::NullTable;
 /// Least expected count, in either sample, of a cell that stands alone in a test (Cochran 1954).
 pub const MINIMUM_EXPECTED: f64 = 5.0;
 
+/// Halvings of an interval: more than a double has.
+const HALVINGS: usize = 80;
+
 /// By how much dependence between rows inflates the variance of each sample; 1 for independent rows.
 ///
 /// A sample of `n` rows with design effect `d` says as much as `n / d` independent ones (Kish 1965).
@@ -148,6 +151,24 @@ impl Pooled {
             Effect::GTest => g_test(r, c)? * self.independent_noise()? / noise,
         };
         Some(Evidence { p_value: chi_square_sf(statistic, degrees_of_freedom)?, degrees_of_freedom })
+    }
+
+    /// The statistic whose p-value is `level`; `None` with one cell, and where the level is not between 0 and 1.
+    #[must_use]
+    pub fn critical(&self, level: f64) -> Option<f64> {
+        let degrees_of_freedom = (self.cells() as u64).saturating_sub(1);
+        if degrees_of_freedom == 0 || !(level > 0.0 && level < 1.0) {
+            return None;
+        }
+        let (mut low, mut high) = (0.0, 1.0);
+        while chi_square_sf(high, degrees_of_freedom)? > level {
+            (low, high) = (high, high * 2.0);
+        }
+        for _ in 0..HALVINGS {
+            let middle = f64::midpoint(low, high);
+            if chi_square_sf(middle, degrees_of_freedom)? > level { low = middle } else { high = middle }
+        }
+        Some(high)
     }
 
     /// Shares with half a count more in each cell, reference first.

@@ -8,32 +8,50 @@
 //!
 //! | module | what it answers |
 //! |---|---|
-//! | [`divergence`], [`ks`], [`wasserstein`], [`contingency`] | effects: how big is the difference |
-//! | [`evidence`], [`null`], [`rate`], [`welch`] | how sure are we of it, given the two sample sizes |
-//! | [`adjust`] | what a p-value means among many |
+//! | [`divergence`], [`contingency`] | effects over cells in any order: how big is the difference |
+//! | [`ks`], [`wasserstein`], [`energy`], [`cramer_von_mises`], [`anderson_darling`] | effects over the [`bins`] of a number |
+//! | [`evidence`], [`null`], [`limit`], [`rate`], [`welch`] | how sure are we of it, given the two sample sizes |
+//! | [`inflation`] | how much less rows that belong together say than independent ones |
+//! | [`adjust`], [`budget`] | what a p-value means among many, and how small it has to be |
 //! | [`classification`], [`ranking`], [`regression`] | performance, from counts and sums |
-//! | [`moments`], [`exact`] | means and spreads, from exact sums |
+//! | [`sequential`], [`onset`] | has something changed along a series, and since when |
+//! | [`moments`], [`exact`], [`quantile`], [`entropy`] | what one sample looks like |
 //! | [`matrix`], [`fourier`], [`quadratic`], [`correlation`], [`domain`] | many dimensions at once: directions, kernels, distances of means |
+//! | [`equal_width`] | the bins of other libraries, from ours |
 //! | [`counts`], [`random`] | the small change: totals, shares, seeded draws |
 
 pub mod adjust;
+pub mod anderson_darling;
+pub mod bins;
+pub mod budget;
 pub mod classification;
 pub mod contingency;
 pub mod correlation;
 pub mod counts;
+pub mod cramer_von_mises;
 pub mod divergence;
 pub mod domain;
+pub mod energy;
+pub mod entropy;
+pub mod equal_width;
 pub mod evidence;
 pub mod exact;
+#[cfg(test)]
+mod fixture;
 pub mod fourier;
+pub mod inflation;
 pub mod ks;
+pub mod limit;
 pub mod matrix;
 pub mod moments;
 pub mod null;
+pub mod onset;
 pub mod quadratic;
+pub mod quantile;
 pub mod random;
 pub mod ranking;
 pub mod rate;
 pub mod regression;
+pub mod sequential;
 pub mod wasserstein;
 pub mod welch;

@@ -1,6 +1,7 @@
 //! Simulated null distributions: what an effect looks like when nothing has changed.
 //!
-//! For effects without a known limit (total variation, linf, Wasserstein) [`DRAWS`] multinomial samples of
+//! For effects without a known limit (total variation, linf, Wasserstein, energy, and where values are frequent Cramér-von
+//! Mises and Anderson-Darling) [`DRAWS`] multinomial samples of
 //! [`NOMINAL_SIZE`] rows are drawn from the reference's own shares and compared with them. The effect divided by
 //! `sqrt(a)`, `a = 1/n + 1/m`, has about the same distribution at all sizes, so one table serves every window.
 //!
@@ -17,16 +18,25 @@ use super::counts::real;
 use super::divergence::{linf, total_variation};
 use super::random::{AliasTable, SplitMix64};
 use super::wasserstein::{Tails, distance};
+use super::{anderson_darling, cramer_von_mises, energy};
 
 /// Simulated samples per table: p-values are resolved to 1 in 2,001.
 pub const DRAWS: u32 = 2000;
 /// Rows of each simulated sample. Typical of `1 / a`; a smaller size would make rare cells too rare.
 pub const NOMINAL_SIZE: u64 = 1000;
-/// The smallest p-value a table gives: none of the simulated effects was as large.
+/// The p-value of an effect beyond all draws of a table without a spread in its tail.
 pub const LEAST_P: f64 = 1.0 / (DRAWS as f64 + 1.0);
+
+/// Share of a cell in the reference from which on its values are frequent: the limit laws of Cramér-von Mises and
+/// Anderson-Darling hold for values that do not repeat. With sixty alike atoms they still keep a level of 5 % (a test says so).
+pub const FREQUENT: f64 = 0.02;
 
 /// Levels of the stored quantiles beyond 0, 0.01, ... 0.99, where alerts are decided.
 const TAIL_LEVELS: [f64; 7] = [0.992, 0.994, 0.996, 0.998, 0.999, 0.9995, 1.0];
+/// The quantile from which on the tail is measured: that of 0.95.
+const BODY: usize = 95;
+/// The quantile up to which it is measured, and beyond which it goes on: that of 0.998, above which four draws lie.
+const TAIL: usize = 103;
 /// Number of stored quantiles.
 const QUANTILES: usize = 100 + TAIL_LEVELS.len();
 
@@ -92,15 +102,20 @@ impl NullTable {
     /// The probability of an effect at least this large without drift, where `noise` is `1/n + 1/m` with each size
     /// divided by its design effect.
     ///
-    /// Linear between the quantiles (a little large in the convex tail), 1 at or below the smallest draw, [`LEAST_P`]
-    /// above the largest: evidence beyond 1 in 2,001 is not claimed. `None` where an argument is not finite or `noise`
-    /// is not positive.
+    /// Linear between the quantiles (a little large in the convex tail), 1 at or below the smallest draw. Beyond [`TAIL`], where
+    /// few draws are left, the tail of a norm of normal variables goes on (Borell 1975, Tsirelson, Ibragimov and Sudakov
+    /// 1976): its logarithm falls with the square of the effect, as steeply as it did from [`BODY`] to there. That is less
+    /// steep than it gets, so the p-value is rather too large. `None` where an argument is not finite or `noise` is not
+    /// positive.
     #[must_use]
     pub fn p_value(&self, effect: f64, noise: f64) -> Option<f64> {
         if !effect.is_finite() || !noise.is_finite() || noise <= 0.0 {
             return None;
         }
         let x = effect / noise.sqrt();
+        if let Some(p) = self.tail(x) {
+            return Some(p);
+        }
         let above = self.quantiles.partition_point(|quantile| *quantile < x);
         let Some(upper) = self.quantiles.get(above) else { return Some(LEAST_P) };
         let Some((before, lower)) = above.checked_sub(1).and_then(|before| Some((before, self.quantiles.get(before)?))) else {
@@ -109,6 +124,38 @@ impl NullTable {
         let (far, near) = (exceedance(level(before)), exceedance(level(above)));
         // `lower < x <= upper`, so the width is positive.
         Some((near + (far - near) * (upper - x) / (upper - lower)).clamp(LEAST_P, 1.0))
+    }
+
+    /// The p-value beyond [`TAIL`]; `None` before, and where the draws of the tail are all the same.
+    fn tail(&self, x: f64) -> Option<f64> {
+        let (tail, steepness) = self.end()?;
+        let p = || exceedance(level(TAIL)) * (-steepness * (x * x - tail * tail)).exp();
+        (x > tail).then(|| p().max(f64::MIN_POSITIVE))
+    }
+
+    /// The effect whose p-value is `level`, where `noise` is as in [`NullTable::p_value`].
+    #[must_use]
+    pub fn effect(&self, level: f64, noise: f64) -> Option<f64> {
+        if !(level > 0.0 && level < 1.0 && noise > 0.0 && noise.is_finite()) {
+            return None;
+        }
+        if let Some((tail, steepness)) = self.end()
+            && level < exceedance(self::level(TAIL))
+        {
+            return Some((tail * tail + (exceedance(self::level(TAIL)) / level).ln() / steepness).sqrt() * noise.sqrt());
+        }
+        // P-values fall: the first quantile at which they are small enough, and between it and the one before.
+        let place = self.quantiles.iter().enumerate().position(|(index, _)| exceedance(self::level(index)) <= level)?;
+        let (upper, lower) = (self.quantiles.get(place)?, self.quantiles.get(place.checked_sub(1)?)?);
+        let (far, near) = (exceedance(self::level(place - 1)), exceedance(self::level(place)));
+        Some((upper - (upper - lower) * (level - near) / (far - near)) * noise.sqrt())
+    }
+
+    /// The quantile where the tail begins, and by how much the logarithm of the p-value falls with the square of the effect.
+    fn end(&self) -> Option<(f64, f64)> {
+        let (body, tail) = (*self.quantiles.get(BODY)?, *self.quantiles.get(TAIL)?);
+        let fallen = (exceedance(level(BODY)) / exceedance(level(TAIL))).ln();
+        (body < tail).then(|| (tail, fallen / (tail * tail - body * body)))
     }
 }
 
@@ -122,6 +169,19 @@ pub struct Nulls {
     /// Of the Wasserstein distance in units of the feature; numbers only. The normed distance has the p-value of the
     /// distance before division.
     pub wasserstein: Option<NullTable>,
+    /// Of the energy distance in the root of the unit of the feature; numbers only.
+    pub energy: Option<NullTable>,
+    /// Of the root of [`cramer_von_mises::mean_square`]; numbers of which some are frequent only.
+    pub cramer_von_mises: Option<NullTable>,
+    /// Of the root of [`anderson_darling::mean_square`]; as before.
+    pub anderson_darling: Option<NullTable>,
+}
+
+/// Whether a cell holds so much of a sample that the limit laws of its distribution function do not hold.
+#[must_use]
+pub fn is_frequent(counts: &[u64]) -> bool {
+    let most = counts.iter().copied().max().unwrap_or(0);
+    super::counts::total(counts).is_none_or(|total| real(most) > FREQUENT * real(total))
 }
 
 impl Nulls {
@@ -130,7 +190,7 @@ impl Nulls {
     #[must_use]
     pub fn of_levels(reference: &[u64], seed: u64) -> Option<Nulls> {
         let [total_variation, linf] = NullTable::simulate(reference, seed, |r, c| [total_variation(r, c), linf(r, c)])?;
-        Some(Nulls { total_variation, linf, wasserstein: None })
+        Some(Nulls { total_variation, linf, wasserstein: None, energy: None, cramer_von_mises: None, anderson_darling: None })
     }
 
     /// Of a numeric column: its edges, its counts by fine cell (below, bins, above), for each fine cell the index of its
@@ -156,6 +216,9 @@ impl Nulls {
         // A drawn row beyond the edges lies as far out as such a row of the reference does on average.
         let per_row = |sum: f64, count: Option<&u64>| count.filter(|count| **count > 0).map_or(0.0, |count| sum / real(*count));
         let (per_below, per_above) = (per_row(tails.below, reference.first()), per_row(tails.above, reference.last()));
+        let frequent = is_frequent(reference);
+        // Where nothing but one value is drawn the statistics are not defined, and nothing differs.
+        let root = |square: Option<f64>| Some(square.unwrap_or(0.0).sqrt());
         let tables = NullTable::simulate(reference, seed, |r, c| {
             fold(c, &mut coarse_drawn);
             let outside = |count: Option<&u64>, per_row: f64| per_row * real(count.copied().unwrap_or(0));
@@ -164,10 +227,20 @@ impl Nulls {
                 total_variation(&coarse_reference, &coarse_drawn),
                 linf(&coarse_reference, &coarse_drawn),
                 distance(edges, r, c, tails, drawn_tails),
+                energy::distance(edges, r, c, tails, drawn_tails),
+                if frequent { root(cramer_von_mises::mean_square(edges, r, c)) } else { Some(0.0) },
+                if frequent { root(anderson_darling::mean_square(edges, r, c)) } else { Some(0.0) },
             ]
         })?;
-        let [total_variation, linf, wasserstein] = tables;
-        Some(Nulls { total_variation, linf, wasserstein: Some(wasserstein) })
+        let [total_variation, linf, wasserstein, energy, cramer_von_mises, anderson_darling] = tables;
+        Some(Nulls {
+            total_variation,
+            linf,
+            wasserstein: Some(wasserstein),
+            energy: Some(energy),
+            cramer_von_mises: frequent.then_some(cramer_von_mises),
+            anderson_darling: frequent.then_some(anderson_darling),
+        })
     }
 }
 
@@ -212,17 +285,38 @@ mod tests {
     }
 
     #[test]
-    fn p_values_fall_from_one_to_the_resolution() {
+    fn p_values_fall_from_one_and_go_on_beyond_the_draws() {
         let [table] = NullTable::simulate(&[50, 30, 20], 9, |r, c| [total_variation(r, c)]).unwrap();
         let a = noise(1000, 1000);
         assert_eq!(table.p_value(0.0, a), Some(1.0));
-        assert_eq!(table.p_value(1.0, a), Some(LEAST_P));
-        let steps: Vec<f64> = (0..200).map(|step| table.p_value(f64::from(step) * 5e-4, a).unwrap()).collect();
-        assert!(steps.is_sorted_by(|one, two| one >= two) && steps.iter().all(|p| (LEAST_P..=1.0).contains(p)));
+        assert!(table.p_value(1.0, a).is_some_and(|p| p > 0.0 && p < 1e-100));
+        let steps: Vec<f64> = (0..400).map(|step| table.p_value(f64::from(step) * 5e-4, a).unwrap()).collect();
+        assert!(steps.is_sorted_by(|one, two| one >= two) && steps.iter().all(|p| *p > 0.0 && *p <= 1.0));
+        // The tail begins where the quantiles end.
+        let begin = table.quantiles()[TAIL];
+        let around = [begin * (1.0 - 1e-9), begin * (1.0 + 1e-9)].map(|x| table.p_value(x, 1.0).unwrap());
+        assert!((around[0] / around[1] - 1.0).abs() < 1e-3, "{around:?}");
         assert_eq!((table.p_value(f64::NAN, a), table.p_value(0.1, 0.0)), (None, None));
-        // The largest draw itself is one of two in 2,001 as extreme.
-        let largest = *table.quantiles().last().unwrap();
-        assert!((table.p_value(largest, 1.0).unwrap() - 2.0 * LEAST_P).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_tail_is_that_of_a_normal_variable_or_a_little_above() {
+        // With two cells the total variation is |N(0, pq)|: at four standard deviations 6.3e-5.
+        let [table] = NullTable::simulate(&[70, 30], 4, |r, c| [total_variation(r, c)]).unwrap();
+        for (deviations, exact) in [(3.5, 4.65e-4), (4.0, 6.33e-5), (5.0, 5.73e-7)] {
+            let p = table.p_value(deviations * (0.7_f64 * 0.3).sqrt(), 1.0).unwrap();
+            assert!((0.3..4.0).contains(&(p / exact)), "{deviations}: {p} and {exact}");
+        }
+    }
+
+    #[test]
+    fn the_effect_of_a_level_has_that_p_value() {
+        let [table] = NullTable::simulate(&[50, 30, 20, 7, 3], 9, |r, c| [total_variation(r, c)]).unwrap();
+        for level in [0.5, 0.05, 0.01, 0.002, 1e-4, 1e-9] {
+            let effect = table.effect(level, 0.003).unwrap();
+            assert!((table.p_value(effect, 0.003).unwrap() / level - 1.0).abs() < 1e-6, "{level}");
+        }
+        assert_eq!((table.effect(0.0, 1.0), table.effect(0.1, 0.0)), (None, None));
     }
 
     #[test]
@@ -293,6 +387,45 @@ mod tests {
             for level in false_alarms(&edges, &shares, &coarse, n, m) {
                 // Standard error 0.5 points for the windows, about as much for six references.
                 assert!((0.02..0.085).contains(&level), "{n} {m}: {level}");
+            }
+        }
+    }
+
+    /// Alarms of the two tests of distribution functions at 5 % over alike atoms: by law or by table.
+    fn false_alarms_with_atoms(atoms: u64, runs: u64) -> [f64; 2] {
+        let edges: Vec<f64> = (0..atoms).map(real).flat_map(|value| [value.next_down(), value]).collect();
+        let shares: Vec<u64> = (0..=2 * atoms).map(|cell| u64::from(cell % 2 == 0 && cell > 0)).collect();
+        let table = AliasTable::new(&shares).unwrap();
+        let mut random = SplitMix64::new(3);
+        let (mut reference, mut window) = (vec![0; shares.len()], vec![0; shares.len()]);
+        table.sample(20_000, &mut random, &mut reference);
+        let coarse = vec![0; shares.len()];
+        let nulls = Nulls::of_bins(&edges, &reference, &coarse, Tails::default(), 5).unwrap();
+        let (sizes, noise) = ((20_000, 800), noise(20_000, 800));
+        let mut alarms = [0u32; 2];
+        for _ in 0..runs {
+            table.sample(800, &mut random, &mut window);
+            let cvm = cramer_von_mises::mean_square(&edges, &reference, &window).unwrap();
+            let ad = anderson_darling::mean_square(&edges, &reference, &window).unwrap();
+            let p = [
+                nulls.cramer_von_mises.as_ref().map_or_else(|| cramer_von_mises::p_value(cvm, noise), |t| t.p_value(cvm.sqrt(), noise)),
+                nulls
+                    .anderson_darling
+                    .as_ref()
+                    .map_or_else(|| anderson_darling::p_value(ad, sizes, noise), |t| t.p_value(ad.sqrt(), noise)),
+            ];
+            alarms.iter_mut().zip(p).for_each(|(alarms, p)| *alarms += u32::from(p.unwrap() < 0.05));
+        }
+        assert_eq!(nulls.cramer_von_mises.is_some(), atoms < 45, "{atoms} atoms");
+        alarms.map(|alarms| f64::from(alarms) / runs as f64)
+    }
+
+    #[test]
+    fn tests_of_distribution_functions_hold_their_level_with_atoms() {
+        for atoms in [2, 5, 20, 60, 400] {
+            for rate in false_alarms_with_atoms(atoms, 1_000) {
+                // Three standard errors of a rate of 5 %, and what a reference of its own adds.
+                assert!((0.025..0.08).contains(&rate), "{atoms} atoms: {rate}");
             }
         }
     }

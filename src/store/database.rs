@@ -5,6 +5,8 @@
 //! DIR/store/          the tree; DIR/store.new while it is made
 //! DIR/store/mark      the number of the last commit
 //! ```
+//!
+//! A scratch store is the same, but begins empty and is worth nothing to the next process.
 
 use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,6 +34,8 @@ const OWN_SPACE: u8 = 0;
 const FORMAT_KEY: &[u8] = b"format";
 const COMMIT_KEY: &[u8] = b"commit";
 const KEYSPACE: &str = "state";
+/// Nobody but the process that wrote it reads a scratch store.
+const SCRATCH_FORMAT: u32 = 0;
 
 /// Threads that move what was committed into tables: one can be busy for seconds, and the other then still makes room.
 const WORKERS: usize = 2;
@@ -62,6 +66,8 @@ pub struct Store {
     commit: u64,
     /// The last commit in the journal.
     follows: u64,
+    /// How safe a commit is when it is told of.
+    persist: PersistMode,
     _lock: File,
 }
 
@@ -83,6 +89,29 @@ impl Store {
     pub fn open(path: &Path, format: u32, budget: u64) -> Result<Opened, StoreError> {
         fs::create_dir_all(path).map_err(|error| StoreError::io(path, error))?;
         let lock = lock(path)?;
+        Store::open_locked(path, lock, format, budget)
+    }
+
+    /// As [`Store::open`], but with nothing in it: what an earlier process left there is deleted. Commits are not waited for
+    /// until they are on the disk, as nobody reads them after this process has ended, however it ends.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] and [`StoreError::Io`].
+    pub fn scratch(path: &Path, budget: u64) -> Result<Store, StoreError> {
+        fs::create_dir_all(path).map_err(|error| StoreError::io(path, error))?;
+        let lock = lock(path)?;
+        for left in [TREE, FRESH].map(|name| path.join(name)) {
+            match fs::remove_dir_all(&left) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(StoreError::io(&left, error)),
+                _ => {}
+            }
+        }
+        let Opened { mut store, .. } = Store::open_locked(path, lock, SCRATCH_FORMAT, budget)?;
+        store.persist = PersistMode::Buffer;
+        Ok(store)
+    }
+
+    fn open_locked(path: &Path, lock: File, format: u32, budget: u64) -> Result<Opened, StoreError> {
         let tree = path.join(TREE);
         if !tree.exists() {
             let old = path.join(OLD_SNAPSHOT);
@@ -123,7 +152,7 @@ impl Store {
         };
         // Commits may have reached the tables that the journal has lost.
         let follows = audit.last.unwrap_or(commit);
-        let mut store = Store { reader, database, mark, commit, follows, _lock: lock };
+        let mut store = Store { reader, database, mark, commit, follows, persist: PersistMode::SyncData, _lock: lock };
         store.mark.write(commit);
         Ok(Opened { store, damage })
     }
@@ -137,7 +166,7 @@ impl Store {
         self.reader.usable()?;
         let bytes = batch.bytes();
         let number = self.commit + 1;
-        let written = write(&self.database, &self.reader.tree, batch, journal::link(number, self.follows));
+        let written = write(&self.database, &self.reader.tree, batch, journal::link(number, self.follows), self.persist);
         if let Err(error) = written {
             return Err(self.reader.refuse(StoreError::of_tree(&self.reader.path, &error)));
         }
@@ -266,7 +295,7 @@ fn create(path: &Path, tree: &Path, format: u32, budget: u64) -> Result<(), Stor
     let made = open_tree(&fresh, budget).and_then(|(database, keyspace)| {
         let mut first = Batch::new();
         first.put(OWN_SPACE, FORMAT_KEY, format.to_le_bytes().to_vec());
-        write(&database, &keyspace, first, journal::link(0, 0))
+        write(&database, &keyspace, first, journal::link(0, 0), PersistMode::SyncData)
     });
     made.map_err(|error| StoreError::of_tree(&fresh, &error))?;
     let placed = fs::rename(&fresh, tree).and_then(|()| File::open(path)?.sync_all());
@@ -280,8 +309,8 @@ fn open_tree(tree: &Path, budget: u64) -> fjall::Result<(Database, Keyspace)> {
     Ok((database, keyspace))
 }
 
-fn write(database: &Database, tree: &Keyspace, batch: Batch, link: Vec<u8>) -> fjall::Result<()> {
-    let mut changes = OwnedWriteBatch::with_capacity(database.clone(), batch.len() + 1).durability(Some(PersistMode::SyncData));
+fn write(database: &Database, tree: &Keyspace, batch: Batch, link: Vec<u8>, persist: PersistMode) -> fjall::Result<()> {
+    let mut changes = OwnedWriteBatch::with_capacity(database.clone(), batch.len() + 1).durability(Some(persist));
     changes.insert(tree, in_space(OWN_SPACE, COMMIT_KEY), link);
     for (key, value) in batch.into_sorted() {
         match value {

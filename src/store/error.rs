@@ -78,6 +78,13 @@ impl StoreError {
         StoreError::Io { path: path.to_owned(), source }
     }
 
+    /// Whether there is simply no place that may be written to.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        let kind = if let StoreError::Io { source, .. } = self { Some(source.kind()) } else { None };
+        matches!(kind, Some(io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied))
+    }
+
     /// What the tree below says about its directory.
     pub(super) fn of_tree(path: &Path, error: &fjall::Error) -> StoreError {
         if matches!(error, fjall::Error::Locked) {

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::join::Kept;
 use crate::rule::message::AlertView;
 
 /// States of alerts that are always exported, 0 where there is none.
@@ -44,6 +45,7 @@ pub struct AgentTable {
     /// Outcome, reason and number of dead letters.
     pub(crate) dead_letters: Vec<(&'static str, &'static str, u64)>,
     pub(crate) outbox_depth: u64,
+    pub(crate) ledger: Kept,
     pub(crate) reload_failed: bool,
     windows: BTreeMap<(String, String), u64>,
     alerts: BTreeMap<String, u64>,

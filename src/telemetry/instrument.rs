@@ -86,6 +86,9 @@ fn counters(meter: &Meter, tables: &Arc<Tables>) {
             table.dead_letters.iter().map(row).collect()
         },
     );
+    counter("driftline.ledger.refused", "{prediction}", "Predictions not kept for their labels, because a ledger was full", |table| {
+        vec![(table.ledger.refused, vec![])]
+    });
     counter("driftline.window.closed", "{window}", "Windows closed, by model and window name", |table| {
         pairs(table.windows(), "model", "window")
     });
@@ -104,6 +107,11 @@ fn states(meter: &Meter, tables: &Arc<Tables>) {
         table.alerts().map(|(state, count)| (count, vec![KeyValue::new("state", state)])).collect()
     });
     gauge("driftline.outbox.depth", "{item}", "Messages and calls that wait to be delivered", |table| vec![(table.outbox_depth, vec![])]);
+    gauge("driftline.ledger.depth", "{record}", "Records kept for the join of labels, by kind", |table| {
+        [("label", table.ledger.labels), ("prediction", table.ledger.predictions)]
+            .map(|(kind, count)| (count, vec![KeyValue::new("kind", kind)]))
+            .to_vec()
+    });
     gauge("driftline.config.last_reload.successful", "{bool}", "1 if the last reload was applied, 0 if it was refused", |table| {
         vec![(u64::from(!table.reload_failed), vec![])]
     });

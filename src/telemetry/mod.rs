@@ -35,6 +35,7 @@ use latency::LatencyTable;
 use score::{DriftRecipe, ScoreTable, Threshold};
 
 use crate::event::{Measurement, Timestamp, WindowSummary};
+use crate::join::Kept;
 use crate::rule::message::AlertView;
 
 /// Series of the models that are exported where the configuration does not say otherwise.
@@ -255,6 +256,11 @@ impl Telemetry {
     /// Sets what became of dead letters, by outcome and reason, as totals since the start.
     pub fn set_dead_letters(&self, letters: Vec<(&'static str, &'static str, u64)>) {
         locked(&self.tables.agent).dead_letters = letters;
+    }
+
+    /// Sets what the ledgers of labels hold.
+    pub fn set_ledger(&self, kept: Kept) {
+        locked(&self.tables.agent).ledger = kept;
     }
 
     /// Sets how many items wait in the outbox.

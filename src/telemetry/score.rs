@@ -22,11 +22,13 @@ pub struct DriftRecipe {
     pub at_least: f64,
     /// The adjusted p-value must lie below this, where evidence is asked for.
     pub p_adjusted_below: Option<f64>,
+    /// The p-value must be at most this instead, where the model has a budget of false alarms.
+    pub p_value_at_most: Option<f64>,
 }
 
 impl Default for DriftRecipe {
     fn default() -> Self {
-        DriftRecipe { metric: Metric::Psi, at_least: 0.1, p_adjusted_below: Some(0.01) }
+        DriftRecipe { metric: Metric::Psi, at_least: 0.1, p_adjusted_below: Some(0.01), p_value_at_most: None }
     }
 }
 
@@ -59,13 +61,14 @@ pub(super) struct Place {
 pub(super) struct Latest {
     end: Timestamp,
     /// By subject and metric; only what is `ok` and finite.
-    pub(super) values: BTreeMap<(Subject, Metric), Value>,
+    pub(super) values: BTreeMap<(Subject, Metric), Scored>,
 }
 
 /// A value with its evidence.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Value {
+pub(super) struct Scored {
     pub(super) value: f64,
+    pub(super) p_value: Option<f64>,
     pub(super) p_adjusted: Option<f64>,
 }
 
@@ -105,10 +108,11 @@ impl ScoreTable {
     /// A newer window takes the place of the older ones of its model and window name, in every version and segment: what it
     /// does not mention is gone. A restated window replaces what it mentions. An older window than the one held is ignored.
     /// Only values that are `ok` and finite are taken. Where drift turns to something else, its series ends; performance stays
-    /// that of the newest window with enough labels, for those come later than the next window.
+    /// that of the newest window with enough labels, for those come later than the next window. What describes a window without
+    /// comparing it is no score and stays with the results.
     pub fn update(&mut self, measurements: &[Measurement]) {
         self.made = None;
-        for measurement in measurements {
+        for measurement in measurements.iter().filter(|measurement| !measurement.metric.is_descriptive()) {
             let waits_for_labels = measurement.metric.needs_labels();
             take(if waits_for_labels { &mut self.performance } else { &mut self.drift }, measurement, waits_for_labels);
         }
@@ -244,9 +248,10 @@ fn take(table: &mut BTreeMap<Place, Latest>, measurement: &Measurement, keep: bo
         *latest = Latest { end, values: BTreeMap::new() };
     }
     let key = (measurement.subject.clone(), measurement.metric);
-    match value {
-        Some(value) => drop(latest.values.insert(key, Value { value, p_adjusted: measurement.p_adjusted })),
-        None => drop(latest.values.remove(&key)),
+    if let Some(value) = value {
+        latest.values.insert(key, Scored { value, p_value: measurement.p_value, p_adjusted: measurement.p_adjusted });
+    } else {
+        latest.values.remove(&key);
     }
 }
 

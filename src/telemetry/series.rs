@@ -90,7 +90,9 @@ pub(super) fn snapshot(table: &ScoreTable, budget: usize) -> Snapshot {
         for ((_, metric), value) in &latest.values {
             let attributes = attributes(table, place, None, Some(*metric), true);
             let series = Series { value: value.value, attributes };
-            candidates.push(Candidate { rank: whole(place), gauge: Gauge::Performance, series });
+            // A detector over errors says whether they have changed, not how well the model does.
+            let gauge = if metric.is_detector() { Gauge::Score } else { Gauge::Performance };
+            candidates.push(Candidate { rank: whole(place), gauge, series });
         }
     }
     candidates.sort_by(|a, b| order(&a.rank, &b.rank));
@@ -118,7 +120,8 @@ fn counted(table: &ScoreTable, place: &Place, latest: &Latest, candidates: &mut 
     let judged: Vec<_> = latest.values.iter().filter(|((subject, metric), _)| *metric == recipe.metric && is_feature(subject)).collect();
     let drifted = judged.iter().filter(|(_, value)| {
         let evident = recipe.p_adjusted_below.is_none_or(|below| value.p_adjusted.is_some_and(|p| p < below));
-        value.value >= recipe.at_least && evident
+        let within_budget = recipe.p_value_at_most.is_none_or(|most| value.p_value.is_some_and(|p| p <= most));
+        value.value >= recipe.at_least && evident && within_budget
     });
     for (gauge, count) in [(Gauge::Drifted, drifted.count()), (Gauge::Monitored, judged.len())] {
         #[allow(clippy::cast_precision_loss)]

@@ -101,6 +101,7 @@ models:
     windows: {windows}
     lateness: 2m
     min_samples: 50
+    detectors: [ {{ name: adwin, clock: 1, delta: 0.2 }}, {{ name: page_hinkley, min_instances: 5 }} ]
     segments: [ {{ by: [tags.region], values: [eu, us] }} ]
     {labels}
 state: {{ path: {state}, checkpoint_interval: {checkpoint_interval} }}

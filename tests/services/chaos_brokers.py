@@ -226,3 +226,30 @@ class Producers:
             assert client.flush(PATIENCE) == 0, "not everything was acknowledged"
         assert not self.failures, self.failures[:3]
         return last
+
+
+class Past:
+    """Writes what producers would have written within some time that is over, at once; the same for all topics it is given."""
+
+    def __init__(self, brokers, topics, seed, rate, partitions, began, seconds):
+        """`began` is in milliseconds; like [`Producers`] it knows what it has `sent`."""
+        self.brokers, self.topics, self.sent = brokers, topics, {}
+        self.sources = {part: chaos_stream.Source(seed, part, began, began, 1000 / rate) for part in range(partitions)}
+        self.until = began + 1000 * seconds
+        # Beyond the horizon of the last window, and of the label that comes last.
+        self.last = self.until + chaos_stream.TOO_LATE[1] + chaos_stream.HORIZON + 40_000
+
+    def start(self):
+        client = Producer({"bootstrap.servers": self.brokers.address, "linger.ms": 5, "acks": "all", "enable.idempotence": True, "queue.buffering.max.messages": 1_000_000})
+        failures = []
+        for part, source in self.sources.items():
+            farewell = chaos_stream.farewell(part, self.last).items()
+            for kind, due, key, value in [*source.due(self.until), *source.rest(), *((kind, self.last, b"last", value) for kind, value in farewell)]:
+                client.produce(self.topics[kind], value=value, key=key, partition=part, timestamp=due, on_delivery=lambda error, _: error and failures.append(str(error)))
+                self.sent[(kind, part)] = self.sent.get((kind, part), 0) + 1
+            client.poll(0)
+        assert client.flush(PATIENCE) == 0, "not everything was acknowledged"
+        assert not failures, failures[:3]
+
+    def finish(self):
+        return self.last

@@ -88,7 +88,11 @@ def test_replicas_that_keep_their_state_in_kafka_need_no_volume():
     (name, replicas) = next(key for key in render(VALUES["replicas"]) if key[0] == "StatefulSet")
     spec = render(VALUES["replicas"])[(name, replicas)]["spec"]
     assert spec["replicas"] == 3 and "volumeClaimTemplates" not in spec and "persistentVolumeClaimRetentionPolicy" not in spec
-    assert any(volume["name"] == "state" and "emptyDir" in volume for volume in spec["template"]["spec"]["volumes"])
+    volume = lambda manifests: next(volume for volume in pod_of(manifests)["spec"]["volumes"] if volume["name"] == "state")
+    assert volume(render(VALUES["replicas"]))["emptyDir"] == {"sizeLimit": "20Gi"}
+    mounts = pod_of(render(VALUES["replicas"]))["spec"]["containers"][0]["volumeMounts"]
+    assert any(mount["name"] == "state" and mount["mountPath"] == "/var/lib/driftline" for mount in mounts)
+    assert volume(render(VALUES["ephemeral"]))["emptyDir"] == {"sizeLimit": "256Mi"}
     assert "volumeClaimTemplates" in next(document for key, document in render(VALUES["minimal"]).items() if key[0] == "StatefulSet")["spec"]
 
 

@@ -4,6 +4,7 @@ The stream, the oracle and the replay are those of the chaos test; here what hap
 stay alive.
 """
 
+import json
 import signal
 import time
 
@@ -65,12 +66,29 @@ def windows(run):
 def wait_for_windows(run, more):
     """Lets so many further windows be said."""
     goal = windows(run) + more
-    eventually(lambda: windows(run) >= goal, PATIENCE, f"{more} more windows are said")
+    try:
+        eventually(lambda: windows(run) >= goal, PATIENCE, f"{more} more windows are said")
+    except AssertionError:
+        for agent in run.agents:
+            if agent.is_running():
+                (run.folder / f"{agent.name}.json").write_text(json.dumps(agent.status(), indent=1))
+        raise
 
 
 def readers(run):
     """How many partitions each agent reads."""
     return [len(agent.status()["partitions"]) for agent in run.agents if agent.is_running()]
+
+
+def owners(run):
+    """The agents that close windows, as far as they answer."""
+    found = []
+    for agent in run.agents:
+        try:
+            found += [agent] if json.loads(fetch(f"{agent.url}/api/v1/status", timeout=1)[2])["data"]["event_time"] else []
+        except OSError:
+            pass
+    return found
 
 
 def drain(run):
@@ -115,6 +133,66 @@ def test_an_agent_that_ends_hands_over(start):
         say(f"{agent.name} ended within {time.monotonic() - began:.1f} s")
         eventually(lambda: sum(readers(run)) == 2 * run.partitions, PATIENCE, "the others read all partitions")
         wait_for_windows(run, 4)
-    run.agents = run.agents[:1]
+    # What they said they show again when they are back.
+    for agent in run.agents[1:]:
+        agent.start()
     judge(run)
     drain(run)
+
+
+def test_an_owner_that_hangs_and_comes_back_changes_nothing(start):
+    run = start(3)
+    for _ in range(2):
+        wait_for_windows(run, 3)
+        [zombie] = owners(run)
+        zombie.server.signal(signal.SIGSTOP)
+        began = time.monotonic()
+        eventually(lambda: owners(run), PATIENCE, "somebody else owns the model")
+        wait_for_windows(run, 3)
+        say(f"{zombie.name} was replaced within {time.monotonic() - began:.1f} s with its windows")
+        # It goes on in the middle of what it did: it counts, decides and sends as if nothing had happened, until it is told.
+        zombie.server.signal(signal.SIGCONT)
+    wait_for_windows(run, 4)
+    judge(run)
+    drain(run)
+
+
+@pytest.fixture
+def ended(request, folder, cluster):
+    """Runs one agent on topics as the test has made them, until it ends by itself or says so; returns what it said."""
+    runs = []
+
+    def ended(prepare, says=None):
+        run = Run(folder / request.node.name.replace("test_", "").replace("_", "-"), cluster, 1, "cluster", False)
+        runs.append(run)
+        agent = run.agents[0]
+        agent.config["kafka"]["group_id"] = run.folder.name
+        prepare(run)
+        agent.start(ready=False)
+        if says is None:
+            assert agent.server.wait(PATIENCE) != 0
+        else:
+            agent.server.wait_for(lambda: says in agent.server.log, PATIENCE, f"it says: {says}")
+        return agent.server.log
+
+    yield ended
+    for run in runs:
+        run.stop()
+
+
+def test_a_topic_that_loses_the_state_is_named_and_not_used(ended, cluster):
+    def prepare(run):
+        # What a topic is by default: old records are deleted, the last one of a key among them.
+        cluster.create(f"{run.folder.name}.panes", f"{run.folder.name}.owners", partitions=2)
+
+    said = ended(prepare)
+    name = "a-topic-that-loses-the-state-is-named-and-not-used"
+    assert f"the topic {name}.panes has cleanup.policy=delete instead of compact,delete" in said, said
+    assert f"the topic {name}.owners has cleanup.policy=delete instead of compact" in said, said
+    assert "kafka-configs.sh --bootstrap-server" in said, said
+
+
+def test_labels_that_lie_elsewhere_are_named(ended, cluster):
+    said = ended(lambda run: cluster.add_partitions([run.topics["labels"]], 6), "cannot be joined exactly")
+    name = "labels-that-lie-elsewhere-are-named"
+    assert f"{name}.predictions has 4, {name}.labels has 6" in said, said

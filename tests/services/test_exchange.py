@@ -61,8 +61,8 @@ def test_missing_topics_are_made_and_then_right(broker, check):
     assert f"warn  the topics {panes} and {owners} are made with 1 instead of 3 copies" in said
     assert [partitions(broker, topic) for topic in check.topics] == [6, 6]
     both = {"compression.type": "zstd", "min.compaction.lag.ms": "3600000", "max.compaction.lag.ms": "21600000", "segment.ms": "3600000", "max.message.bytes": str((16 << 20) + (64 << 10))}
-    # A window of 7 days, labels of 45 days, an hour of lateness, and three days.
-    kept = 55 * DAY + DAY // 24
+    # Three windows of 7 days, labels of 45 days, an hour of lateness, and three days.
+    kept = 69 * DAY + DAY // 24
     assert settings(broker, panes) == {**both, "cleanup.policy": "compact,delete", "retention.ms": str(kept)}
     assert settings(broker, owners) == {**both, "cleanup.policy": "compact"}
     assert "warn" not in check("--strict")

@@ -104,11 +104,12 @@ def test_a_window_is_read_and_closed_with(name, folder, secure, baseline, driftl
 def test_tokens_are_renewed_before_they_expire(folder, secure, baseline):
     """The broker ends a connection whose token has expired: records that come after that are read by a new token."""
     agent = make(folder / "secure-renewal", secure, baseline, "sasl", with_token(secure))
-    secure.provider.life, asked = 6, secure.provider.asked
+    # Long enough for a machine that stands still for a second or two.
+    secure.provider.life, asked = 12, secure.provider.asked
     try:
         agent.start()
         secure.produce(agent.predictions, carloan.predictions(21, 22))
-        agent.wait_for(lambda: secure.provider.asked >= asked + 4, "the token is renewed three times")
+        agent.wait_for(lambda: secure.provider.asked >= asked + 3, "the token is renewed twice")
         secure.produce(agent.predictions, carloan.predictions(22, 23))
         start, count = carloan.week(21)
         agent.wait_for(lambda: agent.windows().get(start), "the window is closed")

@@ -1,5 +1,5 @@
-//! The models this replica owns. An owner begins with what the one before it decided, hears everything in the panes topic,
-//! and judges. What it decides is stored before anything of it is delivered.
+//! The models this replica owns, and the alerts on the input where they are its own. An owner begins with what the one before
+//! it decided, hears everything in the panes topic, and judges. What it decides is stored before anything of it is delivered.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::cluster::wire::{self, Key, SourceName};
-use crate::engine::cluster::{Addresses, Owner};
+use crate::engine::cluster::{Addresses, NO_MODEL};
 use crate::engine::{Emission, Plan};
 use crate::event::{Span, Timestamp, TopicRole};
 use crate::exchange::{Outgoing, Ticket, Which};
@@ -16,22 +16,25 @@ use crate::rule::RuleSet;
 use crate::rule::message::AlertView;
 use crate::rule::{Alerts, RuleStatus};
 
+use super::judge::Judge;
+
 /// Least time between two decisions of a model that are stored because an alert wants to be sent.
 const URGENT_EVERY: Span = Span(250);
 
-/// The record of the owners topic: everything about one model that the panes topic does not give back.
+/// The record of the owners topic: everything about one model, or about the alerts of none, that the panes topic does not
+/// give back.
 #[derive(Debug, Serialize, Deserialize)]
 struct Decision {
-    owner: Vec<u8>,
+    judge: Vec<u8>,
     outbox: Vec<u8>,
 }
 
-/// One owned model.
+/// One owned model, or the alerts of none.
 struct Seat {
     home: i32,
     /// The plan of this model alone.
     plan: Arc<Plan>,
-    owner: Owner,
+    judge: Judge,
     /// The beginning of the panes topic has been heard.
     is_ready: bool,
     /// Something in the outbox waits for the decision to be stored.
@@ -42,7 +45,7 @@ struct Seat {
     flight: Option<(Ticket, u64, Vec<u8>)>,
 }
 
-/// The owned models.
+/// The owned models, by name; under [`NO_MODEL`] the alerts that are of none.
 pub(super) struct Court {
     plan: Arc<Plan>,
     rules: Arc<RuleSet>,
@@ -58,6 +61,8 @@ pub(super) struct Court {
 
 /// What came out of a model's owner.
 pub(super) struct Judgement {
+    /// The model.
+    pub name: Arc<str>,
     /// The plan of this model alone.
     pub plan: Arc<Plan>,
     pub emissions: Vec<Emission>,
@@ -72,7 +77,7 @@ impl Court {
     pub fn expect(&mut self, sources: Vec<(SourceName, TopicRole)>) {
         self.expected = sources;
         for seat in self.seats.values_mut() {
-            seat.owner.expect(&self.expected);
+            seat.judge.expect(&self.expected);
         }
     }
 
@@ -88,46 +93,50 @@ impl Court {
     /// All decisions of a partition have been read: its models are ours from now on.
     pub fn seat(&mut self, home: i32, now: Timestamp) {
         let decided = self.decided.remove(&home).unwrap_or_default();
-        let addresses = Arc::clone(&self.addresses);
-        for (_, address) in addresses.all().filter(|(_, address)| address.home == home) {
-            let stored = decided.get(&key_of(&address.name)).map(|value| wire::from_bytes::<Decision>(value));
+        let models = self.addresses.all().filter(|(_, address)| address.home == home).map(|(_, address)| Arc::clone(&address.name));
+        let input = (self.addresses.input() == home).then(|| Arc::from(NO_MODEL));
+        let names: Vec<Arc<str>> = models.chain(input).collect();
+        for name in names {
+            let owned = shown(&name);
+            let stored = decided.get(&key_of(&name)).map(|value| wire::from_bytes::<Decision>(value));
             let decision = match stored {
                 Some(Ok(decision)) => Some(decision),
                 Some(Err(error)) => {
-                    tracing::error!(model = %address.name, %error, "what was decided before cannot be read; the model begins anew");
+                    tracing::error!(owned, %error, "what was decided before cannot be read; it begins anew");
                     None
                 }
                 None => None,
             };
-            let Some(plan) = self.plan.only(&address.name).map(Arc::new) else { continue };
-            let made = Owner::new(Arc::clone(&plan), Arc::clone(&self.rules), decision.as_ref().map(|decision| decision.owner.as_slice()));
-            let (mut owner, notes) = match made {
+            let Some(plan) = (if *name == *NO_MODEL { Some(Plan::empty()) } else { self.plan.only(&name) }) else { continue };
+            let plan = Arc::new(plan);
+            let made = Judge::new(&plan, &self.rules, decision.as_ref().map(|decision| decision.judge.as_slice()));
+            let (mut judge, notes) = match made {
                 Ok(made) => made,
                 Err(error) => {
-                    tracing::error!(model = %address.name, %error, "what was decided before cannot be read; the model begins anew");
-                    match Owner::new(Arc::clone(&plan), Arc::clone(&self.rules), None) {
+                    tracing::error!(owned, %error, "what was decided before cannot be read; it begins anew");
+                    match Judge::new(&plan, &self.rules, None) {
                         Ok(made) => made,
                         Err(_) => continue,
                     }
                 }
             };
             for note in notes {
-                tracing::warn!(model = %address.name, "{note}");
+                tracing::warn!(owned, "{note}");
             }
             if let Some(decision) = &decision
                 && let Err(error) = self.outbox.adopt(&decision.outbox)
             {
-                tracing::error!(model = %address.name, %error, "what was to be delivered cannot be read");
+                tracing::error!(owned, %error, "what was to be delivered cannot be read");
             }
-            owner.expect(&self.expected);
-            tracing::info!(model = %address.name, resumed = decision.is_some(), "the model is ours");
-            let seat = Seat { home, plan, owner, is_ready: false, is_urgent: false, stored: now, last: Vec::new(), flight: None };
-            self.seats.insert(Arc::clone(&address.name), seat);
+            judge.expect(&self.expected);
+            tracing::info!(owned, resumed = decision.is_some(), "it is ours");
+            let seat = Seat { home, plan, judge, is_ready: false, is_urgent: false, stored: now, last: Vec::new(), flight: None };
+            self.seats.insert(name, seat);
         }
     }
 
     /// A record of the panes topic.
-    pub fn hear(&mut self, home: i32, offset: i64, key: &[u8], value: Option<&[u8]>) {
+    pub fn hear(&mut self, home: i32, offset: i64, key: &[u8], value: Option<&[u8]>, now: Timestamp) {
         let told = |error: &wire::WireError| tracing::warn!(home, offset, %error, "a record of the panes topic is not understood");
         let key = match Key::from_bytes(key) {
             Ok(key) => key,
@@ -135,7 +144,7 @@ impl Court {
         };
         let seats = self.seats.iter_mut().filter(|(name, seat)| seat.home == home && key.model().is_none_or(|model| model == *name));
         for (_, seat) in seats {
-            if let Err(error) = seat.owner.hear(offset, &key, value) {
+            if let Err(error) = seat.judge.hear(offset, &key, value, now) {
                 told(&error);
             }
         }
@@ -145,7 +154,7 @@ impl Court {
     pub fn caught_up(&mut self, home: i32) {
         for seat in self.seats.values_mut().filter(|seat| seat.home == home) {
             seat.is_ready = true;
-            seat.owner.catch_up_done();
+            seat.judge.catch_up_done();
         }
     }
 
@@ -154,7 +163,7 @@ impl Court {
         self.decided.remove(&home);
         self.seats.retain(|name, seat| {
             if seat.home == home {
-                tracing::info!(model = %name, "the model is somebody else's");
+                tracing::info!(owned = shown(name), "it is somebody else's");
                 self.outbox.abandon(name);
             }
             seat.home != home
@@ -163,32 +172,31 @@ impl Court {
 
     /// Closes windows and judges.
     pub fn advance(&mut self, cap: Timestamp, now: Timestamp) -> Vec<Judgement> {
-        self.each(|owner| owner.advance(Some(cap), now))
+        self.each(|judge| judge.advance(cap, now))
     }
 
     /// Judges what is about the stream itself.
     pub fn tick(&mut self, now: Timestamp) -> Vec<Judgement> {
-        self.each(|owner| owner.tick(now))
+        self.each(|judge| judge.tick(now))
     }
 
     /// Judges by other rules from now on.
-    pub fn set_rules(&mut self, rules: &Arc<RuleSet>) -> Vec<Judgement> {
+    pub fn set_rules(&mut self, rules: &Arc<RuleSet>, now: Timestamp) -> Vec<Judgement> {
         self.rules = Arc::clone(rules);
-        self.each(|owner| owner.set_rules(Arc::clone(rules)))
+        self.each(|judge| judge.set_rules(Arc::clone(rules), now))
     }
 
-    fn each(&mut self, mut step: impl FnMut(&mut Owner) -> Vec<Emission>) -> Vec<Judgement> {
-        let ready = self.seats.values_mut().filter(|seat| seat.is_ready);
-        let judgements = ready.map(|seat| Judgement { plan: Arc::clone(&seat.plan), emissions: step(&mut seat.owner) });
+    fn each(&mut self, mut step: impl FnMut(&mut Judge) -> Vec<Emission>) -> Vec<Judgement> {
+        let ready = self.seats.iter_mut().filter(|(_, seat)| seat.is_ready);
+        let judgements =
+            ready.map(|(name, seat)| Judgement { name: Arc::clone(name), plan: Arc::clone(&seat.plan), emissions: step(&mut seat.judge) });
         judgements.filter(|judgement| !judgement.emissions.is_empty()).collect()
     }
 
     /// Something of a model was put into the outbox.
-    pub fn urge(&mut self, plan: &Plan) {
-        for model in &plan.models {
-            if let Some(seat) = self.seats.get_mut(&model.name) {
-                seat.is_urgent = true;
-            }
+    pub fn urge(&mut self, name: &str) {
+        if let Some(seat) = self.seats.get_mut(name) {
+            seat.is_urgent = true;
         }
     }
 
@@ -204,11 +212,11 @@ impl Court {
             let (outbox, mark) = match self.outbox.share(name) {
                 Ok(share) => share,
                 Err(error) => {
-                    tracing::error!(model = %name, %error, "the outbox cannot be stored; deliveries are held back");
+                    tracing::error!(owned = shown(name), %error, "the outbox cannot be stored; deliveries are held back");
                     continue;
                 }
             };
-            let value = wire::to_bytes(&Decision { owner: seat.owner.state(), outbox });
+            let value = wire::to_bytes(&Decision { judge: seat.judge.state(), outbox });
             if value == seat.last {
                 self.outbox.release_share(name, mark);
                 continue;
@@ -219,7 +227,9 @@ impl Court {
                     seat.is_urgent = false;
                     seat.flight = Some((ticket, mark, value));
                 }
-                Err(error) => tracing::error!(model = %name, error, "the decision cannot be stored; deliveries are held back until it can"),
+                Err(error) => {
+                    tracing::error!(owned = shown(name), error, "the decision cannot be stored; deliveries are held back until it can");
+                }
             }
         }
     }
@@ -247,14 +257,15 @@ impl Court {
 
     /// Alerts of the owned models, and the rules as they stand.
     pub fn alerts(&self) -> (Vec<AlertView>, Vec<RuleStatus>) {
-        let views = self.seats.values().flat_map(|seat| seat.owner.alerts().views(&self.rules)).collect();
+        let views = self.seats.values().flat_map(|seat| seat.judge.alerts().views(&self.rules)).collect();
         let mut statuses = Alerts::new().statuses(&self.rules);
         for (name, seat) in &self.seats {
-            for (place, status) in seat.owner.alerts().statuses(&self.rules).into_iter().enumerate() {
-                if status.model == **name
-                    && let Some(slot) = statuses.get_mut(place)
-                {
-                    *slot = status;
+            let theirs = seat.judge.alerts().statuses(&self.rules).into_iter().enumerate();
+            for (place, status) in theirs.filter(|(_, status)| status.model == **name) {
+                match statuses.get_mut(place) {
+                    Some(slot) => *slot = status,
+                    // Built-in rules are the last ones, and are only there while they have something to say.
+                    None => statuses.push(status),
                 }
             }
         }
@@ -263,11 +274,123 @@ impl Court {
 
     /// The least clock that closes windows, over the owned models.
     pub fn event_clock(&self) -> Option<Timestamp> {
-        self.seats.values().filter_map(|seat| seat.owner.event_clock()).min()
+        self.seats.values().filter_map(|seat| seat.judge.event_clock()).min()
     }
+}
+
+/// What is owned, for the log.
+fn shown(name: &str) -> String {
+    if name == NO_MODEL { "the alerts on the input".to_owned() } else { format!("the model {name}") }
 }
 
 fn key_of(model: &str) -> Vec<u8> {
     // A plain name: the serialiser has nothing to refuse.
     serde_json::to_vec(&serde_json::json!({ "owner": model })).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::input::tests::{NOW, Replica, key, rules};
+    use super::*;
+    use crate::engine::evaluator::Lost;
+    use crate::notify::{Dispatcher, NotifySettings, Options, Order, Outbox, Transports};
+    use crate::rule::{Happening, Notice};
+
+    const EVERY: Span = Span(5_000);
+
+    fn court(dispatcher: &Dispatcher) -> Court {
+        let plan = Arc::new(Plan::empty());
+        let addresses = Arc::new(Addresses::new(&plan, 8));
+        Court::new(plan, rules(), addresses, dispatcher.outbox(), EVERY)
+    }
+
+    fn dispatcher() -> Dispatcher {
+        let transports = Transports::build(NotifySettings::default()).unwrap();
+        Dispatcher::spawn(transports, Outbox::default(), Options::default(), || NOW).0
+    }
+
+    /// Puts what is to be told into the outbox, as the member does.
+    fn publish(court: &mut Court, judgements: &[Judgement], dispatcher: &Dispatcher) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        for judgement in judgements {
+            for emission in &judgement.emissions {
+                if let Emission::Happening { happening, .. } = emission
+                    && let Happening::Notice(notice) = &**happening
+                {
+                    dispatcher.outbox().stage(&Order::Notice(Box::new(notice.clone())));
+                    notices.push(notice.clone());
+                }
+            }
+            court.urge(&judgement.name);
+        }
+        notices
+    }
+
+    fn waits(dispatcher: &Dispatcher) -> usize {
+        dispatcher.outbox().view(|outbox| outbox.pending().count())
+    }
+
+    fn stored(court: &mut Court, now: Timestamp, ticket: u64) -> Vec<(i32, Vec<u8>, Vec<u8>)> {
+        let mut sent = Vec::new();
+        court.store(now, false, |record| {
+            sent.push((record.partition, record.key, record.value.unwrap()));
+            Ok(Ticket(ticket))
+        });
+        sent
+    }
+
+    #[tokio::test]
+    async fn alerts_of_no_model_have_a_seat_and_their_deliveries_move_with_it() {
+        let old = dispatcher();
+        let mut court = court(&old);
+        let home = wire::home(NO_MODEL, 8);
+        for partition in 0..8 {
+            court.seat(partition, NOW);
+            court.caught_up(partition);
+        }
+        assert_eq!(court.seats.len(), 1, "its partition alone");
+        let record = Replica::new(NOW).lose(Lost { from: 3, to: 9 }, NOW);
+        court.hear(home + 1, 0, &key().to_bytes(), Some(&record), NOW);
+        assert!(court.tick(NOW).is_empty(), "another partition");
+        court.hear(home, 0, &key().to_bytes(), Some(&record), NOW);
+        let judgements = court.tick(NOW);
+        let notices = publish(&mut court, &judgements, &old);
+        assert_eq!((notices.len(), waits(&old)), (1, 1));
+        assert_eq!(court.alerts().0.len(), 1, "it is shown");
+        assert!(court.alerts().1.iter().any(|status| status.alert == "IngestGap" && status.state == "firing"));
+
+        // It is urgent, and is stored under its own key in its own partition.
+        let decisions = stored(&mut court, NOW + URGENT_EVERY, 1);
+        let [(partition, decision_key, decision)] = &decisions[..] else { panic!("{decisions:?}") };
+        assert_eq!((*partition, decision_key.as_slice()), (home, br#"{"owner":""}"#.as_slice()));
+        assert!(court.settle(Ticket(1), true));
+        court.leave(home);
+        assert_eq!(waits(&old), 0, "somebody else delivers it");
+
+        let new = dispatcher();
+        let mut court = super::tests::court(&new);
+        court.decision(home, decision_key.clone(), Some(decision.clone()));
+        court.seat(home, NOW);
+        assert_eq!(waits(&new), 1, "before anything is heard");
+        court.hear(home, 0, &key().to_bytes(), Some(&record), NOW);
+        court.caught_up(home);
+        let judgements = court.tick(NOW + EVERY);
+        assert_eq!(publish(&mut court, &judgements, &new), [], "it was judged");
+        let episodes =
+            new.outbox().view(|outbox| outbox.pending().map(|delivery| delivery.payload.episode().to_owned()).collect::<Vec<_>>());
+        assert_eq!(episodes, [notices[0].episode.clone()]);
+    }
+
+    #[tokio::test]
+    async fn a_decision_that_cannot_be_read_is_begun_anew() {
+        let dispatcher = dispatcher();
+        let mut court = court(&dispatcher);
+        let home = wire::home(NO_MODEL, 8);
+        let damaged = wire::to_bytes(&Decision { judge: b"rubbish".to_vec(), outbox: b"{}".to_vec() });
+        court.decision(home, key_of(NO_MODEL), Some(damaged));
+        court.seat(home, NOW);
+        court.caught_up(home);
+        court.hear(home, 0, &key().to_bytes(), Some(&Replica::new(NOW).lose(Lost { from: 3, to: 9 }, NOW)), NOW);
+        assert_eq!(court.tick(NOW).len(), 1);
+    }
 }

@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     fn published(end: i64) -> Published {
-        Published { posts: Vec::new(), ends: vec![(SourceId(0), end)] }
+        Published { ends: vec![(SourceId(0), end)], ..Published::default() }
     }
 
     #[test]

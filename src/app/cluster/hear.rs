@@ -1,15 +1,25 @@
-//! What the consumers and the producer of a replica tell it.
+//! What the workers, the consumers and the producer of a replica tell it.
 
 use std::collections::BTreeSet;
 
 use crate::engine::cluster::wire::offset_of;
-use crate::event::{NextOffset, SourceId};
+use crate::engine::evaluator::Lost;
+use crate::event::{NextOffset, SourceId, Timestamp};
 use crate::exchange::{self, Heard};
 use crate::http::Check;
-use crate::source::kafka::{Command, Notification};
+use crate::source::kafka::{Command, GapCause, Notification};
 
 use super::super::event::AppEvent;
+use super::super::worker::Saying;
 use super::member::Member;
+
+/// Records of a partition that can never be read.
+#[derive(Clone, Copy)]
+pub(super) struct Missing {
+    source: SourceId,
+    lost: Lost,
+    cause: GapCause,
+}
 
 impl Member {
     pub(super) fn notified(&mut self, notification: Notification) {
@@ -18,6 +28,10 @@ impl Member {
                 tracing::info!(partitions = sources.len(), "partitions assigned");
                 self.of.publisher.view.set_checks(vec![Check::new("kafka", true, "partitions assigned")]);
                 self.tell(&AppEvent::Assigned(sources.len()));
+                // In a cluster it is the workers who tell, in line with the records, where they go on.
+                for source in &sources {
+                    self.awaited.entry(source.id).or_default();
+                }
             }
             Notification::Revoked(sources) => {
                 tracing::info!(partitions = sources.len(), "partitions revoked");
@@ -33,10 +47,11 @@ impl Member {
                 self.idle = idle;
             }
             Notification::Gap { source, from, to, cause } => {
-                let topic = self.sources.get(&source).map_or("", |source| source.topic.as_str());
-                let reason = cause.describe(topic, from, to);
-                tracing::error!("{reason}; the windows they belong to are marked");
-                self.replica.add_gap(source, reason.into());
+                let missing = Missing { source, lost: Lost { from, to }, cause };
+                match self.awaited.get_mut(&source) {
+                    Some(awaited) => awaited.push(missing),
+                    None => self.lose(missing),
+                }
             }
             // Positions are said with an epoch of their own.
             Notification::TopicId { .. } => {}
@@ -48,13 +63,54 @@ impl Member {
         }
     }
 
+    /// A worker has ended. Its last word was its panes; without one it has panicked, and nothing can be relied on.
+    pub(super) fn worker_ended(&mut self, number: usize) {
+        if let Some(ended) = self.ended.get_mut(number).filter(|ended| !**ended) {
+            *ended = true;
+            self.is_broken = true;
+            let _ = self.of.fatal.send(format!("worker {number} has ended unexpectedly; what it counted and did not say is read again"));
+            self.stop();
+        }
+    }
+
+    /// Notes records that can never be read with what is said of their partition.
+    pub(super) fn lose(&mut self, missing: Missing) {
+        let Missing { source, lost, cause } = missing;
+        let topic = self.sources.get(&source).map_or("", |source| source.topic.as_str());
+        let reason = cause.describe(topic, lost.from, lost.to);
+        tracing::error!("{reason}; the windows they belong to are marked");
+        self.replica.add_gap(source, reason.into(), lost);
+        self.flush.hurry();
+    }
+
+    /// Takes in what is to be said of rejected records beside their counts.
+    pub(super) fn hear_rejected(&mut self, saying: &Saying) {
+        if let Some(flood) = &mut self.flood {
+            flood.note(saying, |source| self.sources.get(&source), (self.of.now)());
+        }
+        for (source, rejected) in &saying.rejected {
+            self.replica.add_rejected(*source, rejected.tombstones, rejected.example);
+        }
+    }
+
+    /// Stops the dead letters of topics that are flooded, and of no others.
+    pub(super) fn close_letters(&mut self, now: Timestamp) {
+        if let (Some(letters), Some(flood)) = (&self.of.publisher.letters, &mut self.flood) {
+            letters.close(flood.topics(now));
+        }
+    }
+
     pub(super) fn owned(&mut self, heard: Heard) {
         match heard {
             Heard::Assigned(homes) => tracing::debug!(?homes, "partitions of the panes topic assigned"),
             Heard::Decision { partition, key, value, .. } => self.court.decision(partition, key, value),
             Heard::Decided(partition) => self.court.seat(partition, (self.of.now)()),
-            Heard::Pane { partition, offset, key, value } => self.court.hear(partition, offset, &key, value.as_deref()),
-            Heard::CaughtUp(partition) => self.court.caught_up(partition),
+            Heard::Pane { partition, offset, key, value } => self.court.hear(partition, offset, &key, value.as_deref(), (self.of.now)()),
+            Heard::CaughtUp(partition) => {
+                self.court.caught_up(partition);
+                // Alerts that were taken over may have nothing new to say for long.
+                self.show_alerts();
+            }
             Heard::Revoked(homes) => {
                 homes.into_iter().for_each(|home| self.court.leave(home));
                 self.show_alerts();

@@ -20,8 +20,11 @@ use super::super::coordinator::Control;
 use super::super::event::AppEvent;
 use super::super::publish::{Publisher, Standing};
 use super::super::worker::{Order, Published, Saying, Worker};
+use super::cache::Cache;
 use super::court::{Court, Judgement};
+use super::flood::Flood;
 use super::flush::Flush;
+use super::hear::Missing;
 use super::rebuild::Rebuild;
 
 /// How often the clocks are looked at while nothing comes.
@@ -75,6 +78,8 @@ pub struct Parts {
     pub heartbeat: Arc<AtomicI64>,
     /// Told when the member ends by itself: why.
     pub fatal: Sender<String>,
+    /// Where predictions and labels wait, where not in memory.
+    pub(super) cache: Option<Cache>,
     /// Set when nothing is to be waited for any more.
     pub is_stopping: Arc<AtomicBool>,
 }
@@ -105,6 +110,10 @@ pub struct Member {
     pub(super) sources: BTreeMap<SourceId, SourceInfo>,
     pub(super) lags: BTreeMap<SourceId, i64>,
     pub(super) idle: BTreeSet<SourceId>,
+    /// Assigned partitions that the workers have not told of yet, and gaps of them.
+    pub(super) awaited: BTreeMap<SourceId, Vec<Missing>>,
+    /// Where there are dead letters that can be too many.
+    pub(super) flood: Option<Flood>,
     pub(super) ended: Vec<bool>,
     /// The last words of workers that have ended.
     pub(super) last: Vec<Published>,
@@ -122,10 +131,14 @@ impl Member {
     #[must_use]
     pub fn new(of: Parts) -> Member {
         let now = (of.now)();
-        let replica = Replica::new(Arc::clone(&of.plan), Arc::clone(&of.addresses), Arc::clone(&of.instance));
+        let mut replica = Replica::new(Arc::clone(&of.plan), Arc::clone(&of.addresses), Arc::clone(&of.instance));
+        of.cache.iter().for_each(|cache| cache.shelve(&mut replica, &of.plan));
         let outbox = of.publisher.outbox.clone();
         let court = Court::new(Arc::clone(&of.plan), Arc::clone(&of.rules), Arc::clone(&of.addresses), outbox, of.every);
+        let flood = of.publisher.letters.is_some().then(|| Flood::new(Arc::clone(&of.rules)));
         Member {
+            flood,
+            awaited: BTreeMap::new(),
             flush: Flush::new(of.every, now),
             ended: vec![false; of.workers.len()],
             of,
@@ -166,11 +179,14 @@ impl Member {
             }
         }
         select.recv(self.of.exchange.acks());
+        self.of.cache.iter().for_each(|cache| {
+            select.recv(cache.answers());
+        });
         if !self.is_draining {
             select.recv(&self.of.notifications);
             select.recv(&self.of.control);
             select.recv(self.of.owners.heard());
-            self.rebuilds.iter().for_each(|rebuild| {
+            self.rebuilds.iter().filter(|_| !self.is_full()).for_each(|rebuild| {
                 select.recv(rebuild.read());
             });
         }
@@ -217,13 +233,19 @@ impl Member {
         while let Ok(inputs) = self.of.inputs.found.try_recv() {
             self.court.expect(inputs);
         }
-        let replica = &mut self.replica;
-        self.rebuilds.retain_mut(|rebuild| !rebuild.step(replica));
+        if !self.is_full() {
+            let replica = &mut self.replica;
+            self.rebuilds.retain_mut(|rebuild| !rebuild.step(replica));
+        }
         match self.of.control.try_recv() {
             Ok(Control::Rules(rules)) => {
                 self.of.rules = Arc::clone(&rules);
                 self.of.publisher.show_thresholds(&self.of.plan, &rules);
-                let judgements = self.court.set_rules(&rules);
+                let now = (self.of.now)();
+                if let Some(flood) = &mut self.flood {
+                    flood.set_rules(Arc::clone(&rules), now);
+                }
+                let judgements = self.court.set_rules(&rules, now);
                 self.publish(&judgements);
                 self.show_alerts();
             }
@@ -234,6 +256,7 @@ impl Member {
     }
 
     fn heard(&mut self, number: usize, saying: Saying) {
+        self.hear_rejected(&saying);
         self.of.publisher.record_latencies(&saying.output.latencies);
         self.replica.absorb(number, saying.output);
         let mut joins = BTreeSet::new();
@@ -249,7 +272,9 @@ impl Member {
             }
         }
         joins.into_iter().for_each(|partition| self.join(partition));
-        if let Some(published) = saying.published {
+        if let Some(mut published) = saying.published {
+            // Now, as they are where the panes were taken: the worker counts on while the others are waited for.
+            published.progress = self.replica.progress(&published.ends, (self.of.now)());
             if saying.is_last {
                 self.last.push(published);
             } else if let Some(answers) = self.flush.answer(number, published) {
@@ -268,7 +293,9 @@ impl Member {
         let next = resumed.as_ref().map_or(0, |resumed| resumed.next);
         self.flush.assign(source.id, next);
         self.replica.assign(source.id, name, source.role, next, resumed.map(|resumed| *resumed));
+        let missing = self.awaited.remove(&source.id).unwrap_or_default();
         self.sources.insert(source.id, source);
+        missing.into_iter().for_each(|missing| self.lose(missing));
         self.flush.hurry();
     }
 
@@ -294,7 +321,8 @@ impl Member {
             topic: source.topic.clone(),
             partition,
             from: since,
-            until: offset_of(self.replica.read_until(source.id)),
+            least: offset_of(self.replica.read_between(source.id).start),
+            until: offset_of(self.replica.read_between(source.id).end),
         });
         match Reread::start(&self.of.reading, ranges.collect(), self.of.plan.max_bytes, self.of.headers) {
             Ok(reread) => self.rebuilds.push(Rebuild::new(partition, &self.of.plan, reread, sources)),
@@ -307,14 +335,18 @@ impl Member {
 
     /// Sends one round: panes, then joined panes and how far the joins are, then progress.
     fn send(&mut self, answers: Vec<Published>) {
+        if !self.is_cache_usable() {
+            return self.flush.failed();
+        }
         let now = (self.of.now)();
-        let (mut posts, mut ends): (Vec<Post>, Vec<_>) = (Vec::new(), Vec::new());
+        let (mut posts, mut progress, mut ends): (Vec<Post>, Vec<Post>, Vec<_>) = (Vec::new(), Vec::new(), Vec::new());
         for published in answers {
             posts.extend(published.posts);
+            progress.extend(published.progress);
             ends.extend(published.ends);
         }
         posts.extend(self.replica.labels(now));
-        posts.extend(self.replica.progress(&ends, now));
+        posts.extend(progress);
         let bytes: usize = posts.iter().map(|post| post.value.len()).sum();
         match self.of.exchange.publish(posts.into_iter().map(outgoing).collect()) {
             Ok(ticket) => {
@@ -332,13 +364,17 @@ impl Member {
         let now = (self.of.now)();
         self.of.heartbeat.store(now.0, Ordering::Relaxed);
         let cap = now + CLOCK_SLACK;
-        self.replica.advance(Some(cap));
+        if !self.is_full() {
+            self.replica.advance(Some(cap));
+        }
+        self.step_cache();
         let began = super::super::clock::monotonic();
         let judgements = self.court.advance(cap, now);
         self.time_closing(&judgements, began.elapsed());
         self.publish(&judgements);
         if now - self.ticked >= Span::SECOND {
             self.ticked = now;
+            self.close_letters(now);
             let judgements = self.court.tick(now);
             self.publish(&judgements);
         }
@@ -379,7 +415,7 @@ impl Member {
     fn publish(&mut self, judgements: &[Judgement]) {
         for judgement in judgements {
             if self.of.publisher.publish(&judgement.plan, &judgement.emissions) {
-                self.court.urge(&judgement.plan);
+                self.court.urge(&judgement.name);
             }
         }
         if !judgements.is_empty() {
@@ -396,24 +432,17 @@ impl Member {
     fn show_status(&mut self, now: Timestamp) {
         let sources: Vec<SourceInfo> = self.sources.values().cloned().collect();
         let states: BTreeMap<SourceId, SourceState> = self.replica.sources().collect();
-        let standing = Standing { event_clock: self.court.event_clock(), sources: &states };
+        let standing = Standing { event_clock: self.court.event_clock(), sources: &states, kept: self.replica.kept() };
         self.of.publisher.show_status(&standing, &sources, &self.lags, now);
-    }
-
-    /// A worker has ended. Its last word was its panes; without one it has panicked, and nothing can be relied on.
-    fn worker_ended(&mut self, number: usize) {
-        if let Some(ended) = self.ended.get_mut(number).filter(|ended| !**ended) {
-            *ended = true;
-            self.is_broken = true;
-            let _ = self.of.fatal.send(format!("worker {number} has ended unexpectedly; what it counted and did not say is read again"));
-            self.stop();
-        }
     }
 
     pub(super) fn stop(&mut self) {
         if !self.is_draining {
             self.is_draining = true;
             self.of.is_stopping.store(true, Ordering::Relaxed);
+            if let Some(letters) = &self.of.publisher.letters {
+                letters.end();
+            }
             self.of.consumer.stop_polling();
         }
     }
@@ -432,7 +461,9 @@ impl Member {
         }
         let now = (self.of.now)();
         self.show_status(now);
-        let Member { of, .. } = self;
+        let Member { of, replica, .. } = self;
+        drop(replica);
+        of.cache.into_iter().for_each(Cache::end);
         // Both wait for brokers, so both at once.
         let owners = of.owners;
         let leaving = std::thread::Builder::new().name("leave".into()).spawn(move || drop(owners));

@@ -16,12 +16,14 @@ use crate::exchange::{self, Followed, Follower, Owners, topic};
 use crate::rule::RuleSet;
 use crate::source::kafka::{Consumer, Resume, Routing};
 use crate::source::{Registry, Topics};
+use crate::store::Store;
 
 use super::super::clock;
 use super::super::coordinator::Control;
 use super::super::publish::Publisher;
 use super::super::run::{NOTIFICATIONS, RunError, kafka_settings};
 use super::super::worker::{self, Snapshot};
+use super::cache::Cache;
 use super::member::{Inputs, Member, Parts};
 
 /// How long the directory may take to hear what was said last, before the log says that it is waited for. Whoever wants to
@@ -48,6 +50,8 @@ pub struct Surroundings {
     pub heartbeat: Arc<AtomicI64>,
     /// Told when the member ends by itself: why.
     pub fatal: Sender<String>,
+    /// Where predictions and labels wait, where not in memory.
+    pub cache: Option<Store>,
 }
 
 /// Starts a replica up to the point where it can be run. It talks to Kafka and may take a while.
@@ -55,7 +59,7 @@ pub struct Surroundings {
 /// # Errors
 /// Topics that cannot be used, clients that librdkafka refuses, threads the system does not give.
 pub fn start(surroundings: Surroundings) -> Result<Member, RunError> {
-    let Surroundings { config, plan, rules, workers, publisher, control, heartbeat, fatal } = surroundings;
+    let Surroundings { config, plan, rules, workers, publisher, control, heartbeat, fatal, cache } = surroundings;
     let Some(settings) = super::super::exchange::settings(&config, &plan)? else {
         return Err(RunError::Fatal("state.mode is not cluster".into()));
     };
@@ -103,6 +107,7 @@ pub fn start(surroundings: Surroundings) -> Result<Member, RunError> {
     let routing = Routing { workers: channels, empties: empties_out };
     let consumer = Consumer::start(source, registry, routing, notifications, clock::now).map_err(|error| kafka_error(&error))?;
     let owners = Owners::start(&settings).map_err(|error| kafka_error(&error))?;
+    let cache = cache.map(|store| Cache::new(store, &plan)).transpose()?;
     Ok(Member::new(Parts {
         plan,
         rules,
@@ -123,6 +128,7 @@ pub fn start(surroundings: Surroundings) -> Result<Member, RunError> {
         now: clock::now,
         heartbeat,
         fatal,
+        cache,
         is_stopping,
     }))
 }

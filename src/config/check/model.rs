@@ -3,17 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::engine::measure::Recipe;
 use crate::event::{Metric, Span};
 
 use super::super::checked::{Admitted, Baselines, Drift, FeatureType, Features, Labels, Model, Purpose, SegmentBy, Task, Window, pane};
 use super::super::fault::suggestion;
 use super::super::file::OneOrMany;
 use super::super::file::model::{
-    BaselineEntry, DriftEntry, FeatureTypeName, FeaturesEntry, FeaturesFrom, ModelEntry, SegmentEntry, TaskName, WindowEntry,
+    BaselineEntry, DriftEntry, FeatureTypeName, FeaturesEntry, FeaturesFrom, ModelEntry, RecipeName, SegmentEntry, TaskName, WindowEntry,
 };
 use super::super::position::join;
 use super::super::unsupported;
-use super::{Checker, Commas, canonical};
+use super::{Checker, Commas, canonical, detector, evidence};
 
 /// How far a record may lie behind where nothing is said.
 const LATENESS: Span = Span(2 * Span::MINUTE.0);
@@ -27,6 +28,8 @@ const THRESHOLD: f64 = 0.5;
 const POSITIVE_CLASS: &str = "1";
 /// Values of a segment that are measured by themselves where nothing is said.
 const SEGMENT_LIMIT: usize = 50;
+/// The word that stands for every metric.
+const ALL_METRICS: &str = "all";
 /// The drift recipe where nothing is said.
 const DRIFT: Drift = Drift { metric: Metric::Psi, above: 0.1, p_adjusted: 0.01 };
 /// Shortest pane. Finer ones make more work of closing windows than of counting events.
@@ -74,7 +77,18 @@ fn check(entry: &ModelEntry, at: &str, joins_by_default: bool, checker: &mut Che
         segments: segments(entry.segments.as_deref(), at, checker),
         metrics,
         multivariate,
-        drift: drift(entry.drift.as_ref(), at, checker),
+        names_metrics: entry.metrics.as_ref().is_some_and(|names| !asks_for_all(names)),
+        recipe: entry.recipe.map_or(Recipe::Driftline, |name| match name {
+            RecipeName::Driftline => Recipe::Driftline,
+            RecipeName::Evidently => Recipe::Evidently,
+            RecipeName::Nannyml => Recipe::Nannyml,
+            RecipeName::Azure => Recipe::Azure,
+            RecipeName::Tfdv => Recipe::Tfdv,
+        }),
+        detectors: detector::check(entry.detectors.as_deref(), at, &task, entry.labels.is_some() || joins_by_default, checker),
+        drift: drift(entry.drift.as_ref(), entry.false_alarms.is_some(), at, checker),
+        false_alarms: evidence::false_alarms(entry.false_alarms.as_deref(), at, checker),
+        evidence: evidence::evidence(entry.evidence.as_ref()),
         task,
     }
 }
@@ -311,13 +325,35 @@ fn segments(entries: Option<&[SegmentEntry]>, at: &str, checker: &mut Checker<'_
     segments
 }
 
-fn metrics(names: Option<&[String]>, at: &str, task: &Task, checker: &mut Checker<'_>) -> Vec<Metric> {
-    let Some(names) = names else { return Metric::ALL.to_vec() };
+/// Whether `metrics` is `all` or `[all]`.
+fn asks_for_all(names: &OneOrMany) -> bool {
+    match names {
+        OneOrMany::One(name) => name == ALL_METRICS,
+        OneOrMany::Many(names) => matches!(names.as_slice(), [name] if name == ALL_METRICS),
+    }
+}
+
+fn metrics(names: Option<&OneOrMany>, at: &str, task: &Task, checker: &mut Checker<'_>) -> Vec<Metric> {
     let at = join(at, "metrics");
+    let (names, is_one) = match names {
+        None => return Metric::DEFAULT.to_vec(),
+        Some(names) if asks_for_all(names) => {
+            let is_measured = |metric: &Metric| !metric.is_detector() && !Metric::MULTIVARIATE.contains(metric);
+            return Metric::ALL.into_iter().filter(is_measured).collect();
+        }
+        Some(OneOrMany::One(name)) => (std::slice::from_ref(name), true),
+        Some(OneOrMany::Many(names)) => (names.as_slice(), false),
+    };
     let mut metrics = Vec::new();
     for (index, name) in names.iter().enumerate() {
-        let pointer = join(&at, &index.to_string());
-        if let Some(metric) = metric(&pointer, name, checker) {
+        let pointer = if is_one { at.clone() } else { join(&at, &index.to_string()) };
+        if name == ALL_METRICS {
+            checker.error_with(&pointer, "all stands alone", "write metrics: all");
+        } else if let Some(metric) = metric(&pointer, name, checker) {
+            if metric.is_detector() {
+                checker.error_with(&pointer, format!("{name} is a detector"), &format!("write detectors: [{name}]"));
+                continue;
+            }
             if metric.needs_labels() && *task == Task::None {
                 checker.error_with(&pointer, format!("{name} needs a task"), "set task: binary, multiclass or regression");
             }
@@ -334,12 +370,9 @@ fn metrics(names: Option<&[String]>, at: &str, task: &Task, checker: &mut Checke
 
 /// The metrics with those of many dimensions at once, and these by themselves: they are measured only where they are asked for.
 fn multivariate(entry: &ModelEntry, at: &str, task: &Task, checker: &mut Checker<'_>) -> (Vec<Metric>, Vec<Metric>) {
-    let mut metrics = metrics(entry.metrics.as_deref(), at, task, checker);
+    let mut metrics = metrics(entry.metrics.as_ref(), at, task, checker);
     let is_multivariate = |metric: &Metric| Metric::MULTIVARIATE.contains(metric);
-    let mut wanted: Vec<Metric> = match &entry.metrics {
-        Some(_) => metrics.iter().copied().filter(is_multivariate).collect(),
-        None => Vec::new(),
-    };
+    let mut wanted: Vec<Metric> = metrics.iter().copied().filter(is_multivariate).collect();
     let at = join(at, "multivariate");
     let mut named = Vec::new();
     for (index, name) in entry.multivariate.iter().flatten().enumerate() {
@@ -377,16 +410,25 @@ fn metric(pointer: &str, name: &str, checker: &mut Checker<'_>) -> Option<Metric
     metric
 }
 
-fn drift(entry: Option<&DriftEntry>, at: &str, checker: &mut Checker<'_>) -> Drift {
-    let Some(entry) = entry else { return DRIFT };
+fn drift(entry: Option<&DriftEntry>, has_budget: bool, at: &str, checker: &mut Checker<'_>) -> Drift {
+    // A budget says itself how great an effect has to be.
+    let usual = if has_budget { Drift { above: 0.0, ..DRIFT } } else { DRIFT };
+    let Some(entry) = entry else { return usual };
     let at = join(at, "drift");
+    if has_budget && entry.p_adjusted.is_some() {
+        checker.error_at_key(&join(&at, "p_adjusted"), "the budget of false_alarms sets the level", "leave one of the two out");
+    }
     let drift = Drift {
         metric: entry.metric.as_ref().and_then(|name| metric(&join(&at, "metric"), name, checker)).unwrap_or(DRIFT.metric),
-        above: entry.above.unwrap_or(DRIFT.above),
+        above: entry.above.unwrap_or(usual.above),
         p_adjusted: entry.p_adjusted.unwrap_or(DRIFT.p_adjusted),
     };
-    if drift.metric.needs_labels() {
+    if drift.metric.is_detector() {
+        checker.error(&join(&at, "metric"), format!("{} has no p-value; name it under detectors", drift.metric.as_str()));
+    } else if drift.metric.needs_labels() {
         checker.error(&join(&at, "metric"), format!("{} is a measure of performance, not of drift", drift.metric.as_str()));
+    } else if drift.metric.is_descriptive() {
+        checker.error(&join(&at, "metric"), format!("{} describes a window and is not a measure of drift", drift.metric.as_str()));
     }
     if drift.above < 0.0 {
         checker.error(&join(&at, "above"), "must be at least 0");

@@ -47,13 +47,64 @@ pub struct ModelEntry {
     /// Whether events count by their weight. Default: off.
     #[schemars(extend("default" = "off"))]
     pub weighted: Option<Switch>,
-    /// The metrics to compute. Default: all that the task and the types of the features allow, without those of `multivariate`.
-    pub metrics: Option<Vec<String>>,
+    /// The metrics to compute, or `all`, where the task and the types of the features allow. Default: `psi`, `js_distance`, `ks`,
+    /// `wasserstein`, `wasserstein_normed`, `chi_square`, `total_variation`, the rates, the centroids of embeddings, and the
+    /// performance of the task.
+    pub metrics: Option<OneOrMany>,
     /// Measures of many dimensions at once: `reconstruction_error`, `mmd`, `correlation_shift`,
-    /// `domain_classifier_auc`. Default: those that `metrics` names.
+    /// `domain_classifier_auc`. Default: those that `metrics` names; `all` names none of them.
     pub multivariate: Option<Vec<String>>,
+    /// Whose definitions of the metrics are followed, for comparison with a tool that was used before. Default: driftline.
+    #[schemars(extend("default" = "driftline"))]
+    pub recipe: Option<RecipeName>,
+    /// Sequential detectors: a name, or a name with parameters. Default: none.
+    pub detectors: Option<Vec<DetectorEntry>>,
     /// When a feature counts as drifted.
     pub drift: Option<DriftEntry>,
+    /// How many false alarms are accepted in which time, such as `1 per 30d`: sets the thresholds of all series of the model,
+    /// for rules with `above: budget` and for what counts as drifted. Default: none.
+    #[schemars(extend("examples" = ["1 per 30d"]))]
+    pub false_alarms: Option<String>,
+    /// How p-values are made.
+    pub evidence: Option<EvidenceEntry>,
+}
+
+/// How p-values are made.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EvidenceEntry {
+    /// Whether they allow for rows that belong together, as measured on a baseline whose rows had times. Default: on.
+    #[schemars(extend("default" = "on"))]
+    pub design_effects: Option<Switch>,
+    /// How they are adjusted over the features. Default: `benjamini_hochberg`.
+    #[schemars(extend("default" = "benjamini_hochberg"))]
+    pub adjust: Option<AdjustName>,
+}
+
+/// An adjustment for being many.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AdjustName {
+    /// The expected share of false discoveries is kept.
+    BenjaminiHochberg,
+    /// The chance of any false discovery is kept.
+    Bonferroni,
+}
+
+/// Whose definitions of the metrics are followed.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RecipeName {
+    /// driftline's own.
+    Driftline,
+    /// Those of Evidently.
+    Evidently,
+    /// Those of NannyML.
+    Nannyml,
+    /// Those of Azure Machine Learning.
+    Azure,
+    /// Those of TensorFlow Data Validation.
+    Tfdv,
 }
 
 /// A file, a reference to be learnt from the stream, or files by version.
@@ -165,6 +216,70 @@ pub struct SegmentEntry {
     pub values: Option<Vec<Plain>>,
 }
 
+/// A sequential detector.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum DetectorEntry {
+    /// With its default parameters.
+    Name(String),
+    /// With some of its own.
+    Parameters(Box<DetectorParameters>),
+}
+
+/// A sequential detector with its parameters; each has only some of them. Defaults: docs/detectors.md.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DetectorParameters {
+    /// adwin, `page_hinkley`, ddm, eddm, `hddm_a` or `hddm_w`.
+    pub name: String,
+    /// adwin: how improbable a difference must be. `page_hinkley`: what a change has to exceed, in standard errors.
+    pub delta: Option<f64>,
+    /// adwin: steps from one look to the next.
+    pub clock: Option<u32>,
+    /// adwin: buckets of one size.
+    pub max_buckets: Option<u32>,
+    /// adwin: fewest steps of a part.
+    pub min_window_length: Option<u32>,
+    /// adwin: steps before the first look.
+    pub grace_period: Option<u32>,
+    /// `page_hinkley`: steps before the first drift.
+    pub min_instances: Option<u32>,
+    /// `page_hinkley`: what the sum has to exceed.
+    pub threshold: Option<f64>,
+    /// `page_hinkley`: what is left of the sum after a step. eddm: share of the greatest distance that warns.
+    pub alpha: Option<f64>,
+    /// `page_hinkley`: which changes count.
+    pub mode: Option<DirectionName>,
+    /// ddm: answers before the first word. eddm: answers, and errors.
+    pub warm_start: Option<u32>,
+    /// ddm: standard deviations to a warning.
+    pub warning_threshold: Option<f64>,
+    /// ddm: standard deviations to a drift.
+    pub drift_threshold: Option<f64>,
+    /// eddm: share of the greatest distance that is a drift.
+    pub beta: Option<f64>,
+    /// `hddm_a`, `hddm_w`: probability of a drift where there is none.
+    pub drift_confidence: Option<f64>,
+    /// `hddm_a`, `hddm_w`: probability of a warning where there is none.
+    pub warning_confidence: Option<f64>,
+    /// `hddm_w`: weight of the newest answer.
+    pub lambda_val: Option<f64>,
+    /// `hddm_a`, `hddm_w`: whether fewer errors count, too.
+    pub two_sided_test: Option<bool>,
+}
+
+/// Which changes count.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DirectionName {
+    /// A higher mean.
+    Up,
+    /// A lower mean.
+    Down,
+    /// Either.
+    Both,
+}
+
 /// When a feature counts as drifted in a window.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -172,10 +287,10 @@ pub struct DriftEntry {
     /// The metric of the effect. Default: psi.
     #[schemars(extend("default" = "psi"))]
     pub metric: Option<String>,
-    /// From which effect on. Default: 0.1.
+    /// From which effect on. Default: 0.1; 0 where the model has `false_alarms`.
     #[schemars(extend("default" = 0.1))]
     pub above: Option<f64>,
-    /// Below which adjusted p-value. Default: 0.01.
+    /// Below which adjusted p-value; not where the model has `false_alarms`. Default: 0.01.
     #[schemars(extend("default" = 0.01))]
     pub p_adjusted: Option<f64>,
 }

@@ -10,6 +10,9 @@ use crate::event::Timestamp;
 
 use super::wire::{Key, SeriesName, SourceName, home};
 
+/// What stands in the place of a model's name for the alerts that are of no model; no model is named so.
+pub const NO_MODEL: &str = "";
+
 /// A record on its way to the panes topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Post {
@@ -25,6 +28,7 @@ pub struct Post {
 #[derive(Clone, Debug, Default)]
 pub struct Addresses {
     models: Vec<Address>,
+    input: i32,
 }
 
 /// Name, home and layout of one model.
@@ -47,7 +51,7 @@ impl Addresses {
             home: home(&model.name, partitions),
             layout: model.fingerprint(),
         };
-        Addresses { models: plan.models.iter().map(address).collect() }
+        Addresses { models: plan.models.iter().map(address).collect(), input: home(NO_MODEL, partitions) }
     }
 
     /// The address of a model by its number.
@@ -61,10 +65,16 @@ impl Addresses {
         (0u16..).zip(&self.models)
     }
 
-    /// The partitions of the panes topic that models are at home in.
+    /// The partition of the panes topic that the alerts of no model are at home in.
+    #[must_use]
+    pub fn input(&self) -> i32 {
+        self.input
+    }
+
+    /// The partitions of the panes topic that models, or the alerts of none, are at home in.
     #[must_use]
     pub fn homes(&self) -> BTreeSet<i32> {
-        self.models.iter().map(|address| address.home).collect()
+        self.models.iter().map(|address| address.home).chain([self.input]).collect()
     }
 
     /// The number of a model by its name and layout; none where it is configured otherwise here.

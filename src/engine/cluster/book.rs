@@ -315,6 +315,8 @@ mod tests {
             counts: Counts::default(),
             late: Vec::new(),
             gaps: Vec::new(),
+            tombstones: 0,
+            example: None,
             instance: "a".into(),
             at: Timestamp(at),
         }

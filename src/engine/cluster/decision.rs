@@ -9,6 +9,7 @@ use crate::event::Timestamp;
 use crate::rule::Alerts;
 
 use super::book::Known;
+use super::joined::Part;
 use super::wire::{SourceName, WireError, from_bytes, to_bytes};
 
 /// One record of the owners topic, without the outbox.
@@ -26,6 +27,8 @@ pub struct Decision<'a> {
     pub ticks: BTreeMap<i32, Timestamp>,
     /// Slices whose labels changed at a later tick than was said.
     pub moved: BTreeMap<Timestamp, Timestamp>,
+    /// Joined panes that the panes topic may have lost to newer ones for which it is too early; see [`super::joined::Parts::outlived`].
+    pub joined: Vec<(Part, Vec<u8>)>,
     /// What was closed and said.
     pub model: Decisions<'a>,
     /// Alert states, as JSON: they hold values of any kind, which only a self-describing format reads back.
@@ -43,6 +46,7 @@ impl<'a> Decision<'a> {
             sources: BTreeMap::new(),
             ticks: BTreeMap::new(),
             moved: BTreeMap::new(),
+            joined: Vec::new(),
             model,
             alerts: String::new(),
         }

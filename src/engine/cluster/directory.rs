@@ -7,11 +7,11 @@ use std::sync::Arc;
 use crate::engine::plan::Plan;
 use crate::engine::series::SeriesKey;
 use crate::engine::shard::PartitionState;
-use crate::event::{Span, Timestamp};
-use crate::window::{JoinedPane, LateKey, OpenPane, Partition, SeriesId};
+use crate::event::Timestamp;
+use crate::window::{LateKey, OpenPane, Partition, SeriesId};
 
 use super::address::Addresses;
-use super::joiner::Place;
+use super::joiner::{Place, reach};
 use super::wire::{Events, Joined, Key, Labels, Progress, SeriesName, SourceName, WireError, begin_of, from_bytes};
 
 /// A source partition to go on with.
@@ -28,7 +28,7 @@ pub struct ResumedSource {
 }
 
 /// The joins of the partitions of one number to go on with, by model.
-pub type ResumedGroup = BTreeMap<u16, (Labels, Vec<(Place, JoinedPane)>)>;
+pub type ResumedGroup = BTreeMap<u16, (Labels, Vec<(Place, Joined)>)>;
 
 /// An open pane as it was said.
 #[derive(Clone, Debug)]
@@ -49,8 +49,8 @@ struct Said {
 #[derive(Clone, Debug, Default)]
 struct Group {
     labels: Option<Labels>,
-    /// By tick: the newest that the label clock covers, and those that were said ahead of it. Whoever died between a pane and
-    /// its clock leaves such a one behind, and what is in it is counted again.
+    /// By tick: the newest that the label clock covers, and those that were said ahead of it by somebody who died before it
+    /// could say the clock.
     panes: BTreeMap<(SeriesName, Timestamp), BTreeMap<Timestamp, Vec<u8>>>,
 }
 
@@ -124,8 +124,7 @@ impl Directory {
                 let group = self.groups.entry((partition, model, layout)).or_default();
                 if group.labels.as_ref().is_none_or(|held| held.tick <= labels.tick) {
                     if let (Some(tick), Some(plan)) = (labels.tick, self.plan.model(number)) {
-                        let reach = plan.horizon.unwrap_or_default().0 + plan.lateness.0 + 3 * plan.longest_window().0;
-                        group.panes.retain(|(_, slice), _| *slice >= tick - Span(reach));
+                        group.panes.retain(|(_, slice), _| *slice >= tick - reach(plan));
                     }
                     group.labels = Some(labels);
                     group.cover();
@@ -178,9 +177,8 @@ impl Directory {
             let (Some(number), Some(labels)) = (self.addresses.number(model, *layout), group.labels.clone()) else { continue };
             let tick = labels.tick;
             let panes = group.panes.iter().filter_map(|((series, slice), versions)| {
-                let (_, value) = versions.range(..=tick?).next_back()?;
-                let joined: Joined = from_bytes(value).ok()?;
-                Some(((*slice, Arc::clone(&series.version), series.segment), joined.pane))
+                let (_, value) = versions.range(..=tick?).next_back().or_else(|| versions.first_key_value())?;
+                Some(((*slice, Arc::clone(&series.version), series.segment), from_bytes::<Joined>(value).ok()?))
             });
             resumed.insert(number, (labels, panes.collect()));
         }

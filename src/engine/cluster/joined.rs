@@ -6,14 +6,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::engine::history::{History, Place};
 use crate::event::{Span, Timestamp};
 use crate::window::JoinedPane;
 
-use super::wire::{self, Joined};
+use super::wire::{self, Joined, WireError};
 
 /// Whose pairs they are: slice of the predictions, version and segment, and the number of the partitions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Part {
     /// First instant of the slice.
     pub slice: Timestamp,
@@ -30,6 +32,14 @@ struct Version {
     value: Box<[u8]>,
 }
 
+/// A version that waits.
+#[derive(Clone, Debug, PartialEq)]
+struct Pending {
+    /// Since when, by the wall clock of those who say what is heard.
+    since: Option<Timestamp>,
+    value: Box<[u8]>,
+}
+
 /// All parts of the joined panes of one model.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Parts {
@@ -38,7 +48,11 @@ pub struct Parts {
     /// The versions that the history is made of.
     held: BTreeMap<Part, Version>,
     /// Those that wait for the label clock, by their tick.
-    pending: BTreeMap<(Timestamp, Part), Box<[u8]>>,
+    pending: BTreeMap<(Timestamp, Part), Pending>,
+    /// The last wall time that anybody has said.
+    said_at: Option<Timestamp>,
+    /// Parts that were stored with the decisions; until everything was heard they must be stored again.
+    stored: BTreeSet<Part>,
     /// The newest tick among the versions of each number that the label clock has reached.
     reached: BTreeMap<i32, Timestamp>,
     /// Slices that changed at a later tick than their newest version says, because it was said when that tick had passed.
@@ -64,7 +78,45 @@ impl Parts {
             self.put(part, Version { tick, value: value.into() }, tick, history);
             return true;
         }
-        self.pending.insert((tick, part), value.into()).is_none()
+        self.pending.insert((tick, part), Pending { since: self.said_at, value: value.into() }).is_none()
+    }
+
+    /// Somebody said something at this wall time.
+    pub fn hear_time(&mut self, at: Timestamp) {
+        self.said_at = self.said_at.max(Some(at));
+    }
+
+    /// Takes a version in that was stored with the decisions, which have come to `labelled`.
+    ///
+    /// # Errors
+    /// A value that is not of a joined pane.
+    pub(in crate::engine) fn put_back(
+        &mut self,
+        part: Part,
+        value: &[u8],
+        labelled: Timestamp,
+        history: &mut History,
+    ) -> Result<(), WireError> {
+        let tick = wire::begin_of(value)?;
+        self.stored.insert(part);
+        self.hear(part, tick, value, tick <= labelled, history);
+        Ok(())
+    }
+
+    /// Everything has been heard that there was.
+    pub fn caught_up(&mut self) {
+        self.stored.clear();
+    }
+
+    /// All versions of the parts of which one has been waiting for that long: the panes topic may have lost them to it, and
+    /// whoever hears it anew would miss their pairs until the label clock gets there.
+    pub fn outlived(&self, waiting: Span) -> impl Iterator<Item = (&Part, &[u8])> {
+        let oldest = self.said_at.map(|at| at - waiting);
+        let waiting = self.pending.iter().filter(|(_, pending)| pending.since <= oldest).map(|((_, part), _)| part);
+        let parts: BTreeSet<&Part> = waiting.chain(&self.stored).collect();
+        let held = parts.clone().into_iter().filter_map(|part| self.held.get(part).map(|held| (part, &*held.value)));
+        let pending = self.pending.iter().map(|((_, part), pending)| (part, &*pending.value));
+        held.chain(pending.filter(move |(part, _)| parts.contains(part)))
     }
 
     /// The tick of the first version that waits.
@@ -82,7 +134,7 @@ impl Parts {
             if own > tick {
                 break;
             }
-            let value = first.remove();
+            let Pending { value, .. } = first.remove();
             if self.held.get(&part).is_some_and(|held| held.tick >= own) {
                 continue;
             }

@@ -20,10 +20,12 @@ pub mod joiner;
 pub mod number;
 pub mod owner;
 pub mod replica;
+pub mod shelving;
 pub mod stretch;
 pub mod wire;
 
-pub use address::{Address, Addresses, Post};
+pub use address::{Address, Addresses, NO_MODEL, Post};
 pub use directory::{Directory, ResumedGroup, ResumedSource};
 pub use owner::Owner;
 pub use replica::{Replica, changed_panes};
+pub use shelving::Shelves;

@@ -24,6 +24,10 @@ use super::wire::{self, Events, Joined, Key, Labels, Progress, SeriesName, Sourc
 
 /// How long a silent replica is waited for: longer than any hand-over, shorter than anybody is willing to go without alerts.
 pub const MAX_WAIT: Span = Span(5 * 60_000);
+/// How long a joined pane may wait for the label clock before the one that it will replace is stored with the decisions: half
+/// the time that the panes topic keeps replaced records at least.
+pub const OUTLIVED: Span = Span(30 * 60_000);
+
 mod clock;
 mod status;
 
@@ -34,11 +38,13 @@ pub use status::{Ignored, SourceStatus};
 pub struct Settings {
     /// How long a source partition that nobody says anything of is waited for, in wall time.
     pub max_wait: Span,
+    /// After how long in wall time the panes topic may have lost a record to a newer one.
+    pub outlived: Span,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { max_wait: MAX_WAIT }
+        Settings { max_wait: MAX_WAIT, outlived: OUTLIVED }
     }
 }
 
@@ -90,6 +96,9 @@ impl Owner {
             if let Some(mut state) = state {
                 if let Some(parts) = state.parts_mut() {
                     parts.set_moved(decision.moved);
+                }
+                for (part, value) in decision.joined {
+                    state.put_back_joined(part, &value)?;
                 }
                 resumed = Some((state, decision.heard, decision.sources, decision.ticks, decision.last_record));
             } else {
@@ -164,6 +173,7 @@ impl Owner {
                     return Ok(());
                 }
                 let labels: Labels = wire::from_bytes(value)?;
+                self.hear_time(labels.at);
                 if !self.numbers.entry(*partition).or_default().hear(labels) {
                     self.ignored.stale += 1;
                 }
@@ -229,8 +239,15 @@ impl Owner {
         Ok(())
     }
 
+    fn hear_time(&mut self, at: Timestamp) {
+        if let Some(parts) = self.evaluator.model_mut().and_then(|(_, model)| model.parts_mut()) {
+            parts.hear_time(at);
+        }
+    }
+
     fn hear_progress(&mut self, source: &SourceName, value: &[u8]) -> Result<(), WireError> {
         let progress: Progress = wire::from_bytes(value)?;
+        self.hear_time(progress.at);
         let ours = progress.late.iter().filter(|late| late.model == self.name && late.layout == self.layout);
         let late = ours.map(|late| ((late.slice, late.reached), late.records)).collect();
         let book = self.books.entry(source.clone()).or_default();
@@ -283,6 +300,9 @@ impl Owner {
             return;
         }
         self.has_caught_up = true;
+        if let Some(parts) = self.evaluator.model_mut().and_then(|(_, model)| model.parts_mut()) {
+            parts.caught_up();
+        }
         let portions: Vec<Portion> = self.books.values_mut().flat_map(Book::put_back_open).collect();
         self.hand_on(portions);
     }
@@ -343,6 +363,8 @@ impl Owner {
             Some((*number, tick?))
         });
         decision.ticks = ticks.collect();
+        let outlived = model.parts().into_iter().flat_map(|parts| parts.outlived(self.settings.outlived));
+        decision.joined = outlived.map(|(part, value)| (*part, value.to_vec())).collect();
         decision.moved = model.parts().map(Parts::moved).cloned().unwrap_or_default();
         decision.to_bytes()
     }

@@ -2,21 +2,29 @@
 //! wait. It says all of it in records that are cumulative, so that saying it twice does no harm.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::engine::evaluator::{Gap, SourceState};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::engine::evaluator::{Gap, Lost, SourceState};
 use crate::engine::model::EARLY_LABEL_PATIENCE;
 use crate::engine::output::{Counts, JoinHalf, ShardOutput};
 use crate::engine::plan::Plan;
 use crate::engine::series::SeriesKey;
 use crate::engine::shard::Shard;
-use crate::event::{Outcome, SourceId, Span, Timestamp, TopicRole};
+use crate::event::{Outcome, Reject, SourceId, Span, Timestamp, TopicRole};
+use crate::join::{Kept, Prediction};
 use crate::window::LateKey;
 
 use super::address::{Addresses, Post};
 use super::directory::{ResumedGroup, ResumedSource};
 use super::joiner::Joiner;
-use super::wire::{Events, Key, Labels, Late, Progress, SourceName, to_bytes};
+use super::shelving::Shelving;
+use super::wire::{Events, Key, LIFE, Labels, Late, Progress, SourceName, offset_of, to_bytes};
+
+/// Predictions and labels that all joins apply at one go: some 100 ms, during which nobody is listened to.
+const PACE: usize = 20_000;
 
 /// A source partition that this replica reads.
 #[derive(Debug)]
@@ -30,6 +38,8 @@ struct Reading {
     counts: Counts,
     late: BTreeMap<LateKey, u64>,
     gaps: Vec<Gap>,
+    tombstones: u64,
+    example: Option<(i64, Reject)>,
     /// The offset after the last record that joins were told of, or where reading began.
     seen: i64,
     /// Joins are told of the records before this position by reading them again.
@@ -39,14 +49,16 @@ struct Reading {
 /// The counting half of a replica, besides its shards.
 #[derive(Debug)]
 pub struct Replica {
-    plan: Arc<Plan>,
+    pub(super) plan: Arc<Plan>,
     addresses: Arc<Addresses>,
     instance: Arc<str>,
     /// The series of each shard by its own numbers.
     series: Vec<Vec<SeriesKey>>,
     readings: BTreeMap<SourceId, Reading>,
     /// By number of the partitions and number of the model.
-    joiners: BTreeMap<(i32, u16), Joiner>,
+    pub(super) joiners: BTreeMap<(i32, u16), Joiner>,
+    pub(super) shelving: Shelving,
+    pace: usize,
 }
 
 /// The panes of a source partition that have changed since `acknowledged`, as records.
@@ -64,7 +76,15 @@ impl Replica {
     /// A replica that reads nothing yet. `instance` names it for people.
     #[must_use]
     pub fn new(plan: Arc<Plan>, addresses: Arc<Addresses>, instance: Arc<str>) -> Replica {
-        Replica { plan, addresses, instance, series: Vec::new(), readings: BTreeMap::new(), joiners: BTreeMap::new() }
+        let shelving = Shelving::in_memory(plan.ledger_capacity);
+        let (series, readings, joiners) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        Replica { plan, addresses, instance, series, readings, joiners, shelving, pace: PACE }
+    }
+
+    /// Has joins apply another number of predictions and labels at one go.
+    #[must_use]
+    pub fn with_pace(self, pace: usize) -> Replica {
+        Replica { pace, ..self }
     }
 
     /// A source partition is ours to read, from `start` or from where it was resumed.
@@ -80,6 +100,8 @@ impl Replica {
                 counts: Counts::default(),
                 late: BTreeMap::new(),
                 gaps: Vec::new(),
+                tombstones: 0,
+                example: None,
                 seen: start,
                 told_again: 0,
             },
@@ -93,6 +115,8 @@ impl Replica {
                 counts: progress.counts,
                 late,
                 gaps: progress.gaps,
+                tombstones: progress.tombstones,
+                example: progress.example,
                 seen: start,
                 told_again: 0,
             },
@@ -100,14 +124,18 @@ impl Replica {
         self.readings.insert(source, reading);
     }
 
-    /// The offset up to which joins have to be told again of a partition's records.
+    /// The positions between which joins have to be told again of a partition's records.
     #[must_use]
-    pub fn read_until(&self, source: SourceId) -> i64 {
-        self.readings.get(&source).map_or(0, |reading| reading.seen)
+    pub fn read_between(&self, source: SourceId) -> Range<i64> {
+        let Some(Reading { start, seen, .. }) = self.readings.get(&source) else { return 0..0 };
+        // Of a topic that was made anew since, everything.
+        let start = if start.div_euclid(LIFE) == seen.div_euclid(LIFE) { *start } else { seen - offset_of(*seen) };
+        start..*seen
     }
 
-    /// Takes over the joins of the partitions of one number, in place of what there was of them. Where they go on from an earlier owner's, predictions and labels
-    /// since the returned instant have to be read again and given to [`Replica::read_again`].
+    /// Takes over the joins of the partitions of one number, in place of what there was of them. Where they go on from an
+    /// earlier owner's, predictions and labels since the returned instant, and within [`Replica::read_between`], have to be
+    /// read again and given to [`Replica::read_again`].
     pub fn join(&mut self, partition: i32, resumed: &mut ResumedGroup) -> Option<Timestamp> {
         let mut since: Option<Timestamp> = None;
         for (name, end) in resumed.values().flat_map(|(labels, _)| &labels.ends) {
@@ -115,20 +143,20 @@ impl Replica {
                 reading.seen = reading.seen.max(*end);
             }
         }
-        for reading in self.readings.values_mut().filter(|reading| reading.name.partition == partition) {
-            reading.told_again = reading.seen;
-        }
+        self.leave(partition);
         for (number, model) in (0u16..).zip(&self.plan.models) {
             if model.horizon.is_none() {
                 continue;
             }
-            let mut joiner = Joiner::new(model, self.plan.ledger_capacity);
+            let (generation, shelf) = self.shelving.begin();
+            let mut joiner = Joiner::new(model, generation, shelf, self.shelving.capacity);
             let clock = resumed.remove(&number).and_then(|(labels, panes)| joiner.resume(model, labels, panes));
             let back = clock.or_else(|| {
-                // Read by somebody who had not come to join anything: nothing of it counts yet.
+                // Read by somebody who had not come to join anything: nothing of it counts yet. Whoever died before it could say
+                // how far it had read has not said how early that began either.
                 let joins = |reading: &&Reading| reading.role != TopicRole::Features && reading.name.partition == partition;
                 let read = self.readings.values().filter(joins).filter(|reading| reading.seen > reading.start);
-                let earliest = read.filter_map(|reading| reading.earliest).min()?;
+                let earliest = read.map(|reading| reading.earliest.unwrap_or_default()).min()?;
                 joiner.begin_again();
                 Some(earliest - model.lateness - Span(2 * EARLY_LABEL_PATIENCE.0))
             });
@@ -136,6 +164,12 @@ impl Replica {
                 since = Some(since.map_or(back, |since| since.min(back)));
             }
             self.joiners.insert((partition, number), joiner);
+        }
+        self.share_cache();
+        if since.is_some() {
+            for reading in self.readings.values_mut().filter(|reading| reading.name.partition == partition) {
+                reading.told_again = reading.seen;
+            }
         }
         since
     }
@@ -145,7 +179,8 @@ impl Replica {
         let Some(gone) = self.readings.remove(&source) else { return };
         // Joins need every partition of their number; without one of them somebody else does all of it.
         if gone.role != TopicRole::Features {
-            self.joiners.retain(|(partition, _), _| *partition != gone.name.partition);
+            self.leave(gone.name.partition);
+            self.share_cache();
         }
     }
 
@@ -157,9 +192,18 @@ impl Replica {
     }
 
     /// Records of a partition can never be read.
-    pub fn add_gap(&mut self, source: SourceId, reason: Arc<str>) {
+    pub fn add_gap(&mut self, source: SourceId, reason: Arc<str>, lost: Lost) {
         if let Some(reading) = self.readings.get_mut(&source) {
-            reading.gaps.push(Gap { from: reading.watermark, until: None, reason });
+            reading.gaps.push(Gap { from: reading.watermark, until: None, reason, lost: Some(lost) });
+        }
+    }
+
+    /// What is to be said of rejected records beside their counts, which come with [`Replica::absorb`]: how many of them had
+    /// no value, and the offset and reason of the last one that had.
+    pub fn add_rejected(&mut self, source: SourceId, tombstones: u64, example: Option<(i64, Reject)>) {
+        if let Some(reading) = self.readings.get_mut(&source) {
+            reading.tombstones += tombstones;
+            reading.example = example.filter(|(_, reason)| *reason != Reject::UnknownModel).or(reading.example);
         }
     }
 
@@ -206,43 +250,43 @@ impl Replica {
                 reading.seen = reading.seen.max(offset + 1);
             }
         }
-        take_halves(&self.readings, &mut self.joiners, series, output.halves, false);
+        take_halves(&self.readings, &mut self.joiners, self.shelving.capacity, series, output.halves, false);
     }
 
     /// Takes predictions and labels in that were read again after a hand-over, by a shard of their own.
     pub fn read_again(&mut self, series: &[SeriesKey], halves: Vec<JoinHalf>) {
-        take_halves(&self.readings, &mut self.joiners, series, halves, true);
+        take_halves(&self.readings, &mut self.joiners, self.shelving.capacity, series, halves, true);
     }
 
     /// Applies what was read again in the partitions of this number, up to the clock of that reading.
     pub fn read_again_to(&mut self, partition: i32, clock: Timestamp) {
-        self.each_joiner(partition, |model, joiner| joiner.read_again_to(model, clock));
-    }
-
-    /// Everything before the hand-over has been read again in the partitions of this number.
-    pub fn rebuilt(&mut self, partition: i32) {
-        self.each_joiner(partition, |model, joiner| joiner.rebuilt(model));
-    }
-
-    fn each_joiner(&mut self, partition: i32, each: impl Fn(&crate::engine::ModelPlan, &mut Joiner)) {
-        for ((_, number), joiner) in self.joiners.iter_mut().filter(|((number, _), _)| *number == partition) {
+        let mut left = self.pace;
+        for ((_, number), joiner) in self.joiners.range_mut((partition, 0)..=(partition, u16::MAX)) {
             if let Some(model) = self.plan.model(*number) {
-                each(model, joiner);
+                joiner.read_again_to(model, clock, &mut left);
             }
         }
     }
 
+    /// Everything before the hand-over has been read again in the partitions of this number.
+    pub fn rebuilt(&mut self, partition: i32) {
+        self.joiners.range_mut((partition, 0)..=(partition, u16::MAX)).for_each(|(_, joiner)| joiner.rebuilt());
+    }
+
     /// Applies labels as far as their partitions allow.
     pub fn advance(&mut self, cap: Option<Timestamp>) {
+        // To each its part, so that one with much to do does not hold up the others.
+        let part = (self.pace / self.joiners.len().max(1)).max(1);
         for ((partition, number), joiner) in &mut self.joiners {
             let Some(model) = self.plan.model(*number) else { continue };
             let clock = clock(&self.readings, *partition);
             let clock = Clock { at: clock.at.map(|at| cap.map_or(at, |cap| at.min(cap))), ..clock };
-            joiner.advance(model, clock.at, clock.is_idle);
+            joiner.advance(model, clock.at, clock.is_idle, &mut { part });
         }
     }
 
-    /// How far the given partitions are, to be said after their panes. `ends` are the offsets after the last records counted.
+    /// How far the given partitions are, to be said after their panes. `ends` are the offsets after the last records counted:
+    /// of these records, and of none behind them, the shard's output must have been absorbed.
     pub fn progress(&mut self, ends: &[(SourceId, i64)], now: Timestamp) -> Vec<Post> {
         let mut posts = Vec::new();
         for (source, end) in ends {
@@ -265,6 +309,8 @@ impl Replica {
                     counts: reading.counts.clone(),
                     late: late.collect(),
                     gaps: reading.gaps.clone(),
+                    tombstones: reading.tombstones,
+                    example: reading.example,
                     instance: Arc::clone(&self.instance),
                     at: now,
                 };
@@ -324,11 +370,10 @@ impl Replica {
         })
     }
 
-    /// Labels that wait, and predictions kept for labels.
+    /// What the ledgers here hold.
     #[must_use]
-    pub fn waiting(&self) -> (usize, usize) {
-        let sum = |of: fn(&Joiner) -> usize| self.joiners.values().map(of).sum();
-        (sum(Joiner::waiting_labels), sum(Joiner::waiting_predictions))
+    pub fn kept(&self) -> Kept {
+        self.joiners.values().map(Joiner::kept).sum()
     }
 }
 
@@ -379,16 +424,26 @@ fn clock(readings: &BTreeMap<SourceId, Reading>, partition: i32) -> Clock {
     if busy().any(|reading| reading.watermark.is_none()) {
         return none;
     }
-    Clock { at: busy().filter_map(|reading| reading.watermark).min(), is_idle: false }
+    // A tick is over when the clock has passed it: what is out of order behind its very instant came at that instant, too.
+    let over = |at: Timestamp| Timestamp(at.0.saturating_sub(1));
+    Clock { at: busy().filter_map(|reading| reading.watermark).min().map(over), is_idle: false }
 }
 
 fn take_halves(
     readings: &BTreeMap<SourceId, Reading>,
     joiners: &mut BTreeMap<(i32, u16), Joiner>,
+    capacity: usize,
     series: &[SeriesKey],
     halves: Vec<JoinHalf>,
     is_again: bool,
 ) {
+    // What waits in the joins of each model, predictions and labels; a duplicate among these halves is counted for a moment.
+    let mut waiting: BTreeMap<u16, (usize, usize)> = BTreeMap::new();
+    for ((_, model), joiner) in joiners.iter().filter(|_| !halves.is_empty()) {
+        let (predictions, labels) = waiting.entry(*model).or_default();
+        *predictions += joiner.waiting_predictions();
+        *labels += joiner.waiting_labels();
+    }
     for half in halves {
         let ((source, offset), model) = match &half {
             JoinHalf::Prediction { position, series: number, .. } => {
@@ -399,12 +454,60 @@ fn take_halves(
         };
         let Some(reading) = readings.get(&source).filter(|reading| is_again || offset >= reading.told_again) else { continue };
         let Some(joiner) = joiners.get_mut(&(reading.name.partition, model)) else { continue };
+        let (predictions, labels) = waiting.entry(model).or_default();
         match half {
             JoinHalf::Prediction { id, ts, came, position, series: number, segments, predicted } => {
                 let Some(key) = series.get(number.0 as usize) else { continue };
-                joiner.predict(&key.version, (came, position.1, reading.name.topic.clone()), id, ts, segments, predicted);
+                if *predictions >= capacity {
+                    joiner.refuse();
+                    continue;
+                }
+                *predictions += 1;
+                let version = joiner.version(&key.version);
+                let arrival = (came, position.1, xxh3_64(reading.name.topic.as_bytes()));
+                joiner.predict(arrival, id, Prediction { ts, version, segments, predicted });
             }
-            JoinHalf::Label { label, .. } => joiner.label(&label),
+            JoinHalf::Label { label, .. } => {
+                joiner.label(&label, *labels < capacity);
+                *labels += 1;
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::address::NO_MODEL;
+    use super::super::wire::{from_bytes, home};
+    use super::*;
+    use crate::engine::cluster::Directory;
+
+    const SOURCE: SourceId = SourceId(4);
+
+    #[test]
+    fn what_was_rejected_and_lost_is_said_where_alerts_of_no_model_are_at_home_and_gone_on_with() {
+        let plan = Arc::new(Plan::empty());
+        let addresses = Arc::new(Addresses::new(&plan, 8));
+        let name = SourceName { topic: "t".into(), partition: 3 };
+        let mut replica = Replica::new(Arc::clone(&plan), Arc::clone(&addresses), "a".into());
+        replica.assign(SOURCE, name.clone(), TopicRole::Features, 0, None);
+        replica.add_rejected(SOURCE, 2, Some((7, Reject::NotJson)));
+        replica.add_rejected(SOURCE, 1, Some((8, Reject::UnknownModel)));
+        replica.add_rejected(SOURCE, 0, None);
+        replica.add_gap(SOURCE, "gone".into(), Lost { from: 9, to: 12 });
+        let posts = replica.progress(&[(SOURCE, 12)], Timestamp(5));
+        let [post] = &posts[..] else { panic!("{posts:?}") };
+        assert_eq!(post.home, home(NO_MODEL, 8));
+        let said: Progress = from_bytes(&post.value).unwrap();
+        assert_eq!((said.tombstones, said.example), (3, Some((7, Reject::NotJson))));
+        assert_eq!(said.gaps[0].lost, Some(Lost { from: 9, to: 12 }));
+
+        let mut directory = Directory::new(Arc::clone(&plan), Arc::clone(&addresses));
+        directory.hear(post.home, &post.key, Some(&post.value)).unwrap();
+        let mut next = Replica::new(plan, addresses, "b".into());
+        next.assign(SOURCE, name.clone(), TopicRole::Features, 12, directory.source(&name));
+        next.add_rejected(SOURCE, 1, None);
+        let said: Progress = from_bytes(&next.progress(&[(SOURCE, 13)], Timestamp(6))[0].value).unwrap();
+        assert_eq!((said.tombstones, said.example, said.gaps.len()), (4, Some((7, Reject::NotJson)), 1));
     }
 }

@@ -11,11 +11,11 @@ use thiserror::Error;
 
 use crate::engine::evaluator::Gap;
 use crate::engine::output::Counts;
-use crate::event::{Outcome, Timestamp, TopicRole};
+use crate::event::{Outcome, Reject, Timestamp, TopicRole};
 use crate::window::{JoinedPane, Pane};
 
 /// Format of the values.
-pub const FORMAT: u8 = 2;
+pub const FORMAT: u8 = 4;
 
 /// A topic that is made anew begins with offset 0 again. So that what is said of it later is greater than what was said
 /// before, positions count its lives above the offset: no log reaches 2^48 records.
@@ -146,6 +146,10 @@ pub struct Progress {
     pub late: Vec<Late>,
     /// Records that could not be read.
     pub gaps: Vec<Gap>,
+    /// Records without a value among those that count as [`Reject::Empty`].
+    pub tombstones: u64,
+    /// The last rejected record that had a value and was of no model that is not watched: its offset, and why.
+    pub example: Option<(i64, Reject)>,
     /// Who read it, for people.
     pub instance: Arc<str>,
     /// The wall time at which it was said: an owner that is long silent is dead, and its partitions are not idle.

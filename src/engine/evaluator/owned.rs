@@ -18,6 +18,12 @@ impl Evaluator {
         Evaluator { plan, rules, models: vec![model], sources: BTreeMap::new(), alerts, series: Vec::new(), joined }
     }
 
+    /// An evaluator of no model that goes on with the alerts that are of none.
+    #[must_use]
+    pub fn of_no_model(rules: Arc<RuleSet>, alerts: Alerts) -> Evaluator {
+        Evaluator { alerts, ..Evaluator::new(Arc::new(Plan::empty()), rules) }
+    }
+
     /// Puts what others say of the source partitions in the place of what was known of them.
     pub fn set_sources(&mut self, sources: BTreeMap<SourceId, SourceState>) {
         self.sources = sources;

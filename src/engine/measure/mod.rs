@@ -1,17 +1,27 @@
 //! From the merged panes of a window to its measurements: effect, evidence and status of each subject and metric.
 
 pub mod column;
+pub mod detection;
 pub mod multivariate;
+mod number;
 pub mod performance;
+mod recipe;
+mod share;
+pub mod threshold;
+mod wanted;
+
+pub use recipe::Recipe;
+pub use wanted::Wanted;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::baseline::{Baseline, Reference};
 use crate::event::{Measurement, Metric, Segment, Status, Subject, WindowRef};
-use crate::stats::adjust::benjamini_hochberg;
+use crate::stats::adjust::{benjamini_hochberg, bonferroni};
 use crate::window::{JoinedPane, Pane};
 
+use super::evidence::Adjust;
 use super::plan::ModelPlan;
 
 /// Whose measurements are made.
@@ -119,16 +129,18 @@ pub fn events(context: &Context<'_>, pane: &Pane, out: &mut Vec<Measurement>) {
         }
     };
     let first = out.len();
+    let wanted = Wanted::new(&context.plan.metrics);
+    let mut readings = Vec::new();
     for (index, column) in baseline.layout.columns.iter().enumerate() {
-        let sides = column::Sides::new(baseline, (index, column), &reference.pane, pane);
-        for reading in column::readings(&sides, &context.plan.metrics) {
-            out.push(context.finish(&segment, column.subject.clone(), &reading, fault));
-        }
+        let sides =
+            column::Sides::new(baseline, (index, column), &reference.pane, pane).by(context.plan.recipe).corrected(context.plan.evidence);
+        column::measure(&sides, wanted, &mut readings);
+        out.extend(readings.drain(..).map(|reading| context.finish(&segment, column.subject.clone(), &reading, fault)));
     }
-    for (subject, reading) in multivariate::readings(baseline, &reference.pane, pane, &context.plan.metrics) {
+    for (subject, reading) in multivariate::readings(baseline, &reference.pane, pane, wanted) {
         out.push(context.finish(&segment, subject, &reading, fault));
     }
-    adjust(out.get_mut(first..).unwrap_or(&mut []));
+    adjust(context.plan.evidence.adjust, out.get_mut(first..).unwrap_or(&mut []));
     if context.plan.horizon.is_some() {
         for metric in performance::metrics(baseline, &context.plan.metrics) {
             let recipe = performance::recipe(baseline, metric);
@@ -168,12 +180,17 @@ pub fn labels(context: &Context<'_>, pairs: Option<&JoinedPane>, out: &mut Vec<M
         out.push(measurement);
     }
     if baseline.reference.joined.matched > 0 {
-        let sides = column::Sides::of_label(baseline, &reference.label, &pairs.label);
-        for reading in sides.iter().flat_map(|sides| column::readings(sides, &context.plan.metrics)) {
-            out.push(context.finish(&segment, Subject::Label, &reading, fault));
+        let mut readings = Vec::new();
+        if let Some(sides) = column::Sides::of_label(baseline, &reference.label, &pairs.label) {
+            column::measure(
+                &sides.by(context.plan.recipe).corrected(context.plan.evidence),
+                Wanted::new(&context.plan.metrics),
+                &mut readings,
+            );
         }
+        out.extend(readings.iter().map(|reading| context.finish(&segment, Subject::Label, reading, fault)));
     }
-    adjust(out.get_mut(first..).unwrap_or(&mut []));
+    adjust(context.plan.evidence.adjust, out.get_mut(first..).unwrap_or(&mut []));
 }
 
 /// Performance on the reference, for rules that compare with it.
@@ -187,7 +204,11 @@ pub fn reference(plan: &ModelPlan, version: &str) -> BTreeMap<Metric, f64> {
 
 /// Adjusts p-values over the subjects of one family: the features of one metric, or the probabilities of all classes.
 /// Only measurements with status ok take part; other subjects are families of their own.
-fn adjust(measurements: &mut [Measurement]) {
+fn adjust(how: Adjust, measurements: &mut [Measurement]) {
+    let by = match how {
+        Adjust::BenjaminiHochberg => benjamini_hochberg,
+        Adjust::Bonferroni => bonferroni,
+    };
     let family = |measurement: &Measurement| match &measurement.subject {
         Subject::Feature(_) => (0u8, String::new()),
         Subject::Proba(_) => (1, String::new()),
@@ -203,7 +224,7 @@ fn adjust(measurements: &mut [Measurement]) {
             .iter()
             .map(|place| measurements.get(*place).filter(|measurement| measurement.status == Status::Ok).and_then(|m| m.p_value))
             .collect();
-        for (place, adjusted) in places.into_iter().zip(benjamini_hochberg(&p_values)) {
+        for (place, adjusted) in places.into_iter().zip(by(&p_values)) {
             if let Some(measurement) = measurements.get_mut(place) {
                 measurement.p_adjusted = adjusted;
             }

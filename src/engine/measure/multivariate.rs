@@ -13,11 +13,11 @@ use crate::stats::matrix::dot;
 use crate::stats::welch::welch;
 use crate::window::{Pane, SampleRow};
 
-use super::Reading;
+use super::{Reading, Wanted};
 
 /// The readings of all spaces of a baseline among `wanted`, each with its subject.
 #[must_use]
-pub fn readings(baseline: &Baseline, reference: &Pane, current: &Pane, wanted: &[Metric]) -> Vec<(Subject, Reading)> {
+pub fn readings(baseline: &Baseline, reference: &Pane, current: &Pane, wanted: Wanted) -> Vec<(Subject, Reading)> {
     let mut all = Vec::new();
     for column in &baseline.layout.columns {
         if let (ColumnKind::Embedding(space), Some(first)) = (&column.kind, column.sums) {
@@ -36,10 +36,10 @@ pub fn readings(baseline: &Baseline, reference: &Pane, current: &Pane, wanted: &
         readings.extend(joint.dependence.as_ref().map(|dependence| of_correlations(joint, dependence, reference, current)));
         all.extend(readings.into_iter().map(|reading| (Subject::Model, reading)));
     }
-    if baseline.layout.sampled.is_some() && wanted.contains(&Metric::DomainClassifierAuc) {
+    if baseline.layout.sampled.is_some() && wanted.has(Metric::DomainClassifierAuc) {
         all.push((Subject::Model, of_classifier(baseline, reference, current)));
     }
-    all.retain(|(_, reading)| wanted.contains(&reading.metric));
+    all.retain(|(_, reading)| wanted.has(reading.metric));
     all
 }
 

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::closed::Closed;
 use crate::engine::cluster::joined::{Part, Parts};
+use crate::engine::cluster::wire::WireError;
+use crate::engine::detection::Detection;
 use crate::engine::history::{History, Versions};
 use crate::engine::labels::Waiting;
 use crate::engine::plan::ModelPlan;
@@ -31,6 +33,7 @@ pub struct Decisions<'a> {
     labelled: Timestamp,
     dirty: Cow<'a, BTreeSet<(usize, Timestamp)>>,
     revisions: Cow<'a, BTreeMap<(usize, Timestamp), u32>>,
+    detection: Cow<'a, Detection>,
     forgotten: Timestamp,
 }
 
@@ -52,6 +55,7 @@ impl ModelState {
             labelled: decisions.labelled,
             dirty: decisions.dirty.into_owned(),
             revisions: decisions.revisions.into_owned(),
+            detection: decisions.detection.into_owned(),
             forgotten: decisions.forgotten,
             needs: Vec::new(),
         })
@@ -74,6 +78,7 @@ impl ModelState {
             labelled: self.labelled,
             dirty: Cow::Borrowed(&self.dirty),
             revisions: Cow::Borrowed(&self.revisions),
+            detection: Cow::Borrowed(&self.detection),
             forgotten: self.forgotten,
         }
     }
@@ -91,6 +96,14 @@ impl ModelState {
         let Some(parts) = &mut self.parts else { return false };
         let is_known = known.is_some_and(|known| tick <= known) && tick <= self.labelled;
         parts.hear(part, tick, value, is_known, &mut self.history)
+    }
+
+    /// Takes a joined pane in that was stored with the decisions.
+    ///
+    /// # Errors
+    /// A value that is not of a joined pane.
+    pub fn put_back_joined(&mut self, part: Part, value: &[u8]) -> Result<(), WireError> {
+        self.parts.as_mut().map_or(Ok(()), |parts| parts.put_back(part, value, self.labelled, &mut self.history))
     }
 
     /// What was said of labels, and waits for its tick.

@@ -11,6 +11,9 @@ use crate::rule::spec::{FireSpec, ResolveSpec, ThresholdSpec};
 
 use super::expression::{self, Wanted};
 
+/// The word for the threshold that a model's budget of false alarms sets.
+const BUDGET: &str = "budget";
+
 /// What conditions of a rule are checked against.
 pub(super) struct Checks<'a> {
     /// Sample values, `value` among them.
@@ -18,6 +21,8 @@ pub(super) struct Checks<'a> {
     /// The rule's window; `None` for rules of wall time or where it is not known.
     pub(super) window: Option<&'a WindowScope>,
     pub(super) unit: Unit,
+    /// What `budget` stands for, or why it stands for nothing.
+    pub(super) level: Result<f64, &'static str>,
     /// What a rule of wall time is about, and what it looks at: `absence`, `a time: write above and a duration`.
     pub(super) of_wall_time: Option<(&'static str, &'static str)>,
 }
@@ -96,6 +101,9 @@ pub(super) fn resolve(
             (Condition::Below(fire), Condition::Below(_)) => {
                 Some(("below", format!("resolve is on the wrong side: {severity} fires below {fire}, so it is over above a value")))
             }
+            (Condition::Beyond(_), Condition::Beyond(_)) => {
+                Some(("above", format!("resolve is on the wrong side: {severity} fires above budget, so it is over below it")))
+            }
             _ => None,
         };
         if let Some((key, message)) = wrong {
@@ -111,6 +119,19 @@ fn condition(at: &mut FaultsOfFile<'_>, path: &str, written: &Written<'_>, check
     if given != 1 {
         at.error(path, if given == 0 { "needs one of above, below and expr" } else { "has more than one of above, below and expr" });
         return None;
+    }
+    for (key, threshold, of_level) in
+        [("above", written.above, Condition::Beyond as fn(f64) -> Condition), ("below", written.below, Condition::Within)]
+    {
+        if matches!(threshold, Some(ThresholdSpec::Duration(word)) if word == BUDGET) {
+            return match checks.level {
+                Ok(level) => Some(of_level(level)),
+                Err(why) => {
+                    at.error(&format!("{path}/{key}"), why);
+                    None
+                }
+            };
+        }
     }
     if let Some(threshold) = written.above {
         return self::threshold(at, &format!("{path}/above"), threshold, checks.unit).map(Condition::Above);

@@ -69,7 +69,13 @@ pub(super) fn compile(at: &mut FaultsOfFile<'_>, place: &Place<'_>, spec: &RuleS
     };
 
     let of_wall_time = absence.then_some(("absence", "a time: write above and a duration"));
-    let checks = Checks { sample: &sample, window, unit: if absence { Unit::Seconds } else { Unit::Plain }, of_wall_time };
+    let level = match (model.drift.level, metric) {
+        (None, _) => Err("the model has no budget: give it false_alarms, such as 1 per 30d, or write a number"),
+        (_, Some(metric)) if !metric.needs_labels() && !metric.is_detector() && !metric.is_descriptive() => model.drift.level.ok_or(""),
+        (_, Some(_)) => Err("the metric has no p-value, which a budget is about; write a number"),
+        (_, None) => Err("a budget is about the p-value of one metric: name it in source"),
+    };
+    let checks = Checks { sample: &sample, window, level, unit: if absence { Unit::Seconds } else { Unit::Plain }, of_wall_time };
     let tiers = condition::tiers(at, &format!("{path}/fire"), &spec.fire, &checks);
     let resolve = condition::resolve(at, &format!("{path}/resolve"), spec.resolve.as_ref(), &tiers, &checks);
 
@@ -165,7 +171,7 @@ pub(super) fn policies(spec: &RuleSpec, group: &GroupSpec) -> Policies {
 fn expr_of(condition: &Condition) -> Option<&Expr> {
     match condition {
         Condition::Expr(expr) => Some(expr),
-        Condition::Above(_) | Condition::Below(_) => None,
+        Condition::Above(_) | Condition::Below(_) | Condition::Beyond(_) | Condition::Within(_) => None,
     }
 }
 

@@ -18,6 +18,9 @@ use super::action::span;
 use super::condition::{self, Checks};
 use super::{label, rule};
 
+/// A budget of false alarms is one of measurements.
+const NO_LEVEL: &str = "this rule does not look at measurements, which a budget of false alarms is for; write a number";
+
 pub(super) use crate::rule::topic::LABEL;
 
 /// Names of the built-in alerts.
@@ -97,7 +100,7 @@ pub(super) fn compile(at: &mut FaultsOfFile<'_>, place: &Place<'_>, spec: &RuleS
         sample.set(*own, Datum::text("x"));
     }
     sample.set_number("value", 0.5);
-    let checks = Checks { sample: &sample, window: None, unit: Unit::Plain, of_wall_time: Some((name, looks_at)) };
+    let checks = Checks { sample: &sample, window: None, unit: Unit::Plain, level: Err(NO_LEVEL), of_wall_time: Some((name, looks_at)) };
     let tiers = condition::tiers(at, &format!("{path}/fire"), &spec.fire, &checks);
     let end = if kind == Kind::Gap { gap_end(at, path, spec) } else { schema_end(at, path, spec, &tiers, &checks) };
 

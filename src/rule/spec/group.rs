@@ -210,13 +210,14 @@ pub struct ResolveSpec {
     pub hold: Option<String>,
 }
 
-/// A number, or a duration like `15m` in rules of absence.
+/// A number, a duration like `15m` in rules of absence, or `budget`: then the p-value of the rule's metric is held against the
+/// level that the model's `false_alarms` leave for one look.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "expected a number, or a duration like 15m")]
+#[serde(untagged, expecting = "expected a number, budget, or a duration like 15m")]
 pub enum ThresholdSpec {
     /// A plain number; seconds in rules of absence.
     Number(f64),
-    /// A duration.
+    /// A duration, or the word `budget`.
     Duration(String),
 }
 

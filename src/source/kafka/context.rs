@@ -247,6 +247,11 @@ impl Context {
             self.turn(revoked.iter().copied().map(Turn::Forget).collect());
         }
         let _ = self.notifications.send(Notification::Revoked(revoked));
+        // librdkafka keeps a pause beyond the assignment, and nobody would end it for a partition whose worker has caught up
+        // before it comes back.
+        if let Err(error) = consumer.resume(&held) {
+            tracing::warn!(target: "driftline::kafka", %error, "partitions that leave could not be resumed");
+        }
         match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_unassign(&held),
             _ => consumer.unassign(),

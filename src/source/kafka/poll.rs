@@ -281,7 +281,8 @@ impl Loop {
                 if let Some(slot) = self.filling.get_mut(worker) {
                     *slot = batch;
                 }
-                if self.paused.insert(worker) {
+                // A batch that is full though its partitions are paused: others have been assigned since.
+                if self.paused.insert(worker) || patience >= PATIENCE {
                     self.set_paused(worker, true);
                 }
             }

@@ -2,19 +2,24 @@
 //!
 //! A member with an instance id that comes back gets what it had, without anybody dividing the partitions anew; and
 //! librdkafka asks for that only when it sees topics change. What was added in between would be nobody's. So such a member
-//! looks once, after its first assignment, whether there are more partitions than it knows of, and if so joins again.
+//! asks once, after its first assignment, whether there are partitions that the group gave to nobody, and if so joins again.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 
 use super::context::Context;
+use super::settings::GroupProtocol;
 
 /// The property that makes a member static.
 const INSTANCE_ID: &str = "group.instance.id";
-/// How long the broker may take to tell the partitions of one topic; it is asked again a second later.
+/// How long the broker may take to tell the partitions of one topic, or the members of the group; it is asked again a second
+/// later.
 const METADATA_PATIENCE: Duration = Duration::from_secs(2);
+/// The state of a group that has given out what it has to give.
+const STABLE: &str = "Stable";
 
 /// The look at the partitions after the first assignment.
 #[derive(Debug)]
@@ -23,38 +28,95 @@ pub(super) struct Rejoin {
 }
 
 impl Rejoin {
-    /// Only a static member has to look.
+    /// Only a static member has to look, and only where the members divide the partitions: the broker sees new ones itself.
     pub fn new(context: &Context) -> Rejoin {
-        let is_static = context.settings.instance_id.is_some() || context.settings.connection.property(INSTANCE_ID).is_some();
-        Rejoin { is_done: !is_static }
+        let settings = &context.settings;
+        let is_static = settings.instance_id.is_some() || settings.connection.property(INSTANCE_ID).is_some();
+        Rejoin { is_done: !is_static || settings.protocol == GroupProtocol::Consumer }
     }
 
-    /// Looks, once partitions are assigned. Another member may read what is unknown here; then joining again changes nothing.
+    /// Looks, once partitions are assigned.
     pub fn look(&mut self, consumer: &BaseConsumer<Context>, context: &Context) {
         if self.is_done || context.assigned().is_empty() {
             return;
         }
-        match Rejoin::join_where_there_are_more(consumer, context) {
-            Ok(()) => self.is_done = true,
+        match join_where_some_are_nobodys(consumer, context) {
+            Ok(is_done) => self.is_done = is_done,
             // It is tried again at the next call.
-            Err(error) => tracing::debug!(target: "driftline::kafka", %error, "the partitions of the topics are not known yet"),
+            Err(error) => tracing::debug!(target: "driftline::kafka", %error, "the partitions of the group are not known yet"),
         }
     }
+}
 
-    fn join_where_there_are_more(consumer: &BaseConsumer<Context>, context: &Context) -> Result<(), KafkaError> {
-        let topics: Vec<&str> = context.settings.topics.iter().map(|topic| topic.name.as_str()).collect();
-        let mut has_more = false;
-        for topic in &topics {
-            let metadata = consumer.fetch_metadata(Some(topic), METADATA_PATIENCE)?;
-            let registry = context.registry();
-            let partitions = metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
-            has_more |= partitions.into_iter().any(|partition| registry.find(topic, partition.id()).is_none());
+/// Joins again where the group left partitions out. Returns whether the group could tell.
+fn join_where_some_are_nobodys(consumer: &BaseConsumer<Context>, context: &Context) -> Result<bool, KafkaError> {
+    let groups = consumer.fetch_group_list(Some(&context.settings.group_id), METADATA_PATIENCE)?;
+    let Some(group) = groups.groups().iter().find(|group| group.state() == STABLE) else { return Ok(false) };
+    let mut given = BTreeSet::new();
+    for member in group.members() {
+        let Some(partitions) = partitions_of(member.assignment().unwrap_or_default()) else { return Ok(false) };
+        given.extend(partitions);
+    }
+    let topics: Vec<&str> = context.settings.topics.iter().map(|topic| topic.name.as_str()).collect();
+    let mut left_out = 0;
+    for topic in &topics {
+        let metadata = consumer.fetch_metadata(Some(topic), METADATA_PATIENCE)?;
+        let partitions = metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
+        left_out += partitions.filter(|partition| !given.contains(&((*topic).to_owned(), partition.id()))).count();
+    }
+    if left_out > 0 {
+        tracing::info!(target: "driftline::kafka", partitions = left_out, "the group gave partitions to nobody: this static member joins again");
+        consumer.unsubscribe();
+        consumer.subscribe(&topics)?;
+    }
+    Ok(true)
+}
+
+/// The partitions a member was given, from the bytes in which the members of a group tell each other: a version, then topics
+/// with their partitions, all numbers big-endian. None where they are cut short.
+/// Source: `ConsumerProtocolAssignment` of Apache Kafka.
+fn partitions_of(mut bytes: &[u8]) -> Option<Vec<(String, i32)>> {
+    let rest = &mut bytes;
+    let mut partitions = Vec::new();
+    take::<2>(rest)?;
+    for _ in 0..i32::from_be_bytes(take(rest)?) {
+        let length = usize::from(u16::from_be_bytes(take(rest)?));
+        let (topic, after) = rest.split_at_checked(length)?;
+        *rest = after;
+        let topic = String::from_utf8(topic.to_vec()).ok()?;
+        for _ in 0..i32::from_be_bytes(take(rest)?) {
+            partitions.push((topic.clone(), i32::from_be_bytes(take(rest)?)));
         }
-        if has_more {
-            tracing::info!(target: "driftline::kafka", "there are partitions that this static member was not given: joining again");
-            consumer.unsubscribe();
-            consumer.subscribe(&topics)?;
+    }
+    Some(partitions)
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, after) = rest.split_first_chunk()?;
+    *rest = after;
+    Some(*taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_assignment_is_read_and_one_cut_short_is_not() {
+        let mut bytes = vec![0, 3, 0, 0, 0, 2];
+        for (topic, partitions) in [("a", &[0_i32, 258][..]), ("topic-b", &[7])] {
+            bytes.extend(u16::try_from(topic.len()).unwrap().to_be_bytes());
+            bytes.extend(topic.as_bytes());
+            bytes.extend(i32::try_from(partitions.len()).unwrap().to_be_bytes());
+            bytes.extend(partitions.iter().flat_map(|partition| partition.to_be_bytes()));
         }
-        Ok(())
+        let meant = vec![("a".to_owned(), 0), ("a".to_owned(), 258), ("topic-b".to_owned(), 7)];
+        for length in 0..bytes.len() {
+            assert_eq!(partitions_of(&bytes[..length]), None, "{length} bytes");
+        }
+        assert_eq!(partitions_of(&bytes), Some(meant.clone()));
+        // What belongs to the user data after it is nobody's business.
+        bytes.extend([0xff; 4]);
+        assert_eq!(partitions_of(&bytes), Some(meant));
     }
 }

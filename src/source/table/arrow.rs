@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ArrowPrimitiveType, Decimal32Type, Decimal64Type, Decimal128Type, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type,
-    Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    ArrowPrimitiveType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Float16Type, Float32Type, Float64Type,
+    Int8Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, OffsetSizeTrait, RecordBatch};
 use arrow_ipc::reader::{FileReader, StreamReader};
-use arrow_schema::{ArrowError, DataType, Schema};
+use arrow_schema::{ArrowError, DataType, Schema, TimeUnit};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
@@ -154,7 +155,10 @@ fn choose(path: &Path, schema: &Schema, selection: &Selection) -> Result<Chosen,
             let fault = "is in the schema twice".to_owned();
             return Err(TableError::Column { path: path.to_owned(), column: field.name().clone(), fault });
         }
-        if !is_supported(field.data_type()) {
+        if role == Role::Time && !is_time(field.data_type()) && !is_supported(field.data_type()) {
+            continue;
+        }
+        if role != Role::Time && !is_supported(field.data_type()) {
             return Err(unsupported(path, field.name(), field.data_type()));
         }
         chosen.positions.push(position);
@@ -185,6 +189,11 @@ fn is_supported(kind: &DataType) -> bool {
         | DataType::Decimal128(..) => true,
         other => other.is_integer() || other.is_floating(),
     }
+}
+
+/// Whether it is a date or a point in time.
+fn is_time(kind: &DataType) -> bool {
+    matches!(kind, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64)
 }
 
 /// The cells of an array; `None` where its type is not supported.
@@ -227,6 +236,17 @@ fn column_data(array: &dyn Array) -> Option<ColumnData> {
             let length = usize::try_from(list.value_length()).ok()?;
             vectors(list.values(), (0..list.len()).map(|row| list.is_valid(row).then_some((row * length, (row + 1) * length))))?
         }
+        // Times in seconds, which no reader of numbers takes for anything else.
+        DataType::Date32 => numbers::<Date32Type>(array, |days| f64::from(days) * 86_400.0)?,
+        #[allow(clippy::cast_precision_loss)]
+        DataType::Date64 => numbers::<Date64Type>(array, |value| value as f64 / 1e3)?,
+        #[allow(clippy::cast_precision_loss)]
+        DataType::Timestamp(unit, _) => match unit {
+            TimeUnit::Second => numbers::<TimestampSecondType>(array, |value| value as f64)?,
+            TimeUnit::Millisecond => numbers::<TimestampMillisecondType>(array, |value| value as f64 / 1e3)?,
+            TimeUnit::Microsecond => numbers::<TimestampMicrosecondType>(array, |value| value as f64 / 1e6)?,
+            TimeUnit::Nanosecond => numbers::<TimestampNanosecondType>(array, |value| value as f64 / 1e9)?,
+        },
         _ => return None,
     })
 }

@@ -85,6 +85,7 @@ impl Owner {
             from: Some(from),
             until: Some(Timestamp(end.0.saturating_sub(1))),
             reason: Arc::from(BASELINE_CHANGED),
+            lost: None,
         });
         // They are of no one partition; a reason is given once.
         let mut foreign: Vec<Gap> = foreign.collect();
@@ -95,7 +96,7 @@ impl Owner {
             gaps.extend(book.gaps().iter().cloned());
             if book.is_dead() && *role != TopicRole::Labels {
                 let reason = format!("nothing was heard of {} for {}", book::name(name), self.settings.max_wait).into();
-                gaps.push(Gap { from: book.watermark().map(|watermark| watermark - lateness), until: None, reason });
+                gaps.push(Gap { from: book.watermark().map(|watermark| watermark - lateness), until: None, reason, lost: None });
             }
             let progress = book.progress();
             SourceState {
