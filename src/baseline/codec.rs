@@ -1,5 +1,6 @@
 //! From the document to the baseline in memory and back; every contradiction is named by its field.
 
+mod bins;
 mod space;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,11 +16,10 @@ use crate::window::{JoinedLayout, JoinedPane, Moments, Pane};
 
 use super::blocks::Inflations;
 use super::document::{
-    BinsDocument, CategoricalDocument, ColumnDocument, CountsDocument, Document, DocumentError, EffectsDocument, FORMAT, JoinedDocument,
-    Lines, NullsDocument, NumericDocument, ReferenceDocument, SegmentDocument, SumsDocument,
+    ColumnDocument, CountsDocument, Document, DocumentError, EffectsDocument, FORMAT, JoinedDocument, Lines, NullsDocument,
+    ReferenceDocument, SegmentDocument, SumsDocument,
 };
-use super::layout::{Column, ColumnKind, INFINITE, Layout, Levels, MISSING, NAN, NULL, NumericBins, SPECIAL, WRONG_TYPE};
-use super::space::MAX_DIMENSION;
+use super::layout::{Column, ColumnKind, INFINITE, Layout, MISSING, NAN, NULL, NumericBins, SPECIAL, WRONG_TYPE};
 use super::summary::{LevelCounts, Summary};
 use super::task::Task;
 use super::{Baseline, Parts, Reference};
@@ -60,7 +60,7 @@ impl Baseline {
         let column = |column: &Column, summary: Option<&Summary>, nulls: Option<&Nulls>, effects: Option<&Inflations>| ColumnDocument {
             subject: column.subject.to_string(),
             summary: summary.cloned(),
-            bins: bins_document(&column.kind),
+            bins: bins::document(&column.kind),
             level_counts: summary.and_then(|summary| Some(LevelCounts { distinct: summary.distinct?, singletons: summary.singletons? })),
             null_tables: nulls.map(nulls_document),
             design_effects: effects.map(effects_document),
@@ -163,7 +163,7 @@ impl Baseline {
                 )
             })?;
             ensure(subjects.insert(subject.clone()), &format!("{field}.subject"), || format!("'{subject}' is there twice"))?;
-            let kind = read_bins(column.bins, &format!("{field}.bins"))?;
+            let kind = bins::read(column.bins, &format!("{field}.bins"))?;
             let numeric = matches!(kind, ColumnKind::Numeric(_));
             let fits = match subject {
                 Subject::Feature(_) => true,
@@ -261,7 +261,7 @@ fn read_joined_layout(
     let mut columns = Vec::new();
     if let Some(label) = label {
         ensure(label.subject == "label", "label.subject", || format!("'{}' is not 'label'", label.subject))?;
-        let kind = read_bins(label.bins, "label.bins")?;
+        let kind = bins::read(label.bins, "label.bins")?;
         match &kind {
             ColumnKind::Categorical(levels) => {
                 ensure(levels.kept == classes && levels.folded.is_empty(), "label.bins", || "the levels are not the classes".to_owned())?;
@@ -274,59 +274,6 @@ fn read_joined_layout(
     let score = layout.columns.iter().find(|column| column.subject == Subject::Score && task == Task::Binary);
     let score = score.and_then(|column| if let ColumnKind::Numeric(bins) = &column.kind { Some(bins.clone()) } else { None });
     Ok(JoinedLayout { classes: classes.len(), positive, score, label: Layout::new(columns) })
-}
-
-fn bins_document(kind: &ColumnKind) -> BinsDocument {
-    match kind {
-        ColumnKind::Numeric(bins) => BinsDocument::Numeric(NumericDocument {
-            edges: bins.edges.clone(),
-            coarse_edges: bins.coarse_edges.clone(),
-            center: bins.center,
-            scale: bins.scale,
-            min: bins.min,
-            max: bins.max,
-        }),
-        ColumnKind::Embedding(of_vectors) => BinsDocument::Embedding(space::document(of_vectors)),
-        ColumnKind::Categorical(levels) => BinsDocument::Categorical(CategoricalDocument {
-            levels: levels.kept.iter().map(ToString::to_string).collect(),
-            folded: levels.folded.iter().map(ToString::to_string).collect(),
-        }),
-    }
-}
-
-fn read_bins(bins: BinsDocument, field: &str) -> Checked<ColumnKind> {
-    match bins {
-        BinsDocument::Numeric(NumericDocument { edges, coarse_edges, center, scale, min, max }) => {
-            let field = format!("{field}.numeric");
-            for (name, list) in [("edges", &edges), ("coarse_edges", &coarse_edges)] {
-                let name = format!("{field}.{name}");
-                ensure(!list.is_empty(), &name, || "is empty".to_owned())?;
-                let bad = list.windows(2).position(|pair| !matches!(pair, [low, high] if low < high));
-                ensure(bad.is_none(), &name, || format!("not strictly ascending after position {}", bad.unwrap_or_default()))?;
-                ensure(list.iter().all(|edge| edge.is_finite()), &name, || "not finite".to_owned())?;
-            }
-            let fine = coarse_edges.iter().all(|edge| edges.binary_search_by(|other| other.total_cmp(edge)).is_ok());
-            ensure(fine, &format!("{field}.coarse_edges"), || "one of them is not among the edges".to_owned())?;
-            ensure(center.is_finite(), &format!("{field}.center"), || "not finite".to_owned())?;
-            ensure(scale.is_finite() && scale > 0.0, &format!("{field}.scale"), || "not above 0".to_owned())?;
-            ensure(min <= max && edges.last() == Some(&max), &format!("{field}.max"), || {
-                "not the last edge, or below the minimum".to_owned()
-            })?;
-            Ok(ColumnKind::Numeric(NumericBins::new(edges, coarse_edges, (center, scale), (min, max))))
-        }
-        BinsDocument::Embedding(document) => {
-            Ok(ColumnKind::Embedding(Box::new(space::read(document, MAX_DIMENSION, &format!("{field}.embedding"))?)))
-        }
-        BinsDocument::Categorical(CategoricalDocument { levels, folded }) => {
-            let mut seen = BTreeSet::new();
-            let twice = levels.iter().chain(&folded).find(|level| !seen.insert(level.as_str()));
-            ensure(twice.is_none(), &format!("{field}.categorical.levels"), || {
-                format!("'{}' is there twice", twice.map_or("", String::as_str))
-            })?;
-            let arcs = |levels: Vec<String>| levels.into_iter().map(Arc::from).collect();
-            Ok(ColumnKind::Categorical(Levels::new(arcs(levels), arcs(folded))))
-        }
-    }
 }
 
 fn nulls_document(nulls: &Nulls) -> NullsDocument {

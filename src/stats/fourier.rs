@@ -72,6 +72,13 @@ pub fn discrepancy(reference: &[f64], n: u64, current: &[f64], m: u64) -> Option
     finite(within(reference, n) + within(current, m) - 2.0 * dot(reference, current) / (n * m))
 }
 
+/// What chance adds to the squared distance of the means for one sample of independent rows. `None` for fewer than two vectors.
+#[must_use]
+pub fn chance(sums: &[f64], n: u64) -> Option<f64> {
+    let n = if n < 2 { None } else { Some(real(n)) }?;
+    finite((1.0 - dot(sums, sums) / (n * n)) / (n - 1.0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,5 +124,15 @@ mod tests {
         assert_eq!(median_distance(&[vec![1.0]]), None);
         assert_eq!(median_distance(&vec![vec![1.0]; 5]), None);
         assert_eq!(median_distance(&[vec![0.0], vec![3.0]]), Some(3.0));
+    }
+
+    #[test]
+    fn chance_is_what_the_distance_of_the_means_has_too_much() {
+        let fourier = Fourier::new(1, 3, 1.0, 16);
+        let (left, right) = (sums(&fourier, &rows(20, 0.0, 1)), sums(&fourier, &rows(30, 0.3, 2)));
+        let distance: f64 = left.iter().zip(&right).map(|(left, right)| (left / 20.0 - right / 30.0).powi(2)).sum();
+        let excess = distance - chance(&left, 20).unwrap() - chance(&right, 30).unwrap();
+        assert!((excess - discrepancy(&left, 20, &right, 30).unwrap()).abs() < 1e-12);
+        assert_eq!(chance(&left, 1), None);
     }
 }

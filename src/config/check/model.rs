@@ -379,8 +379,8 @@ fn multivariate(entry: &ModelEntry, at: &str, task: &Task, checker: &mut Checker
         let pointer = join(&at, &index.to_string());
         let Some(metric) = Metric::parse(name).filter(is_multivariate) else {
             let known = Metric::MULTIVARIATE.map(Metric::as_str);
-            let hint = if name == "pca" { Some("reconstruction_error".to_owned()) } else { suggestion(name, known) };
-            let hint = hint.map_or_else(|| format!("there are {}", known.join(", ")), |name| format!("did you mean \"{name}\"?"));
+            let hint = if name == "pca" { None } else { suggestion(name, known) };
+            let hint = hint.unwrap_or_else(|| format!("did you mean \"{}\"?", Metric::ReconstructionError.as_str()));
             checker.error_with(&pointer, format!("'{name}' is not a measure of many dimensions at once"), &hint);
             continue;
         };

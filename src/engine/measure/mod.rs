@@ -137,7 +137,7 @@ pub fn events(context: &Context<'_>, pane: &Pane, out: &mut Vec<Measurement>) {
         column::measure(&sides, wanted, &mut readings);
         out.extend(readings.drain(..).map(|reading| context.finish(&segment, column.subject.clone(), &reading, fault)));
     }
-    for (subject, reading) in multivariate::readings(baseline, &reference.pane, pane, wanted) {
+    for (subject, reading) in multivariate::readings(baseline, &reference.pane, pane, wanted, context.plan.evidence) {
         out.push(context.finish(&segment, subject, &reading, fault));
     }
     adjust(context.plan.evidence.adjust, out.get_mut(first..).unwrap_or(&mut []));

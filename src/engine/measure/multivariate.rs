@@ -1,14 +1,16 @@
 //! Drift of many dimensions at once: of the numeric features together, and of embeddings, from the sums of their spaces.
 
-use crate::baseline::Baseline;
 use crate::baseline::layout::{Column, ColumnKind, SPECIAL};
 use crate::baseline::space::{Dependence, Joint, Space, SpaceSums};
+use crate::baseline::{Baseline, Inflations, Kind};
+use crate::engine::evidence::Evidence;
 use crate::event::{Metric, Subject};
 use crate::stats::correlation::{self, PairSums};
+use crate::stats::counts::real;
 use crate::stats::domain::{self, Groups};
 use crate::stats::evidence::DesignEffects;
 use crate::stats::exact::ExactSum;
-use crate::stats::fourier::discrepancy;
+use crate::stats::fourier::{chance, discrepancy};
 use crate::stats::matrix::dot;
 use crate::stats::welch::welch;
 use crate::window::{Pane, SampleRow};
@@ -17,14 +19,14 @@ use super::{Reading, Wanted};
 
 /// The readings of all spaces of a baseline among `wanted`, each with its subject.
 #[must_use]
-pub fn readings(baseline: &Baseline, reference: &Pane, current: &Pane, wanted: Wanted) -> Vec<(Subject, Reading)> {
+pub fn readings(baseline: &Baseline, reference: &Pane, current: &Pane, wanted: Wanted, evidence: Evidence) -> Vec<(Subject, Reading)> {
     let mut all = Vec::new();
     for column in &baseline.layout.columns {
         if let (ColumnKind::Embedding(space), Some(first)) = (&column.kind, column.sums) {
             let sums = |pane: &Pane| space.read(pane.sums.get(first..).unwrap_or(&[]));
             let (reference, current) = (sums(reference), sums(current));
             let mut readings = of_centroid(space, &reference, &current);
-            readings.extend(of_space(space, &reference, &current, &VECTOR_RECIPES));
+            readings.extend(of_space(space, &reference, &current, Designs::default(), &VECTOR_RECIPES));
             all.extend(readings.into_iter().map(|reading| (column.subject.clone(), reading)));
         }
     }
@@ -32,8 +34,10 @@ pub fn readings(baseline: &Baseline, reference: &Pane, current: &Pane, wanted: W
         let first = baseline.layout.joint_sums();
         let (reference, current) = (reference.sums.get(first..).unwrap_or(&[]), current.sums.get(first..).unwrap_or(&[]));
         let space = &joint.space;
-        let mut readings = of_space(space, &space.read(reference), &space.read(current), &JOINT_RECIPES);
-        readings.extend(joint.dependence.as_ref().map(|dependence| of_correlations(joint, dependence, reference, current)));
+        let (of_reference, of_current) = (space.read(reference), space.read(current));
+        let designs = if evidence.design_effects { Designs::of(baseline, joint, of_current.count) } else { Designs::default() };
+        let mut readings = of_space(space, &of_reference, &of_current, designs, &JOINT_RECIPES);
+        readings.extend(joint.dependence.as_ref().map(|dependence| of_correlations(joint, dependence, (reference, current), designs.mean)));
         all.extend(readings.into_iter().map(|reading| (Subject::Model, reading)));
     }
     if baseline.layout.sampled.is_some() && wanted.has(Metric::DomainClassifierAuc) {
@@ -41,6 +45,34 @@ pub fn readings(baseline: &Baseline, reference: &Pane, current: &Pane, wanted: W
     }
     all.retain(|(_, reading)| wanted.has(reading.metric));
     all
+}
+
+/// By how much dependence between rows inflates what is measured of the features together.
+#[derive(Clone, Copy, Debug, Default)]
+struct Designs {
+    /// Of means, and of what is summed of values.
+    mean: DesignEffects,
+    /// Of distributions.
+    order: DesignEffects,
+}
+
+impl Designs {
+    /// As much as it inflates the features by themselves, in the mean: the first-order correction of Rao and Scott (1981), of
+    /// the directions of a space for the cells of a table.
+    fn of(baseline: &Baseline, joint: &Joint, n: u64) -> Designs {
+        let is_joint = |column: &Column| column.moments.is_some_and(|place| joint.moments.contains(&place));
+        let columns = baseline.layout.columns.iter().zip(&baseline.inflations);
+        let inflations: Vec<&Inflations> = columns.filter(|(column, _)| is_joint(column)).filter_map(|(_, of)| of.as_ref()).collect();
+        let mean = |kind| {
+            let designs = || inflations.iter().map(|of| of.design(kind, n));
+            let count = real(inflations.len() as u64);
+            DesignEffects {
+                reference: designs().map(|design| design.reference).sum::<f64>() / count,
+                current: designs().map(|design| design.current).sum::<f64>() / count,
+            }
+        };
+        if inflations.is_empty() { Designs::default() } else { Designs { mean: mean(Kind::Mean), order: mean(Kind::Order) } }
+    }
 }
 
 /// Recipes of the reconstruction error and of the discrepancy.
@@ -58,18 +90,28 @@ fn reading(metric: Metric, value: Option<f64>, p_value: Option<f64>, (n_referenc
     Reading { metric, value, p_value, n, n_reference, error: None, recipe }
 }
 
-fn of_space(space: &Space, reference: &SpaceSums, current: &SpaceSums, [of_residual, of_kernel]: &Recipes) -> Vec<Reading> {
+fn of_space(
+    space: &Space,
+    reference: &SpaceSums,
+    current: &SpaceSums,
+    designs: Designs,
+    [of_residual, of_kernel]: &Recipes,
+) -> Vec<Reading> {
     let mut readings = Vec::new();
     if space.reconstruction.is_some() {
         let (r, c) = (&reference.residual, &current.residual);
-        let test = r.sample().zip(c.sample()).and_then(|(r, c)| welch(r, c, DesignEffects::default()));
+        let test = r.sample().zip(c.sample()).and_then(|(r, c)| welch(r, c, designs.mean));
         let counts = (r.count, c.count);
         readings.push(reading(Metric::ReconstructionError, c.mean(), test.map(|test| test.p_value), counts, of_residual));
     }
     if let Some(kernel) = &space.kernel {
         let value = discrepancy(&reference.kernel, reference.count, &current.kernel, current.count);
-        let noise = DesignEffects::default().noise(reference.count, current.count);
-        let p = value.zip(noise).and_then(|(value, noise)| kernel.spectrum?.p_value(value, noise));
+        // The value has what chance adds taken off as for independent rows; dependent ones add more.
+        let more = |sums: &SpaceSums, design: f64| chance(&sums.kernel, sums.count).map(|chance| (design - 1.0) * chance);
+        let order = designs.order;
+        let more = more(reference, order.reference).zip(more(current, order.current)).map(|(reference, current)| reference + current);
+        let p = value.zip(more).zip(order.noise(reference.count, current.count));
+        let p = p.and_then(|((value, more), noise)| kernel.spectrum?.p_value(value - more, noise));
         readings.push(reading(Metric::Mmd, value, p, (reference.count, current.count), of_kernel));
     }
     readings
@@ -113,11 +155,16 @@ fn of_centroid(space: &Space, reference: &SpaceSums, current: &SpaceSums) -> Vec
 }
 
 /// The greatest change of a correlation, with the evidence of the surest one among all pairs.
-fn of_correlations(joint: &Joint, dependence: &Dependence, reference: &[ExactSum], current: &[ExactSum]) -> Reading {
+fn of_correlations(
+    joint: &Joint,
+    dependence: &Dependence,
+    (reference, current): (&[ExactSum], &[ExactSum]),
+    design: DesignEffects,
+) -> Reading {
     let sides = [reference, current].map(|sums| Side::new(joint, dependence, sums));
     let [of_reference, of_current] = &sides;
     let counts = (of_reference.count, of_current.count);
-    let noise = DesignEffects::default().noise(counts.0, counts.1);
+    let noise = design.noise(counts.0, counts.1);
     let (mut greatest, mut least, mut pairs): (Option<f64>, Option<f64>, u32) = (None, None, 0);
     let features = dependence.features.len();
     let places = (1..features).flat_map(|right| (0..right).map(move |left| (left, right)));
