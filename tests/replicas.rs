@@ -649,6 +649,10 @@ fn three_replicas_say_what_one_process_says() {
     assert!(alone.len() > 500, "{} lines", alone.len());
     assert!(alone.iter().any(|line| line.contains("\"metric\":\"accuracy\",\"value\":0.")), "labels are joined");
     assert!(alone.iter().any(|line| line.contains("\"state\":\"firing\"")), "alerts fire");
+    for metric in ["reconstruction_error", "correlation_shift", "domain_classifier_auc"] {
+        let says = format!("\"metric\":\"{metric}\",\"value\":0.");
+        assert!(alone.iter().any(|line| line.contains(&says)), "{metric} is measured");
+    }
     for detector in ["adwin", "page_hinkley", "ddm", "eddm", "hddm_a", "hddm_w"] {
         let fires = format!("\"metric\":\"{detector}\",\"value\":1.0,");
         assert!(alone.iter().any(|line| line.contains(&fires)), "{detector} fires");

@@ -352,12 +352,15 @@ mod tests {
     }
 
     #[test]
-    fn the_difference_of_sums_over_vectors_follows_too() {
+    fn the_difference_of_sums_and_samples_follows_too() {
         use crate::stats::exact::ExactSum;
+        use crate::window::Sample;
         let pane = |terms: &[f64]| {
             let mut sum = ExactSum::default();
             terms.iter().for_each(|term| sum.add(*term));
-            Pane { n: terms.len() as u64, cells: vec![1], sums: vec![sum.clone(), sum], ..Pane::default() }
+            let mut sample = Sample::default();
+            terms.iter().for_each(|term| sample.offer(term.to_bits(), &[7]));
+            Pane { n: terms.len() as u64, cells: vec![1], sums: vec![sum.clone(), sum], sample, ..Pane::default() }
         };
         let mut book = Book::default();
         let hear = |book: &mut Book, offset: i64, terms: &[f64]| {
@@ -370,7 +373,8 @@ mod tests {
         hear(&mut book, 3, &[0.1, 1e9, -1e9, 0.7]);
         assert!(book.hear_progress(progress(9, 20, false, 9), BTreeMap::new()).is_some());
         sum.merge(&book.hand_on_sealed().remove(0).pane);
-        assert_eq!(sum.sums, pane(&[0.1, 1e9, -1e9, 0.7]).sums);
+        let whole = pane(&[0.1, 1e9, -1e9, 0.7]);
+        assert_eq!((sum.sums, sum.sample), (whole.sums, whole.sample));
     }
 
     #[test]
