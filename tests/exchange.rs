@@ -169,7 +169,8 @@ fn without_a_broker_the_queue_fills_tickets_fail_and_it_goes_on_afterwards() {
     assert!(begun.elapsed() < Duration::from_secs(3), "the caller waited");
     // 11 of 90,002 bytes are within 1 MiB.
     assert_eq!(tickets.len(), 11);
-    assert_eq!(refused, Some(Refused::Full { bytes: 10 * 90_002 + 90_003, tickets: 11 }));
+    // The ticket before may be given back a moment after its acknowledgement can be read.
+    assert!(matches!(refused, Some(Refused::Full { bytes, tickets: 11 | 12 }) if bytes == 10 * 90_002 + 90_003), "{refused:?}");
     // Two thirds of the session: 4 s.
     for ticket in tickets {
         let ack = publisher.acks().recv_timeout(PATIENCE).unwrap();

@@ -11,13 +11,20 @@ use super::cell::Placed;
 use super::layout::{Column, ColumnKind, INFINITE, MISSING, NAN, NULL, SPECIAL, WRONG_TYPE};
 use super::time::Blocks;
 
+/// A share of the degrees of freedom is no less than this: one of a hundred levels.
+const LEAST_FREEDOM: f64 = 0.01;
+
 /// Design effects of one column by the kind of statistic.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Inflations {
-    /// Of the shares of coarse bins or levels.
+    /// Of the shares of coarse bins or levels, on average.
     pub cells: Inflation,
-    /// Of the distribution function.
+    /// Of the same, as far as their tail is concerned.
+    pub cells_tail: Inflation,
+    /// Of the distribution function, on average.
     pub order: Inflation,
+    /// Of the same, as far as its tail is concerned.
+    pub order_tail: Inflation,
     /// Of the mean.
     pub mean: Inflation,
     /// Of the rate of nulls.
@@ -29,10 +36,12 @@ pub struct Inflations {
 /// Kinds of statistics that have design effects of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Over the shares of coarse bins or levels.
+    /// Over the shares of coarse bins or levels: [`Inflations::freedom`] goes with it.
     Cells,
-    /// Over the distribution function.
+    /// Over the distribution function, with a tail like that of its greatest difference.
     Order,
+    /// Over squares of the distribution function.
+    Squares,
     /// Of the mean.
     Mean,
     /// The rate of nulls.
@@ -46,12 +55,19 @@ impl Inflations {
     #[must_use]
     pub fn of(&self, kind: Kind) -> &Inflation {
         match kind {
-            Kind::Cells => &self.cells,
+            Kind::Cells => &self.cells_tail,
             Kind::Order => &self.order,
+            Kind::Squares => &self.order_tail,
             Kind::Mean => &self.mean,
             Kind::Null => &self.null,
             Kind::Invalid => &self.invalid,
         }
+    }
+
+    /// The share of the degrees of freedom of the cells that counts in a window of `n` rows.
+    #[must_use]
+    pub fn freedom(&self, n: u64) -> f64 {
+        (self.cells.at(n) / self.cells_tail.at(n)).clamp(LEAST_FREEDOM, 1.0)
     }
 
     /// The design effects of a window of `n` rows against the reference.
@@ -169,7 +185,7 @@ impl Track {
     }
 
     fn inflations(&self, levels: &[usize], filled: &[usize], rows: u64) -> Inflations {
-        let mut all = [const { Vec::new() }; 5];
+        let mut all = [const { Vec::new() }; 7];
         for together in levels {
             let merged = self.merged(*together, filled);
             let cells: Vec<&[u64]> = merged.iter().map(|(cells, _)| cells.as_slice()).collect();
@@ -178,15 +194,24 @@ impl Track {
             let means: Vec<_> = merged.iter().map(|(cells, extra)| (valid(cells), extra.z, extra.z2)).collect();
             let nulls: Vec<_> = merged.iter().map(|(cells, extra)| (extra.null, events(cells, extra))).collect();
             let invalid: Vec<_> = merged.iter().map(|(cells, extra)| (extra.invalid, events(cells, extra))).collect();
-            let estimates = [of_cells(&cells), of_order(&cells), of_means(&means), of_rate(&nulls), of_rate(&invalid)];
+            let (cells, order) = (of_cells(&cells), of_order(&cells));
+            let estimates = [
+                cells.map(|cells| cells.mean),
+                cells.map(|cells| cells.tail),
+                order.map(|order| order.mean),
+                order.map(|order| order.tail),
+                of_means(&means),
+                of_rate(&nulls),
+                of_rate(&invalid),
+            ];
             #[allow(clippy::cast_precision_loss)]
             let size = rows as f64 / merged.len() as f64;
             for (points, estimate) in all.iter_mut().zip(estimates) {
                 points.extend(estimate.map(|estimate| (size, estimate, merged.len())));
             }
         }
-        let [cells, order, mean, null, invalid] = all.map(Inflation::new);
-        Inflations { cells, order, mean, null, invalid }
+        let [cells, cells_tail, order, order_tail, mean, null, invalid] = all.map(Inflation::new);
+        Inflations { cells, cells_tail, order, order_tail, mean, null, invalid }
     }
 
     /// Every so many of the filled blocks as one; what is left at the end joins the last.
@@ -251,13 +276,13 @@ mod tests {
     #[test]
     fn rows_that_take_turns_have_no_effect() {
         let found = inflations(10_240, 1, 1);
-        assert!(found.cells.points().len() == 6 && found.cells.points().iter().all(|(_, effect)| *effect == 1.0), "{:?}", found.cells);
+        assert!(found.cells.points().len() == 5 && found.cells.points().iter().all(|(_, effect)| *effect == 1.0), "{:?}", found.cells);
     }
 
     #[test]
     fn times_that_repeat_leave_no_empty_blocks() {
         let found = inflations(1000, 1, 50);
         let sizes: Vec<f64> = found.cells.points().iter().map(|(rows, _)| *rows).collect();
-        assert_eq!(sizes, [50.0, 100.0]);
+        assert_eq!(sizes, [50.0]);
     }
 }

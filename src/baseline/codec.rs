@@ -306,7 +306,9 @@ fn effects_document(effects: &Inflations) -> EffectsDocument {
     let list = |inflation: &Inflation| inflation.points().to_vec();
     EffectsDocument {
         cells: list(&effects.cells),
+        cells_tail: list(&effects.cells_tail),
         order: list(&effects.order),
+        order_tail: list(&effects.order_tail),
         mean: list(&effects.mean),
         null: list(&effects.null),
         invalid: list(&effects.invalid),
@@ -321,7 +323,9 @@ fn read_effects(effects: EffectsDocument, field: &str) -> Checked<Inflations> {
     };
     Ok(Inflations {
         cells: read(effects.cells, "cells")?,
+        cells_tail: read(effects.cells_tail, "cells_tail")?,
         order: read(effects.order, "order")?,
+        order_tail: read(effects.order_tail, "order_tail")?,
         mean: read(effects.mean, "mean")?,
         null: read(effects.null, "null")?,
         invalid: read(effects.invalid, "invalid")?,

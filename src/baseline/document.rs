@@ -114,12 +114,18 @@ pub struct ColumnDocument {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EffectsDocument {
-    /// Of the shares of coarse bins or levels.
+    /// Of the shares of coarse bins or levels, on average.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cells: Vec<(f64, f64)>,
-    /// Of the distribution function.
+    /// Of the same, as far as their tail is concerned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cells_tail: Vec<(f64, f64)>,
+    /// Of the distribution function, on average.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub order: Vec<(f64, f64)>,
+    /// Of the same, as far as its tail is concerned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub order_tail: Vec<(f64, f64)>,
     /// Of the mean.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mean: Vec<(f64, f64)>,

@@ -134,6 +134,14 @@ impl Pooled {
     /// `noise` is not a positive number.
     #[must_use]
     pub fn test(&self, effect: Effect, noise: f64) -> Option<Evidence> {
+        self.test_of(effect, noise, 1.0)
+    }
+
+    /// The same where dependence between rows moves the cells in fewer directions than there are: only `freedom` of the degrees
+    /// of freedom count, above 0 and up to 1 (the second-order correction of Rao and Scott 1981, with Satterthwaite's 1946
+    /// approximation). `noise` then is inflated by the mean of the squares of their design effects over their mean.
+    #[must_use]
+    pub fn test_of(&self, effect: Effect, noise: f64, freedom: f64) -> Option<Evidence> {
         if !noise.is_finite() || noise <= 0.0 {
             return None;
         }
@@ -150,23 +158,24 @@ impl Pooled {
             Effect::ChiSquare => chi_square(r, c)? * self.independent_noise()? / noise,
             Effect::GTest => g_test(r, c)? * self.independent_noise()? / noise,
         };
-        Some(Evidence { p_value: chi_square_sf(statistic, degrees_of_freedom)?, degrees_of_freedom })
+        Some(Evidence { p_value: chi_square_sf_of(statistic, real(degrees_of_freedom) * freedom)?, degrees_of_freedom })
     }
 
-    /// The statistic whose p-value is `level`; `None` with one cell, and where the level is not between 0 and 1.
+    /// The statistic whose p-value is `level`, with `freedom` as in [`Pooled::test_of`]; `None` with one cell, and where the level is
+    /// not between 0 and 1.
     #[must_use]
-    pub fn critical(&self, level: f64) -> Option<f64> {
-        let degrees_of_freedom = (self.cells() as u64).saturating_sub(1);
-        if degrees_of_freedom == 0 || !(level > 0.0 && level < 1.0) {
+    pub fn critical(&self, level: f64, freedom: f64) -> Option<f64> {
+        let degrees_of_freedom = real((self.cells() as u64).saturating_sub(1)) * freedom;
+        if degrees_of_freedom <= 0.0 || !(level > 0.0 && level < 1.0) {
             return None;
         }
         let (mut low, mut high) = (0.0, 1.0);
-        while chi_square_sf(high, degrees_of_freedom)? > level {
+        while chi_square_sf_of(high, degrees_of_freedom)? > level {
             (low, high) = (high, high * 2.0);
         }
         for _ in 0..HALVINGS {
             let middle = f64::midpoint(low, high);
-            if chi_square_sf(middle, degrees_of_freedom)? > level { low = middle } else { high = middle }
+            if chi_square_sf_of(middle, degrees_of_freedom)? > level { low = middle } else { high = middle }
         }
         Some(high)
     }
@@ -192,7 +201,12 @@ pub fn chi_square_sf(statistic: f64, degrees_of_freedom: u64) -> Option<f64> {
     if statistic.is_nan() {
         return None;
     }
-    let distribution = ChiSquared::new(real(degrees_of_freedom)).ok()?;
+    chi_square_sf_of(statistic, real(degrees_of_freedom))
+}
+
+/// The same with degrees of freedom that are no whole number.
+fn chi_square_sf_of(statistic: f64, degrees_of_freedom: f64) -> Option<f64> {
+    let distribution = ChiSquared::new(degrees_of_freedom).ok()?;
     finite(distribution.sf(statistic.clamp(0.0, f64::MAX))).map(|p| p.clamp(0.0, 1.0))
 }
 

@@ -5,6 +5,7 @@
 //! table: the first-order correction of Rao and Scott 1981). It grows with the block where the process wanders, so it is
 //! measured for blocks of several sizes and read off for the size of a window: see [`Inflation::at`].
 //!
+//! What an estimate has above 1 is raised by as much as chance may have made it too small, by the number of its blocks.
 //! Without any dependence the estimates scatter about 1 with a relative standard error of about `sqrt(2 / (blocks x degrees of
 //! freedom))`. They never count below 1, and never fall as blocks grow, so that chance errs on the quiet side.
 
@@ -12,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::counts::real;
 
-/// Fewest blocks that an estimate is made of: with fewer its standard error is over a half.
-pub const LEAST_BLOCKS: usize = 8;
+/// Fewest blocks that an estimate is made of: with fewer even that of a mean is off by a third.
+pub const LEAST_BLOCKS: usize = 16;
 /// Fewest rows of a block on average: smaller ones say little of windows, and there are larger ones.
 pub const LEAST_ROWS: u64 = 25;
 
@@ -31,21 +32,24 @@ impl Inflation {
     /// Made monotone by pooling neighbours (isotonic regression, each weighing as many as it has blocks), then at least 1.
     #[must_use]
     pub fn new(estimates: impl IntoIterator<Item = (f64, f64, usize)>) -> Inflation {
-        // Each pool: sizes, mean, weight.
-        let mut pools: Vec<(Vec<f64>, f64, f64)> = Vec::new();
+        // Each pool: sizes, mean, weight, most blocks.
+        let mut pools: Vec<(Vec<f64>, f64, f64, f64)> = Vec::new();
         for (rows, estimate, blocks) in estimates {
             if !(rows >= 1.0 && estimate.is_finite() && estimate >= 0.0 && blocks > 0) {
                 continue;
             }
-            let mut pool = (vec![rows], estimate, real(blocks as u64));
+            let blocks = real(blocks as u64);
+            let mut pool = (vec![rows], estimate, blocks, blocks);
             while let Some(before) = pools.pop_if(|before| before.1 > pool.1) {
                 let weight = before.2 + pool.2;
-                pool = ([before.0, pool.0].concat(), (before.1 * before.2 + pool.1 * pool.2) / weight, weight);
+                let mean = (before.1 * before.2 + pool.1 * pool.2) / weight;
+                pool = ([before.0, pool.0].concat(), mean, weight, before.3.max(pool.3));
             }
             pools.push(pool);
         }
-        let points = pools.into_iter().flat_map(|(sizes, mean, _)| sizes.into_iter().map(move |rows| (rows, mean.max(1.0)))).collect();
-        Inflation { points }
+        let effect = |mean: f64, blocks: f64| 1.0 + (mean - 1.0).max(0.0) * doubt(blocks);
+        let points = pools.into_iter().flat_map(|(sizes, mean, _, most)| sizes.into_iter().map(move |rows| (rows, effect(mean, most))));
+        Inflation { points: points.collect() }
     }
 
     /// From points that were written down; `None` where they are no ascending sizes with design effects that do not fall.
@@ -89,17 +93,58 @@ impl Inflation {
     }
 }
 
-/// Of the shares of cells: Pearson's statistic of the table blocks x cells over its degrees of freedom. Cells that expect
-/// less than 5 in an average block become one. `None` without two cells or two blocks.
+/// By how much the excess of an estimate from so many blocks is raised, so that nine times in ten it is not too small: the degrees
+/// of freedom over the tenth percentile of a chi-square variable (Wilson and Hilferty 1931).
+fn doubt(blocks: f64) -> f64 {
+    /// The tenth percentile of a normal variable, without its sign.
+    const TENTH: f64 = 1.2816;
+    let freedom = (blocks - 1.0).max(1.0);
+    let spread = 2.0 / (9.0 * freedom);
+    1.0 / (1.0 - spread - TENTH * spread.sqrt()).powi(3).max(0.01)
+}
+
+/// A quadratic statistic of blocks: how its mean and its spread compare with those of independent rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quadratic {
+    /// The mean of the design effects of its directions.
+    pub mean: f64,
+    /// The mean of their squares over their mean, as far as the mean of independent rows is 1: where one direction has it
+    /// all, as when all values rise together, it is far greater than the mean, and so is the tail of the statistic.
+    pub tail: f64,
+}
+
+impl Quadratic {
+    /// From the statistics of the blocks, the sum of the variances of the directions without dependence, and that of their
+    /// squares. The variance of such a statistic is twice the sum of the squares.
+    fn new(statistics: &[f64], sum: f64, squares: f64) -> Option<Quadratic> {
+        let count = real(statistics.len() as u64);
+        if count < 2.0 || sum <= 0.0 || squares <= 0.0 {
+            return None;
+        }
+        let mean = statistics.iter().sum::<f64>() / count;
+        // Blocks are part of what they are compared with.
+        let own = (count - 1.0) / count;
+        let variance = statistics.iter().map(|statistic| (statistic - mean).powi(2)).sum::<f64>() / (count - 1.0);
+        let tail = if mean > 0.0 { variance / (2.0 * mean) / (squares / sum) } else { 0.0 };
+        let mean = mean / (sum * own);
+        Some(Quadratic { mean, tail: mean.max(tail / own) })
+    }
+}
+
+/// Of the shares of cells: Pearson's statistic of each block against all. Cells that expect less than 5 in an average block
+/// become one. `None` without two cells or two blocks.
 #[must_use]
-pub fn of_cells(blocks: &[&[u64]]) -> Option<f64> {
-    let width = blocks.iter().map(|block| block.len()).max()?;
-    let totals: Vec<u64> = (0..width).map(|cell| blocks.iter().filter_map(|block| block.get(cell)).sum()).collect();
+pub fn of_cells(blocks: &[&[u64]]) -> Option<Quadratic> {
+    let totals = totals(blocks)?;
     let is_rare = |total: u64| real(total) / real(blocks.len() as u64) < super::evidence::MINIMUM_EXPECTED;
     let fold = |counts: &[u64]| {
         let (mut kept, mut rare) = (Vec::new(), 0);
         for (count, total) in counts.iter().zip(&totals) {
-            if is_rare(*total) { rare += count } else { kept.push(*count) }
+            if is_rare(*total) {
+                rare += count;
+            } else {
+                kept.push(*count);
+            }
         }
         kept.push(rare);
         kept
@@ -108,55 +153,47 @@ pub fn of_cells(blocks: &[&[u64]]) -> Option<f64> {
     let has_rare = folded.last().is_some_and(|rare| *rare > 0);
     folded.truncate(folded.len() - usize::from(!has_rare));
     let n: u64 = folded.iter().sum();
-    let (mut statistic, mut filled) = (0.0, 0_u64);
-    for block in blocks {
+    let statistic = |block: &&[u64]| {
         let rows: u64 = block.iter().sum();
-        if rows == 0 {
-            continue;
-        }
-        filled += 1;
         let share = real(rows) / real(n);
-        statistic += folded
-            .iter()
-            .zip(fold(block))
-            .map(|(total, count)| (real(count) - real(*total) * share).powi(2) / (real(*total) * share))
-            .sum::<f64>();
-    }
-    let freedom = filled.checked_sub(1)? * (folded.len() as u64).checked_sub(1)?;
-    // Each expectation is (k - 1) (b - 1) n / (n - 1).
-    (freedom > 0 && n > 1).then(|| statistic / real(freedom) * (real(n) - 1.0) / real(n))
+        let cells = folded.iter().zip(fold(block));
+        (rows > 0).then(|| cells.map(|(total, count)| (real(count) - real(*total) * share).powi(2) / (real(*total) * share)).sum::<f64>())
+    };
+    let statistics: Vec<f64> = blocks.iter().filter_map(statistic).collect();
+    let directions = real((folded.len() as u64).checked_sub(1)?);
+    Quadratic::new(&statistics, directions, directions)
 }
 
-/// Of distribution functions: the squared differences between those of the blocks and that of all, over what independent rows
-/// would make them, added up over the cells. Unlike [`of_cells`] it sees that all of a block lies higher.
+/// Of distribution functions: the squared differences between that of a block and that of all, added up over the cells.
+/// Unlike [`of_cells`] it sees that all of a block lies higher.
 #[must_use]
-pub fn of_order(blocks: &[&[u64]]) -> Option<f64> {
-    let width = blocks.iter().map(|block| block.len()).max()?;
-    let totals: Vec<u64> = (0..width).map(|cell| blocks.iter().filter_map(|block| block.get(cell)).sum()).collect();
+pub fn of_order(blocks: &[&[u64]]) -> Option<Quadratic> {
+    let totals = totals(blocks)?;
     let n = real(totals.iter().sum());
-    let mut at = 0;
-    let levels: Vec<f64> = totals
-        .iter()
-        .map(|total| {
-            at += total;
-            real(at) / n
-        })
-        .collect();
-    let expected: f64 = levels.iter().map(|level| level * (1.0 - level)).sum();
-    let (mut sum, mut filled) = (0.0, 0_u64);
-    for block in blocks {
-        let rows: u64 = block.iter().sum();
-        if rows == 0 {
-            continue;
-        }
-        filled += 1;
+    let levels = |counts: &[u64], n: f64| {
         let mut at = 0;
-        for (count, level) in block.iter().zip(&levels) {
+        let cumulate = counts.iter().map(|count| {
             at += count;
-            sum += real(rows) * (real(at) / real(rows) - level).powi(2);
-        }
-    }
-    (filled > 1 && expected > 0.0).then(|| sum / (real(filled - 1) * expected))
+            real(at) / n
+        });
+        cumulate.collect::<Vec<f64>>()
+    };
+    let all = levels(&totals, n);
+    // The covariance of two levels of a distribution function is that of the lower times one less the higher.
+    let covariance = |one: f64, other: f64| one.min(other) * (1.0 - one.max(other));
+    let sum: f64 = all.iter().map(|level| covariance(*level, *level)).sum();
+    let squares: f64 = all.iter().flat_map(|one| all.iter().map(move |other| covariance(*one, *other).powi(2))).sum();
+    let statistic = |block: &&[u64]| {
+        let rows = real(block.iter().sum());
+        (rows > 0.0).then(|| rows * levels(block, rows).iter().zip(&all).map(|(own, level)| (own - level).powi(2)).sum::<f64>())
+    };
+    let statistics: Vec<f64> = blocks.iter().filter_map(statistic).collect();
+    Quadratic::new(&statistics, sum, squares)
+}
+
+fn totals(blocks: &[&[u64]]) -> Option<Vec<u64>> {
+    let width = blocks.iter().map(|block| block.len()).max()?;
+    Some((0..width).map(|cell| blocks.iter().filter_map(|block| block.get(cell)).sum()).collect())
 }
 
 /// Of means: the variance of the blocks' means times their rows, over the variance of a row. Each block: rows, sum of the
@@ -209,16 +246,19 @@ mod tests {
 
     #[test]
     fn independent_rows_have_no_design_effect() {
-        let all: Vec<[f64; 3]> = (0..40)
+        let all: Vec<[f64; 5]> = (0..40)
             .map(|seed| {
                 let table = table(seed, 64, 200, 0.0);
                 let means: Vec<(u64, u64)> = table.iter().map(|cells| (cells[0], cells.iter().sum())).collect();
-                [of_cells(&slices(&table)).unwrap(), of_order(&slices(&table)).unwrap(), of_rate(&means).unwrap()]
+                let (cells, order) = (of_cells(&slices(&table)).unwrap(), of_order(&slices(&table)).unwrap());
+                [cells.mean, cells.tail, order.mean, order.tail, of_rate(&means).unwrap()]
             })
             .collect();
-        for kind in 0..3 {
+        for kind in 0..5 {
             let mean = all.iter().map(|estimates| estimates[kind]).sum::<f64>() / 40.0;
-            assert!((mean - 1.0).abs() < 0.08, "{kind}: {mean}");
+            // A tail is no less than the mean of the same blocks.
+            let most = if kind % 2 == 1 { 1.2 } else { 1.08 };
+            assert!((0.92..most).contains(&mean), "{kind}: {mean}");
         }
     }
 
@@ -232,8 +272,11 @@ mod tests {
         assert!((of_rate(&rates).unwrap() / wanted - 1.0).abs() < 0.05);
         // All inner edges move together: the sum over three of them, and over their p q.
         let order = 1.0 + 3.0 * wander * wander * (rows - 1) as f64 / (0.25 * 0.75 * 2.0 + 0.25);
-        assert!((of_order(&slices(&table)).unwrap() / order - 1.0).abs() < 0.05);
-        assert!(of_cells(&slices(&table)).unwrap() > 2.0);
+        let found = of_order(&slices(&table)).unwrap();
+        assert!((found.mean / order - 1.0).abs() < 0.05);
+        let cells = of_cells(&slices(&table)).unwrap();
+        // Blocks that lie either here or there are less scattered than a normal variable.
+        assert!(cells.mean > 2.0 && cells.tail >= cells.mean, "{cells:?}");
     }
 
     #[test]
@@ -252,19 +295,24 @@ mod tests {
         // A level that comes in one block of eight: by itself it would be the whole statistic.
         let mut blocks = vec![vec![100, 100, 0]; 8];
         blocks[3][2] = 1;
-        let estimate = of_cells(&slices(&blocks)).unwrap();
+        let estimate = of_cells(&slices(&blocks)).unwrap().mean;
         assert!(estimate < 1.1, "{estimate}");
     }
 
     #[test]
     fn estimates_are_made_monotone_and_read_off_between() {
         let inflation = Inflation::new([(100.0, 3.0, 64), (200.0, 1.0, 64), (400.0, 4.0, 32), (800.0, f64::NAN, 16)]);
-        assert_eq!(inflation.points(), [(100.0, 2.0), (200.0, 2.0), (400.0, 4.0)]);
-        assert_eq!((inflation.at(0), inflation.at(1), inflation.at(100), inflation.at(400)), (1.0, 1.0, 2.0, 4.0));
-        assert!((inflation.at(50) - (1.0 + 49.0 / 99.0)).abs() < 1e-12);
-        assert!((inflation.at(283) - 2.83).abs() < 1e-9);
-        assert!((inflation.at(1600) - 16.0).abs() < 1e-9, "it goes on as it grew");
-        assert_eq!(inflation.of_reference(), 4.0);
+        // The tenth percentile of chi-square with 63 degrees of freedom is 49.055, with 31 it is 21.434.
+        let (low, high) = (1.0 + 63.0 / 49.055, 1.0 + 3.0 * 31.0 / 21.434);
+        for (point, expected) in inflation.points().iter().zip([(100.0, low), (200.0, low), (400.0, high)]) {
+            assert!((point.0 - expected.0).abs() < 1e-9 && (point.1 / expected.1 - 1.0).abs() < 1e-3, "{point:?} {expected:?}");
+        }
+        assert_eq!((inflation.at(0), inflation.at(1)), (1.0, 1.0));
+        assert!((inflation.at(50) - (1.0 + (low - 1.0) * 49.0 / 99.0)).abs() < 2e-3);
+        let slope = ((high / low).ln() / 2f64.ln()).min(1.0);
+        assert!((inflation.at(283) / (low * (283.0_f64 / 200.0).powf(slope)) - 1.0).abs() < 1e-3);
+        assert!((inflation.at(1600) / (high * 4_f64.powf(slope)) - 1.0).abs() < 1e-3, "it goes on as it grew");
+        assert!((inflation.of_reference() / high - 1.0).abs() < 1e-3);
         assert_eq!(Inflation::new([(50.0, 0.5, 8)]).at(1000), 1.0);
         assert_eq!((Inflation::default().at(7), Inflation::default().of_reference()), (1.0, 1.0));
     }

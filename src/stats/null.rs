@@ -102,9 +102,9 @@ impl NullTable {
     /// The probability of an effect at least this large without drift, where `noise` is `1/n + 1/m` with each size
     /// divided by its design effect.
     ///
-    /// Linear between the quantiles (a little large in the convex tail), 1 at or below the smallest draw. Beyond [`TAIL`], where
+    /// Linear between the quantiles (a little large in the convex tail), 1 at or below the smallest draw. Beyond the quantile of 0.998, where
     /// few draws are left, the tail of a norm of normal variables goes on (Borell 1975, Tsirelson, Ibragimov and Sudakov
-    /// 1976): its logarithm falls with the square of the effect, as steeply as it did from [`BODY`] to there. That is less
+    /// 1976): its logarithm falls with the square of the effect, as steeply as it did from that of 0.95 to there. That is less
     /// steep than it gets, so the p-value is rather too large. `None` where an argument is not finite or `noise` is not
     /// positive.
     #[must_use]

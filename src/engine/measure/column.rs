@@ -127,6 +127,11 @@ impl<'a> Sides<'a> {
         self.inflations.map_or_else(DesignEffects::default, |inflations| inflations.design(kind, n))
     }
 
+    /// The share of the degrees of freedom of its cells that counts in a window of so many rows.
+    pub(super) fn freedom(&self, n: u64) -> f64 {
+        self.inflations.map_or(1.0, |inflations| inflations.freedom(n))
+    }
+
     /// The scale of chance differences between the two sides, for a kind of statistic.
     pub(super) fn noise(&self, kind: Kind) -> Option<f64> {
         self.design(kind, self.current.valid).noise(self.reference.valid, self.current.valid)

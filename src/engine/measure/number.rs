@@ -57,7 +57,8 @@ fn tails(side: &Side<'_>, bins: &NumericBins) -> Tails {
 /// Distances in the unit of the feature.
 fn distances(sides: &Sides<'_>, bins: &NumericBins, wanted: Wanted, out: &mut Vec<Reading>) {
     let (r, c) = (sides.reference.data, sides.current.data);
-    let noise = sides.noise(Kind::Order);
+    // A mean that moves moves all of a distance at once: its tail is that of one variable.
+    let noise = sides.noise(Kind::Squares);
     let look_up = |effect: Option<f64>, table: Option<&NullTable>| {
         effect.zip(noise).zip(table).and_then(|((effect, noise), table)| table.p_value(effect, noise))
     };
@@ -93,7 +94,8 @@ fn distances(sides: &Sides<'_>, bins: &NumericBins, wanted: Wanted, out: &mut Ve
     }
     if wanted.has(Metric::Energy) {
         let distance = energy::distance(&bins.edges, r, c, tails(&sides.reference, bins), tails(&sides.current, bins));
-        let p = look_up(distance, sides.nulls.and_then(|nulls| nulls.energy.as_ref()));
+        let table = sides.nulls.and_then(|nulls| nulls.energy.as_ref());
+        let p = look_up(distance, table);
         out.push(sides.reading(Metric::Energy, distance, p, "fine reference bins, linear inside, root of the feature's unit"));
     }
 }
@@ -117,7 +119,7 @@ fn tests(sides: &Sides<'_>, bins: &NumericBins, wanted: Wanted, out: &mut Vec<Re
     // The laws hold where no value is frequent; else what was simulated does, in baselines that have it.
     let evidence =
         |square: Option<f64>, table: fn(&crate::stats::null::Nulls) -> Option<&NullTable>, law: &dyn Fn(f64, f64) -> Option<f64>| {
-            let (square, noise) = (square?, noise?);
+            let (square, noise) = (square?, sides.noise(Kind::Squares)?);
             match sides.nulls.and_then(table) {
                 Some(table) => table.p_value(square.sqrt(), noise),
                 None if is_frequent(r) => None,

@@ -49,7 +49,11 @@ pub fn measure(
 ) {
     let noise = sides.noise(Kind::Cells);
     let pooled = Pooled::new(tested.0, tested.1);
-    let test = |effect| pooled.as_ref().zip(noise).and_then(|(pooled, noise)| pooled.test(effect, noise)).map(|evidence| evidence.p_value);
+    let freedom = sides.freedom(sides.current.valid);
+    let test = |effect| {
+        let evidence = pooled.as_ref().zip(noise).and_then(|(pooled, noise)| pooled.test_of(effect, noise, freedom));
+        evidence.map(|evidence| evidence.p_value)
+    };
     let look_up = |effect: Option<f64>, table: Option<&NullTable>| {
         effect.zip(noise).zip(table).and_then(|((effect, noise), table)| table.p_value(effect, noise))
     };

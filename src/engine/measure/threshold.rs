@@ -46,7 +46,7 @@ impl Threshold {
                 ColumnKind::Embedding(_) => return None,
             };
             let noise = noise(Kind::Cells)?;
-            let statistic = Pooled::new(&coarse, &expected)?.critical(level)?;
+            let statistic = Pooled::new(&coarse, &expected)?.critical(level, sides.freedom(n))?;
             Some(match effect {
                 Effect::Psi => statistic * noise,
                 Effect::KlDivergence => statistic * noise / 2.0,
@@ -69,9 +69,9 @@ impl Threshold {
         let (is_number, is_categorical) =
             (matches!(column.kind, ColumnKind::Numeric(_)), matches!(column.kind, ColumnKind::Categorical(_)));
         let of = |metric: Metric| -> Option<(Kind, Option<f64>)> {
-            let wasserstein = || table(nulls.and_then(|nulls| nulls.wasserstein.as_ref()), Kind::Order);
+            let wasserstein = || table(nulls.and_then(|nulls| nulls.wasserstein.as_ref()), Kind::Squares);
             let by_law = |table: Option<&NullTable>, law: &dyn Fn(f64, f64) -> Option<f64>| {
-                let noise = noise(Kind::Order)?;
+                let noise = noise(Kind::Squares)?;
                 match table {
                     Some(table) => table.effect(level, noise).map(|root| root * root),
                     None if is_frequent(r) => None,
@@ -90,19 +90,19 @@ impl Threshold {
                 Metric::Ks if is_number => {
                     (Kind::Order, noise(Kind::Order).and_then(|noise| inverse(level, |d| ks::p_value(d, noise)).filter(|d| *d <= 1.0)))
                 }
-                Metric::Wasserstein if is_number => (Kind::Order, wasserstein()),
+                Metric::Wasserstein if is_number => (Kind::Squares, wasserstein()),
                 Metric::WassersteinNormed if is_number => {
-                    (Kind::Order, wasserstein().zip(sd.filter(|sd| *sd > 0.0)).map(|(distance, sd)| distance / sd))
+                    (Kind::Squares, wasserstein().zip(sd.filter(|sd| *sd > 0.0)).map(|(distance, sd)| distance / sd))
                 }
-                Metric::Energy if is_number => (Kind::Order, table(nulls.and_then(|nulls| nulls.energy.as_ref()), Kind::Order)),
+                Metric::Energy if is_number => (Kind::Squares, table(nulls.and_then(|nulls| nulls.energy.as_ref()), Kind::Squares)),
                 Metric::CramerVonMises if is_number => {
                     let square = by_law(nulls.and_then(|nulls| nulls.cramer_von_mises.as_ref()), &cramer_von_mises::p_value);
-                    (Kind::Order, square.map(|square| square / (1.0 / real(m) + 1.0 / real(n))))
+                    (Kind::Squares, square.map(|square| square / (1.0 / real(m) + 1.0 / real(n))))
                 }
                 Metric::AndersonDarling if is_number => {
                     let law = |square, noise| anderson_darling::p_value(square, (m, n), noise);
                     let square = by_law(nulls.and_then(|nulls| nulls.anderson_darling.as_ref()), &law);
-                    (Kind::Order, square.and_then(|square| anderson_darling::of_mean_square(square, (m, n))))
+                    (Kind::Squares, square.and_then(|square| anderson_darling::of_mean_square(square, (m, n))))
                 }
                 Metric::MeanShift if is_number => {
                     let deviations = inverse(level, |z| Some(two_sided(z))).zip(noise(Kind::Mean)).zip(spread);

@@ -1,6 +1,7 @@
 //! Rule files as users write them: what they compile to, and how each fault is told.
 
 use super::*;
+use crate::rule::datum::Bindings;
 use crate::rule::fixture::{compiled, faults, file, rules, scope, warnings, yaml};
 use crate::rule::set::Kind;
 
@@ -375,4 +376,37 @@ fn a_rule_set_can_be_shared_between_threads() {
     fn shared<T: Send + Sync>() {}
     shared::<RuleSet>();
     assert!(compiled("{}").is_ok());
+}
+
+#[test]
+fn a_budget_is_a_threshold_where_the_model_has_one() {
+    let under_budget = |rest: &str| {
+        let mut scope = scope();
+        scope.models[0].drift.level = Some(1e-6);
+        compile(&[("rules.yaml".into(), file(&rule(rest)))], &scope).map(|(set, _)| set).map_err(|faults| faults[0].fault.to_string())
+    };
+    let set = under_budget(&format!("{FEATURE}, fire: {{ critical: {{ above: budget }} }}, resolve: {{ below: budget, for: 2 windows }}"))
+        .unwrap();
+    let rule = &set.rules()[0];
+    let tier = &rule.tiers[0].condition;
+    let with_p = |p: f64| {
+        let mut bindings = Bindings::default();
+        bindings.set_number("p_value", p);
+        bindings
+    };
+    assert_eq!(tier.describe(rule.unit()), "above budget (p-value at most 1.0e-6)");
+    assert_eq!([1e-6, 1.1e-6].map(|p| tier.holds(0.3, &with_p(p))), [Ok(true), Ok(false)]);
+    assert_eq!([1e-6, 1.1e-6].map(|p| rule.resolve.as_ref().unwrap().holds(0.3, &with_p(p))), [Ok(false), Ok(true)]);
+    assert!(tier.holds(0.3, &Bindings::default()).is_err(), "a metric without evidence in this window");
+
+    let found = fault_of(&format!("{FEATURE}, fire: {{ critical: {{ above: budget }} }}"));
+    assert!(found.contains("/fire/critical/above: the model has no budget: give it false_alarms"), "{found}");
+    for (rest, expected) in [
+        ("source: { metric: accuracy, window: 10m }, fire: { critical: { below: budget } }", "the metric has no p-value"),
+        ("source: { window: 10m }, value: \"double(features_drifted.size())\", fire: { critical: { above: budget } }", "name it in source"),
+        (&format!("{FEATURE}, fire: {{ critical: {{ above: budget }} }}, resolve: {{ above: budget }}"), "resolve is on the wrong side"),
+    ] {
+        let found = under_budget(rest).unwrap_err();
+        assert!(found.contains(expected), "{rest}: {found}");
+    }
 }
