@@ -252,9 +252,14 @@ fn rows_that_belong_together_raise_no_alarm() {
         let reference = write(&directory, "reference.ndjson", &source.events(0..6_000));
         let assembly = model(&directory, "m", &format!("{SUMMED}, evidence: {{ design_effects: {evidence} }}"), size, &reference);
         let mut source = Source { run, ..Source::new(2) };
-        let events = source.events(0..usize::try_from(size * windows).unwrap());
+        let rows = usize::try_from(size * windows).unwrap();
+        let mut events = source.events(0..rows);
+        source.offset = 200.0;
+        events += &source.events(rows..rows + usize::try_from(size).unwrap());
         let all = measurements(&text(&replayed(&assembly, events.as_bytes(), None, 1)), size);
         let below = |metric| (0..windows).filter(|window| at(&all, "model", metric, *window)["p_value"].as_f64().unwrap() < 0.05).count();
+        // What has really changed is seen all the same.
+        assert!(at(&all, "model", "mmd", windows)["p_value"].as_f64().unwrap() < 0.001, "{}", at(&all, "model", "mmd", windows));
         ["reconstruction_error", "mmd", "correlation_shift"].map(|metric| below(metric) as u64).to_vec()
     };
     let (corrected, independent) = (alarms("on"), alarms("off"));
