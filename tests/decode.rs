@@ -15,6 +15,8 @@ use proptest::sample::select;
 use serde_json::Value;
 
 const FEATURES: [&str; 7] = ["age", "country", "income", "a", "é", "num_00", "credit_amount_last_30d"];
+/// Those of which arrays of numbers are read.
+const VECTORS: [&str; 3] = ["a", "é", "num_00"];
 const TAGS: [&str; 2] = ["region", "tier"];
 
 struct Pair {
@@ -25,7 +27,7 @@ struct Pair {
 
 impl Pair {
     fn new(mapping: Mapping) -> Pair {
-        let (mapping, dictionary) = (Arc::new(mapping), Dictionary::new(FEATURES, TAGS));
+        let (mapping, dictionary) = (Arc::new(mapping), Dictionary::new(FEATURES, TAGS).with_vectors(VECTORS));
         Pair { decoder: Decoder::new(Arc::clone(&mapping), &dictionary), mapping, dictionary }
     }
 
@@ -112,7 +114,9 @@ fn compare(mapping: &Mapping, dictionary: &Dictionary, value: &Value, event: &Ra
     for name in FEATURES {
         let feature = features.and_then(|features| features.get(name));
         known += u32::from(feature.is_some());
-        same(event.feature(dictionary.feature_slot(name).unwrap()), feature, shown);
+        let scalar = event.feature(dictionary.feature_slot(name).unwrap());
+        same(scalar, feature, shown);
+        assert_eq!(scalar.vector().is_some(), VECTORS.contains(&name) && feature.is_some_and(is_vector), "{name} in {shown}");
     }
     assert_eq!(event.known_features, known, "{shown}");
     for name in TAGS {
@@ -137,12 +141,20 @@ fn compare(mapping: &Mapping, dictionary: &Dictionary, value: &Value, event: &Ra
 fn same(scalar: Scalar<'_>, value: Option<&Value>, shown: &str) {
     let same = match (scalar, value) {
         (Scalar::Missing, None) | (Scalar::Null, Some(Value::Null)) | (Scalar::Other, Some(Value::Array(_) | Value::Object(_))) => true,
+        (Scalar::Vector(a), Some(Value::Array(b))) => {
+            a.iter().map(|number| Some(number.to_bits())).eq(b.iter().map(|number| number.as_f64().map(f64::to_bits)))
+        }
         (Scalar::Bool(a), Some(Value::Bool(b))) => a == *b,
         (Scalar::Text(a), Some(Value::String(b))) => a == b,
         (Scalar::Num { value, .. }, Some(Value::Number(b))) => b.as_f64().map(f64::to_bits) == Some(value.to_bits()),
         _ => false,
     };
     assert!(same, "{scalar:?} is not {value:?} in {shown}");
+}
+
+/// Whether a value is an array of numbers that is read.
+fn is_vector(value: &Value) -> bool {
+    value.as_array().is_some_and(|list| (1..=1_536).contains(&list.len()) && list.iter().all(Value::is_number))
 }
 
 #[track_caller]
@@ -368,5 +380,38 @@ proptest! {
         let escaped = format!("{{\"topic\":\"t\",\"partition\":1,\"offset\":2,\"value\":{}}}", Value::String(value.clone()));
         let wrapped = unwrap_line(escaped.as_bytes()).unwrap();
         prop_assert_eq!(&*wrapped.value, value.as_bytes());
+    }
+}
+
+#[test]
+fn arrays_of_numbers_are_read_where_they_are_asked_for() {
+    let mut pair = Pair::new(Mapping::default_json());
+    for array in [
+        "[1]",
+        "[ 1.5 , -2e3,0 ]",
+        "[]",
+        "[1,]",
+        "[1,null]",
+        "[1,[2]]",
+        "[[1,2]]",
+        "[1,\"2\"]",
+        "[1 2]",
+        "[1,NaN]",
+        "[-Infinity,2]",
+        "[1e999]",
+        "[01]",
+        "{}",
+        "7",
+        "[1",
+    ] {
+        // An array of another feature, one that came before under the same key, and one that is skipped.
+        let event = format!(r#"{{"id":"1","features":{{"age":[1,2],"a":[9,9,9],"a":{array},"é":[4,5],"zip":[1]}},"x":[3]}}"#);
+        pair.check(event.as_bytes());
+    }
+    let mut nested = Pair::nested();
+    assert!(nested.check(r#"{"a":{"a":[1,2],"num_00":[0.5]},"features":[1]}"#.as_bytes()));
+    for length in [1_536, 1_537] {
+        let list = vec!["0.25"; length].join(",");
+        assert!(pair.check(format!(r#"{{"features":{{"a":[{list}]}}}}"#).as_bytes()));
     }
 }

@@ -428,7 +428,7 @@ impl<'a> Rows<'a> {
             .filter_map(|column| match (&column.kind, &column.subject) {
                 (ColumnKind::Numeric(bins), Subject::Feature(name)) => Some((name.to_string(), bins)),
                 (ColumnKind::Numeric(bins), subject) => Some((format!("@{subject}"), bins)),
-                (ColumnKind::Categorical(_), _) => None,
+                (ColumnKind::Categorical(_) | ColumnKind::Embedding(_), _) => None,
             })
             .collect();
         for line in events.split(|byte| *byte == b'\n').chain(labels.split(|byte| *byte == b'\n')).filter(|line| !line.is_empty()) {

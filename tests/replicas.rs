@@ -34,15 +34,16 @@ const HOMES: i32 = 2;
 
 static PLAN: LazyLock<Assembly> = LazyLock::new(|| {
     let directory = scratch("cluster");
-    let mut csv = String::from("id,age,country,tags.region,prediction,score,label\n");
+    let mut csv = String::from("id,age,income,country,tags.region,prediction,score,label\n");
     for row in 0..400i64 {
         let country = ["de", "fr", "fr", "pl"][usize::try_from(row % 4).unwrap()];
         let region = if row % 3 == 0 { "eu" } else { "us" };
         let prediction = if row % 5 < 3 { "repaid" } else { "default" };
         let _ = writeln!(
             csv,
-            "r{row},{},{country},{region},{prediction},{},repaid",
+            "r{row},{},{},{country},{region},{prediction},{},repaid",
             20 + (row * row + 3 * row) % 53,
+            (row * row * row + 5 * row) % 1_009,
             0.01 * (row % 100) as f64
         );
     }
@@ -56,8 +57,10 @@ static PLAN: LazyLock<Assembly> = LazyLock::new(|| {
     };
     let model = |name: &str| {
         let windows = windows(name);
+        // Sums over two features, and a sample of the events.
+        let multivariate = if name == "loan" { "mmd, reconstruction_error, correlation_shift, domain_classifier_auc" } else { "" };
         format!(
-            "  - {{ name: {name}, baseline: {name}.json, task: binary, positive_class: repaid, windows: [ {windows}, lateness: {LATENESS}ms, metrics: [ {METRICS} ], detectors: [ {{ name: adwin, clock: 1, delta: 0.3 }}, {{ name: page_hinkley, threshold: 5, min_instances: 5 }}, ddm, eddm, {{ name: hddm_a, two_sided_test: true, drift_confidence: 0.5, warning_confidence: 0.6 }}, {{ name: hddm_w, drift_confidence: 0.5, warning_confidence: 0.6 }} ], labels: {{ horizon: {HORIZON}ms }}, segments: [ {{ by: tags.region }} ] }}\n"
+            "  - {{ name: {name}, baseline: {name}.json, task: binary, positive_class: repaid, windows: [ {windows}, lateness: {LATENESS}ms, metrics: [ {METRICS} ], multivariate: [ {multivariate} ], detectors: [ {{ name: adwin, clock: 1, delta: 0.3 }}, {{ name: page_hinkley, threshold: 5, min_instances: 5 }}, ddm, eddm, {{ name: hddm_a, two_sided_test: true, drift_confidence: 0.5, warning_confidence: 0.6 }}, {{ name: hddm_w, drift_confidence: 0.5, warning_confidence: 0.6 }} ], labels: {{ horizon: {HORIZON}ms }}, segments: [ {{ by: tags.region }} ] }}\n"
         )
     };
     let models: String = MODELS.iter().map(|name| model(name)).collect();
@@ -139,7 +142,7 @@ fn input(seed: u64, records: i64) -> Input {
         let drift = i64::from(number > records / 2) * 25;
         let (version, country, region) = (dice.of(&["1", "2"]), dice.of(&["de", "fr", "pl", "xx"]), dice.of(&["eu", "us", "mars"]));
         let event = json!({"model": model, "version": version, "id": id, "ts": Timestamp(ts).rfc3339(),
-            "features": {"age": 20 + drift + dice.time(60), "country": country},
+            "features": {"age": 20 + drift + dice.time(60), "income": number * 7_919 % 1_009, "country": country},
             "score": dice.roll(101) as f64 / 100.0, "tags": {"region": region}});
         let event = if dice.roll(50) == 0 { json!("poison") } else { event };
         push("predictions", partition, arrival, event.to_string());
@@ -658,6 +661,10 @@ fn three_replicas_say_what_one_process_says() {
         ["; against 3 windows before\"", "\"reason\":\"extended: ", "\"reason\":\"no_reference_windows\"", "; against the window before\""]
     {
         assert!(alone.iter().any(|line| line.contains(told)), "{told} is said");
+    }
+    for metric in ["reconstruction_error", "correlation_shift", "domain_classifier_auc"] {
+        let says = format!("\"metric\":\"{metric}\",\"value\":0.");
+        assert!(alone.iter().any(|line| line.contains(&says)), "{metric} is measured");
     }
     for detector in ["adwin", "page_hinkley", "ddm", "eddm", "hddm_a", "hddm_w"] {
         let fires = format!("\"metric\":\"{detector}\",\"value\":1.0,");

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use secrecy::ExposeSecret as _;
 
 use crate::baseline::segment::Admitted;
-use crate::baseline::{Baseline, Task};
+use crate::baseline::{Baseline, ColumnKind, Task};
 use crate::config::checked::{Config, Features, Labels, Model, Purpose};
 use crate::config::environment::Environment;
 use crate::config::fault::{Fault, in_order};
@@ -161,6 +161,13 @@ fn read_baselines(config: &Config, _file: &str, positions: &Positions, faults: &
                         faults.push(positions.fault(&at, format!("{}: {message}", path.display())));
                     }
                     let baseline = select(model, baseline);
+                    for metric in model.multivariate.iter().filter(|metric| !baseline.measures(**metric)) {
+                        let message =
+                            format!("{}: nothing is prepared in it for {}, which is not measured", path.display(), metric.as_str());
+                        let mut fault = positions.fault(&at, message).warning();
+                        fault.hint = Some("build it again with `driftline baseline build`".to_owned());
+                        faults.push(fault);
+                    }
                     let counts_distinct = model.metrics.contains(&Metric::DistinctCount);
                     known.push((version, Arc::new(if counts_distinct { baseline.counting_distinct() } else { baseline })));
                 }
@@ -211,8 +218,13 @@ fn contradiction(model: &Model, baseline: &Baseline) -> Option<String> {
 /// Takes the features out of a baseline that the model does not monitor.
 fn select(model: &Model, baseline: Baseline) -> Baseline {
     let unwanted = |features: &Features, subject: &Subject| matches!(subject, Subject::Feature(name) if !features.selects(name));
-    if baseline.layout.columns.iter().any(|column| unwanted(&model.features, &column.subject)) {
+    let baseline = if baseline.layout.columns.iter().any(|column| unwanted(&model.features, &column.subject)) {
         baseline.without(|subject| unwanted(&model.features, subject))
+    } else {
+        baseline
+    };
+    if Metric::MULTIVARIATE.into_iter().any(|metric| baseline.measures(metric) && !model.multivariate.contains(&metric)) {
+        baseline.measuring(&model.multivariate)
     } else {
         baseline
     }
@@ -235,7 +247,12 @@ fn build_plan(config: &Config, baselines: &Baselines) -> Plan {
         })
     });
     let tags = config.models.iter().flat_map(|model| model.segments.iter().flat_map(|by| by.tags.iter().map(|tag| key(tag))));
-    let dictionary = Dictionary::new(features.map(|name| name.to_string()), tags.map(|name| name.to_string()));
+    let columns = baselines.iter().flatten().flat_map(|(_, baseline)| &baseline.layout.columns);
+    let vectors = columns.filter_map(|column| match (&column.subject, &column.kind) {
+        (Subject::Feature(name), ColumnKind::Embedding(_)) => Some(Arc::clone(name)),
+        _ => None,
+    });
+    let dictionary = Dictionary::new(features.map(|name| name.to_string()), tags.map(|name| name.to_string())).with_vectors(vectors);
     let models: Vec<ModelPlan> =
         config.models.iter().zip(baselines).map(|(model, baselines)| model_plan(model, baselines, &dictionary)).collect();
     let joined = models.iter().filter(|model| model.horizon.is_some()).count().max(1) as u64;

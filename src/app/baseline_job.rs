@@ -13,7 +13,7 @@ use crate::source::table::{TableError, TableReader};
 /// How far the building is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Number of the look at the files, from 1. There are two, and three where a column's type changes half way.
+    /// Number of the look at the files, from 1. There are two, one more where a column's type changes half way, and one more for sums over many dimensions.
     pub look: u32,
     /// Rows read in this look.
     pub rows: u64,
@@ -63,6 +63,10 @@ pub fn build_from_files(spec: &BuildSpec, files: &[PathBuf], progress: &mut dyn 
     }
     let mut tally = survey.finish()?;
     read(spec, files, &mut at, progress, &mut |batch| tally.add(batch))?;
+    if tally.wants_another_look() {
+        tally.look_again()?;
+        read(spec, files, &mut at, progress, &mut |batch| tally.add(batch))?;
+    }
     Ok(tally.finish()?)
 }
 

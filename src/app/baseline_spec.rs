@@ -32,12 +32,14 @@ pub fn build_spec(model: &Model) -> Result<BuildSpec, String> {
             let kind = match kind {
                 checked::FeatureType::Numeric => FeatureType::Numeric,
                 checked::FeatureType::Categorical => FeatureType::Categorical,
+                checked::FeatureType::Embedding => FeatureType::Embedding,
             };
             (name.clone(), kind)
         })
         .collect();
     spec.seasonal = model.seasonal;
     spec.importance.clone_from(&model.features.importance);
+    spec.multivariate.clone_from(&model.multivariate);
     spec.segments = model
         .segments
         .iter()

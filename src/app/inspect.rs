@@ -116,17 +116,22 @@ pub fn events(assembly: &Assembly, path: &Path) -> std::io::Result<Found> {
         }
     }
     for ((model, feature), [wrong_type, missing, all]) in wrong {
-        let numeric = assembly.plan.models.iter().filter(|known| known.name == model).flat_map(|known| &known.baselines).any(|baseline| {
-            let subject = Subject::Feature(Arc::clone(&feature));
-            baseline
-                .layout
-                .column(&subject)
-                .and_then(|place| baseline.layout.columns.get(place))
-                .is_some_and(|column| matches!(column.kind, ColumnKind::Numeric(_)))
-        });
+        let columns =
+            assembly.plan.models.iter().filter(|known| known.name == model).flat_map(|known| &known.baselines).filter_map(|baseline| {
+                let place = baseline.layout.column(&Subject::Feature(Arc::clone(&feature)))?;
+                baseline.layout.columns.get(place)
+            });
+        // Where versions differ, numeric is said before the others.
+        let kind = columns
+            .map(|column| match &column.kind {
+                ColumnKind::Numeric(_) => (2, "numeric".to_owned()),
+                ColumnKind::Embedding(space) => (1, format!("an embedding of {} numbers", space.dimension())),
+                ColumnKind::Categorical(_) => (0, "categorical".to_owned()),
+            })
+            .max();
+        let kind = kind.map_or_else(String::new, |(_, kind)| kind);
         if wrong_type > 0 {
             has_faults = true;
-            let kind = if numeric { "numeric" } else { "categorical" };
             let _ = writeln!(
                 text,
                 "model {model}, feature {feature}: {wrong_type} of {all} values are of a wrong type; the baseline has it as {kind}"

@@ -389,6 +389,7 @@ fn model_views(plan: &Plan, rules: &RuleSet) -> Vec<ModelView> {
                     kind: match column.kind {
                         crate::baseline::ColumnKind::Numeric(_) => "numeric".to_owned(),
                         crate::baseline::ColumnKind::Categorical(_) => "categorical".to_owned(),
+                        crate::baseline::ColumnKind::Embedding(_) => "embedding".to_owned(),
                     },
                 }),
                 _ => None,

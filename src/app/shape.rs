@@ -12,7 +12,7 @@ const BARS: usize = 24;
 /// Levels of a categorical column that get a bar of their own.
 const LEVELS: usize = 20;
 
-/// The histograms of all columns of one version's window, by subject.
+/// The histograms of all columns of one version's window, by subject. An embedding has none.
 #[must_use]
 pub fn histograms(baseline: &Baseline, pane: &Pane) -> Vec<(String, Histogram)> {
     let of = |column: &Column| {
@@ -23,6 +23,7 @@ pub fn histograms(baseline: &Baseline, pane: &Pane) -> Vec<(String, Histogram)> 
         let (reference, current) = (cells(&baseline.reference.pane), cells(pane));
         let (labels, group) = match &column.kind {
             ColumnKind::Numeric(bins) => numeric(bins, &reference),
+            ColumnKind::Embedding(_) => return None,
             ColumnKind::Categorical(levels) => {
                 let shown = levels.kept.len().min(LEVELS);
                 let mut labels: Vec<String> = levels.kept.iter().take(shown).map(ToString::to_string).collect();
@@ -44,9 +45,9 @@ pub fn histograms(baseline: &Baseline, pane: &Pane) -> Vec<(String, Histogram)> 
         let n = current.iter().sum();
         let histogram =
             Histogram { baseline: shares(&reference, &group, labels.len()), current: shares(&current, &group, labels.len()), labels, n };
-        (column.subject.to_string(), histogram)
+        Some((column.subject.to_string(), histogram))
     };
-    baseline.layout.columns.iter().map(of).collect()
+    baseline.layout.columns.iter().filter_map(of).collect()
 }
 
 /// Bars of about equal width between the 1 % and 99 % points of the reference, with open ends; the group of each cell.

@@ -159,7 +159,7 @@ impl Track {
     fn new(column: &Column, blocks: usize) -> Track {
         let (coarse, center, scale) = match &column.kind {
             ColumnKind::Numeric(bins) => (bins.coarse_of_cells(), bins.center, bins.scale),
-            ColumnKind::Categorical(_) => ((0..column.cells() - SPECIAL).collect(), 0.0, 1.0),
+            ColumnKind::Categorical(_) | ColumnKind::Embedding(_) => ((0..column.cells() - SPECIAL).collect(), 0.0, 1.0),
         };
         let width = coarse.iter().max().map_or(0, |last| last + 1);
         Track { coarse, width, counts: vec![0; width * blocks], extras: vec![Extra::default(); blocks], center, scale }

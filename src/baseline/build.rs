@@ -9,6 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::event::Metric;
+
 use super::output::OutputError;
 use super::rows::Selection;
 use super::season::Season;
@@ -23,6 +25,8 @@ pub enum FeatureType {
     Numeric,
     /// Levels by their canonical text; booleans are levels too.
     Categorical,
+    /// Arrays of numbers of one length.
+    Embedding,
 }
 
 /// A score of at least this predicts the positive class, where nothing else is said.
@@ -51,6 +55,8 @@ pub struct BuildSpec {
     pub seasonal: Option<Season>,
     /// How much features matter to the model, by name; kept as it is.
     pub importance: BTreeMap<String, f64>,
+    /// Measures of many dimensions at once that are prepared: of [`Metric::MULTIVARIATE`].
+    pub multivariate: Vec<Metric>,
 }
 
 impl BuildSpec {
@@ -67,6 +73,7 @@ impl BuildSpec {
             segments: Vec::new(),
             seasonal: None,
             importance: BTreeMap::new(),
+            multivariate: Vec::new(),
         }
     }
 }
@@ -117,6 +124,14 @@ pub enum BuildError {
         /// Rows of the table.
         rows: u64,
     },
+    /// A column of embeddings has no array of numbers, or only such that are too long.
+    #[error("column '{column}' holds embeddings, but none of its {rows} rows has an array of 1 to {most} numbers", most = super::space::MAX_DIMENSION)]
+    NoVectors {
+        /// The column.
+        column: String,
+        /// Rows of the table.
+        rows: u64,
+    },
     /// The output of a row cannot be used.
     #[error("row {row}: column '{column}': {fault}")]
     Output {
@@ -152,6 +167,9 @@ pub enum BuildError {
     /// A threshold that no probability can be compared with.
     #[error("threshold {0} is not between 0 and 1")]
     Threshold(f64),
+    /// The rows were not looked at for the last time, in which multivariate sums are made.
+    #[error("the rows have to be looked at once more")]
+    Unfinished,
     /// The rows of the second look are not those of the first.
     #[error("the input changed while it was read: {first} rows at first, {second} at the second look")]
     Changed {

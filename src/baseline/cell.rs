@@ -2,12 +2,16 @@
 //!
 //! Allocates nothing but what `scratch` may grow by. Knows no files, no JSON and no windows.
 
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
 use crate::event::Scalar;
 use crate::sketch::distinct;
+use crate::stats::random::SplitMix64;
 use crate::window::Pane;
 use crate::window::pane::Term;
 
-use super::layout::{Column, ColumnKind, INFINITE, MISSING, NAN, NULL, SPECIAL, WRONG_TYPE};
+use super::layout::{Column, ColumnKind, INFINITE, Layout, MISSING, NAN, NULL, SPECIAL, WRONG_TYPE};
+use super::space::Work;
 
 /// Where a value is counted.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,7 +24,7 @@ pub struct Placed {
 
 /// The cell of `value` in a column of kind `kind`.
 ///
-/// In a numeric column strings and booleans are a wrong type; in a categorical one numbers and booleans are levels by
+/// In a column of embeddings everything but a vector of its length is a wrong type. In a numeric column strings and booleans are a wrong type; in a categorical one numbers and booleans are levels by
 /// their canonical text, for which `scratch` is overwritten.
 #[inline]
 pub fn place(kind: &ColumnKind, value: &Scalar<'_>, scratch: &mut String) -> Placed {
@@ -33,7 +37,8 @@ pub fn place(kind: &ColumnKind, value: &Scalar<'_>, scratch: &mut String) -> Pla
             let number = if *value == 0.0 { 0.0 } else { *value };
             Placed { cell: SPECIAL + bins.cell(number), value: Some(number) }
         }
-        (_, ColumnKind::Numeric(_)) => special(WRONG_TYPE),
+        (Scalar::Vector(vector), ColumnKind::Embedding(space)) if vector.len() == space.dimension() => special(SPECIAL),
+        (_, ColumnKind::Numeric(_) | ColumnKind::Embedding(_)) => special(WRONG_TYPE),
         (_, ColumnKind::Categorical(levels)) => match value.level(scratch) {
             Some(level) => special(SPECIAL + levels.cell(level)),
             None => special(WRONG_TYPE),
@@ -49,6 +54,7 @@ fn distinct_cell(kind: &ColumnKind, placed: Placed, value: &Scalar<'_>, scratch:
             let has_none = placed.cell >= SPECIAL + levels.other_cell();
             has_none.then(|| value.level(scratch)).flatten().map(distinct::cell_of_text)
         }
+        ColumnKind::Embedding(_) => None,
     }
 }
 
@@ -75,13 +81,38 @@ pub struct Places {
     cells: Vec<usize>,
     /// Moments of the pane, and what is added to them.
     terms: Vec<(usize, Term)>,
+    /// By moments of the layout: value and data cell of each number, where they are looked at together.
+    numbers: Vec<(f64, usize)>,
+    /// First sum of the pane and number of terms, for each vector.
+    runs: Vec<(usize, usize)>,
+    /// Terms of all vectors.
+    sums: Vec<f64>,
+    work: Work,
+    /// The cell of each sampled column; [`NOT_THERE`] where the event has nothing to do with it.
+    row: Vec<u16>,
+    /// What the event is sampled by, where it can be.
+    key: Option<u64>,
 }
 
+/// No cell: columns have far fewer.
+const NOT_THERE: u16 = u16::MAX;
+
 impl Places {
-    /// Forgets the values and keeps the memory.
-    pub fn clear(&mut self) {
+    /// Begins with an event of a layout: forgets the values and keeps the memory.
+    pub fn begin(&mut self, layout: &Layout) {
         self.cells.clear();
         self.terms.clear();
+        self.runs.clear();
+        self.sums.clear();
+        self.numbers.clear();
+        self.row.clear();
+        self.key = None;
+        if let Some(sampled) = &layout.sampled {
+            self.row.resize(sampled.len(), NOT_THERE);
+        }
+        if layout.joint.is_some() {
+            self.numbers.resize(layout.moments, (f64::NAN, 0));
+        }
     }
 
     /// Adds the value of a column; `scratch` is overwritten.
@@ -94,8 +125,40 @@ impl Places {
         {
             self.cells.push(first + cell);
         }
+        if let Some(cell) = column.sampled.and_then(|place| self.row.get_mut(place)) {
+            *cell = u16::try_from(placed.cell).unwrap_or(NOT_THERE);
+        }
         if let (Some(value), ColumnKind::Numeric(bins), Some(moments)) = (placed.value, &column.kind, column.moments) {
-            self.terms.push((moments, Term::new(bins, placed.cell.saturating_sub(SPECIAL), value)));
+            let cell = placed.cell.saturating_sub(SPECIAL);
+            self.terms.push((moments, Term::new(bins, cell, value)));
+            if let Some(number) = self.numbers.get_mut(moments) {
+                *number = (value, cell);
+            }
+        }
+        if let (Scalar::Vector(vector), ColumnKind::Embedding(space), Some(first)) = (value, &column.kind, column.sums)
+            && placed.cell == SPECIAL
+        {
+            let before = self.sums.len();
+            if space.append(vector.iter().copied(), false, &mut self.work, &mut self.sums) {
+                self.runs.push((first, self.sums.len() - before));
+            }
+        }
+    }
+
+    /// Ends an event: what its values are together. It is sampled by its name; one without by its values and `ts`.
+    #[inline]
+    pub fn end(&mut self, layout: &Layout, name: Option<&str>, ts: i64) {
+        if self.row.iter().any(|cell| *cell != NOT_THERE) {
+            self.key = Some(match name {
+                Some(name) => xxh3_64_with_seed(name.as_bytes(), SAMPLE_SEED),
+                None => self.row.iter().fold(mix(SAMPLE_SEED, ts.cast_unsigned()), |key, cell| mix(key, u64::from(*cell))),
+            });
+        }
+        if let Some(joint) = &layout.joint {
+            let before = self.sums.len();
+            if joint.append(&self.numbers, &mut self.work, &mut self.sums) {
+                self.runs.push((layout.joint_sums(), self.sums.len() - before));
+            }
         }
     }
 
@@ -112,7 +175,25 @@ impl Places {
                 sums.add(*term);
             }
         }
+        let mut terms = self.sums.as_slice();
+        for (first, count) in &self.runs {
+            let (of_run, rest) = terms.split_at_checked(*count).unwrap_or((terms, &[]));
+            for (sum, term) in pane.sums.iter_mut().skip(*first).zip(of_run) {
+                sum.add(*term);
+            }
+            terms = rest;
+        }
+        if let Some(key) = self.key {
+            pane.sample.offer(key, &self.row);
+        }
     }
+}
+
+/// Apart from every other use of a hash of ids: a producer that picks ids must not pick what is sampled.
+const SAMPLE_SEED: u64 = 0x73_61_6d_70_6c_65;
+
+fn mix(key: u64, value: u64) -> u64 {
+    SplitMix64::new(key ^ value.rotate_left(32)).next_u64()
 }
 
 #[cfg(test)]
@@ -174,7 +255,7 @@ mod tests {
         let mut pane = Pane::new(&counting);
         let (mut places, mut scratch) = (Places::default(), String::new());
         for (number, level) in [(1.0, "a"), (1.0, "c"), (f64::NAN, "d"), (7.5, "d"), (0.0, "b"), (-0.0, "e")] {
-            places.clear();
+            places.begin(&counting);
             places.add(&counting.columns[0], &Scalar::from_number(number), &mut scratch);
             places.add(&counting.columns[1], &Scalar::Text(level), &mut scratch);
             places.count(&mut pane);
@@ -198,8 +279,9 @@ mod tests {
         assert_eq!(pane.cells.iter().sum::<u64>(), 4);
         let (mut places, mut same) = (Places::default(), Pane::new(&layout));
         for value in values {
-            places.clear();
+            places.begin(&layout);
             places.add(&layout.columns[0], &value, &mut scratch);
+            places.end(&layout, None, 0);
             places.count(&mut same);
         }
         assert_eq!(pane, same);

@@ -1,5 +1,8 @@
 //! From the document to the baseline in memory and back; every contradiction is named by its field.
 
+mod bins;
+mod space;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -13,10 +16,10 @@ use crate::window::{JoinedLayout, JoinedPane, Moments, Pane};
 
 use super::blocks::Inflations;
 use super::document::{
-    BinsDocument, CategoricalDocument, ColumnDocument, CountsDocument, Document, DocumentError, EffectsDocument, FORMAT, JoinedDocument,
-    Lines, NullsDocument, NumericDocument, ReferenceDocument, SegmentDocument, SumsDocument,
+    ColumnDocument, CountsDocument, Document, DocumentError, EffectsDocument, FORMAT, JoinedDocument, Lines, NullsDocument,
+    ReferenceDocument, SegmentDocument, SumsDocument,
 };
-use super::layout::{Column, ColumnKind, INFINITE, Layout, Levels, MISSING, NAN, NULL, NumericBins, SPECIAL, WRONG_TYPE};
+use super::layout::{Column, ColumnKind, INFINITE, Layout, MISSING, NAN, NULL, NumericBins, SPECIAL, WRONG_TYPE};
 use super::summary::{LevelCounts, Summary};
 use super::task::Task;
 use super::{Baseline, Parts, Reference, Seasons};
@@ -57,7 +60,7 @@ impl Baseline {
         let column = |column: &Column, summary: Option<&Summary>, nulls: Option<&Nulls>, effects: Option<&Inflations>| ColumnDocument {
             subject: column.subject.to_string(),
             summary: summary.cloned(),
-            bins: bins_document(&column.kind),
+            bins: bins::document(&column.kind),
             level_counts: summary.and_then(|summary| Some(LevelCounts { distinct: summary.distinct?, singletons: summary.singletons? })),
             null_tables: nulls.map(nulls_document),
             design_effects: effects.map(effects_document),
@@ -83,6 +86,8 @@ impl Baseline {
             notes: self.notes.clone(),
             importance: self.importance.clone(),
             columns,
+            joint: self.layout.joint.as_ref().map(|joint| space::joint_document(joint)),
+            sampled: self.layout.sampled.iter().flat_map(|names| names.iter()).map(ToString::to_string).collect(),
             label: label.map(|label| column(label, self.label_summary.as_ref(), self.label_nulls.as_ref(), self.label_inflations.as_ref())),
             reference: self.reference_document(&self.reference),
             segments: segments.collect(),
@@ -97,6 +102,8 @@ impl Baseline {
             rows: reference.pane.n,
             weight: reference.pane.weight.to_text(),
             columns: self.layout.columns.iter().map(|column| counts_document(column, &reference.pane)).collect(),
+            joint: space::sums_document(reference.pane.sums.get(self.layout.joint_sums()..).unwrap_or(&[])),
+            sample: space::sample_document(&reference.pane.sample),
             joined: label.map(|label| {
                 let (negative, positive) = joined.scores.split_at(joined.scores.len() / 2);
                 JoinedDocument {
@@ -125,6 +132,8 @@ impl Baseline {
             notes,
             importance,
             columns,
+            joint,
+            sampled,
             label,
             reference,
             segments,
@@ -161,9 +170,11 @@ impl Baseline {
                 )
             })?;
             ensure(subjects.insert(subject.clone()), &format!("{field}.subject"), || format!("'{subject}' is there twice"))?;
-            let kind = read_bins(column.bins, &format!("{field}.bins"))?;
+            let kind = bins::read(column.bins, &format!("{field}.bins"))?;
             let numeric = matches!(kind, ColumnKind::Numeric(_));
             let fits = match subject {
+                Subject::Feature(_) => true,
+                _ if matches!(kind, ColumnKind::Embedding(_)) => false,
                 Subject::Score | Subject::Proba(_) => numeric,
                 Subject::Prediction if task.is_classification() => !numeric,
                 Subject::Prediction if task == Task::Regression => numeric,
@@ -173,6 +184,11 @@ impl Baseline {
             kinds.push((subject, kind));
         }
         let layout = Layout::new(kinds);
+        let layout = space::read_sampled(&sampled, layout)?;
+        let layout = match joint {
+            Some(joint) => space::read_joint(joint, layout)?,
+            None => layout,
+        };
         let joined = read_joined_layout(task, &classes, positive, label, &layout)?;
 
         let reference = read_reference(reference, &layout, &joined, "reference")?;
@@ -255,11 +271,12 @@ fn read_joined_layout(
     let mut columns = Vec::new();
     if let Some(label) = label {
         ensure(label.subject == "label", "label.subject", || format!("'{}' is not 'label'", label.subject))?;
-        let kind = read_bins(label.bins, "label.bins")?;
+        let kind = bins::read(label.bins, "label.bins")?;
         match &kind {
             ColumnKind::Categorical(levels) => {
                 ensure(levels.kept == classes && levels.folded.is_empty(), "label.bins", || "the levels are not the classes".to_owned())?;
             }
+            ColumnKind::Embedding(_) => ensure(false, "label.bins", || "not those of a label".to_owned())?,
             ColumnKind::Numeric(_) => ensure(task == Task::Regression, "label.bins", || format!("numeric in a {task} model"))?,
         }
         columns.push((Subject::Label, kind));
@@ -267,55 +284,6 @@ fn read_joined_layout(
     let score = layout.columns.iter().find(|column| column.subject == Subject::Score && task == Task::Binary);
     let score = score.and_then(|column| if let ColumnKind::Numeric(bins) = &column.kind { Some(bins.clone()) } else { None });
     Ok(JoinedLayout { classes: classes.len(), positive, score, label: Layout::new(columns) })
-}
-
-fn bins_document(kind: &ColumnKind) -> BinsDocument {
-    match kind {
-        ColumnKind::Numeric(bins) => BinsDocument::Numeric(NumericDocument {
-            edges: bins.edges.clone(),
-            coarse_edges: bins.coarse_edges.clone(),
-            center: bins.center,
-            scale: bins.scale,
-            min: bins.min,
-            max: bins.max,
-        }),
-        ColumnKind::Categorical(levels) => BinsDocument::Categorical(CategoricalDocument {
-            levels: levels.kept.iter().map(ToString::to_string).collect(),
-            folded: levels.folded.iter().map(ToString::to_string).collect(),
-        }),
-    }
-}
-
-fn read_bins(bins: BinsDocument, field: &str) -> Checked<ColumnKind> {
-    match bins {
-        BinsDocument::Numeric(NumericDocument { edges, coarse_edges, center, scale, min, max }) => {
-            let field = format!("{field}.numeric");
-            for (name, list) in [("edges", &edges), ("coarse_edges", &coarse_edges)] {
-                let name = format!("{field}.{name}");
-                ensure(!list.is_empty(), &name, || "is empty".to_owned())?;
-                let bad = list.windows(2).position(|pair| !matches!(pair, [low, high] if low < high));
-                ensure(bad.is_none(), &name, || format!("not strictly ascending after position {}", bad.unwrap_or_default()))?;
-                ensure(list.iter().all(|edge| edge.is_finite()), &name, || "not finite".to_owned())?;
-            }
-            let fine = coarse_edges.iter().all(|edge| edges.binary_search_by(|other| other.total_cmp(edge)).is_ok());
-            ensure(fine, &format!("{field}.coarse_edges"), || "one of them is not among the edges".to_owned())?;
-            ensure(center.is_finite(), &format!("{field}.center"), || "not finite".to_owned())?;
-            ensure(scale.is_finite() && scale > 0.0, &format!("{field}.scale"), || "not above 0".to_owned())?;
-            ensure(min <= max && edges.last() == Some(&max), &format!("{field}.max"), || {
-                "not the last edge, or below the minimum".to_owned()
-            })?;
-            Ok(ColumnKind::Numeric(NumericBins::new(edges, coarse_edges, (center, scale), (min, max))))
-        }
-        BinsDocument::Categorical(CategoricalDocument { levels, folded }) => {
-            let mut seen = BTreeSet::new();
-            let twice = levels.iter().chain(&folded).find(|level| !seen.insert(level.as_str()));
-            ensure(twice.is_none(), &format!("{field}.categorical.levels"), || {
-                format!("'{}' is there twice", twice.map_or("", String::as_str))
-            })?;
-            let arcs = |levels: Vec<String>| levels.into_iter().map(Arc::from).collect();
-            Ok(ColumnKind::Categorical(Levels::new(arcs(levels), arcs(folded))))
-        }
-    }
 }
 
 fn nulls_document(nulls: &Nulls) -> NullsDocument {
@@ -389,6 +357,15 @@ fn counts_document(column: &Column, pane: &Pane) -> CountsDocument {
         wrong_type: at(WRONG_TYPE),
         counts: cells.get(SPECIAL..).unwrap_or(&[]).to_vec(),
         sums: column.moments.and_then(|index| pane.moments.get(index)).map(sums_document),
+        vectors: space::sums_document(sums_of(column).and_then(|range| pane.sums.get(range)).unwrap_or(&[])),
+    }
+}
+
+/// Where the sums of an embedding are in the pane.
+fn sums_of(column: &Column) -> Option<std::ops::Range<usize>> {
+    match (&column.kind, column.sums) {
+        (ColumnKind::Embedding(space), Some(first)) => Some(first..first + space.sums()),
+        _ => None,
     }
 }
 
@@ -433,6 +410,8 @@ fn read_counts(counts: CountsDocument, column: &Column, pane: &mut Pane, field: 
     ensure(counts.sums.is_some() == column.moments.is_some(), &format!("{field}.sums"), || {
         "are for numeric columns, and needed there".to_owned()
     })?;
+    let sums = pane.sums.get_mut(sums_of(column).unwrap_or(0..0)).unwrap_or_default();
+    space::read_sums(&counts.vectors, sums, &format!("{field}.vectors"))?;
     if let (Some(sums), Some(place)) = (counts.sums, column.moments.and_then(|index| pane.moments.get_mut(index))) {
         *place = read_moments(&sums, field)?;
     }
@@ -448,6 +427,9 @@ fn read_reference(document: ReferenceDocument, layout: &Layout, joined: &JoinedL
     for (index, (counts, column)) in document.columns.into_iter().zip(&layout.columns).enumerate() {
         read_counts(counts, column, &mut reference.pane, &format!("{field}.columns[{index}]"))?;
     }
+    let sums = reference.pane.sums.get_mut(layout.joint_sums()..).unwrap_or_default();
+    space::read_sums(&document.joint, sums, &format!("{field}.joint"))?;
+    space::read_sample(&document.sample, layout, &mut reference.pane.sample, &format!("{field}.sample"))?;
     let label = joined.label.columns.first();
     ensure(document.joined.is_some() == label.is_some(), &format!("{field}.joined"), || {
         "is for models with a label, and needed there".to_owned()

@@ -76,6 +76,12 @@ pub struct Document {
     pub importance: BTreeMap<String, f64>,
     /// The monitored columns in the order of their cells.
     pub columns: Vec<ColumnDocument>,
+    /// The numeric features together, where their drift is measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joint: Option<JointDocument>,
+    /// The features that a sample of rows is kept of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sampled: Vec<String>,
     /// The label's column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<ColumnDocument>,
@@ -204,6 +210,8 @@ pub enum BinsDocument {
     Numeric(NumericDocument),
     /// Levels.
     Categorical(CategoricalDocument),
+    /// Vectors.
+    Embedding(SpaceDocument),
 }
 
 /// The bins of a numeric column.
@@ -235,6 +243,75 @@ pub struct CategoricalDocument {
     pub folded: Vec<String>,
 }
 
+/// What is summed of vectors of one length.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SpaceDocument {
+    /// The mean, by dimension.
+    pub center: Vec<f64>,
+    /// What deviations from it are divided by: one number, or one by dimension.
+    pub scale: Vec<f64>,
+    /// Where the mean is watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub centroid: Option<CentroidDocument>,
+    /// Principal directions, where the reconstruction error is watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub components: Option<Vec<Vec<f64>>>,
+    /// The share of the variance that each explains.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub explained: Vec<f64>,
+    /// Where the distribution is watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<KernelDocument>,
+}
+
+/// The mean of vectors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CentroidDocument {
+    /// Traces of the square and the cube of the covariance matrix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spectrum: Option<[f64; 2]>,
+}
+
+/// A Gaussian kernel by random features.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KernelDocument {
+    /// What the random directions are drawn from.
+    pub seed: u64,
+    /// The bandwidth, in scales.
+    pub bandwidth: f64,
+    /// Traces of the square and the cube of the covariance matrix of the features.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spectrum: Option<[f64; 2]>,
+}
+
+/// The numeric features together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JointDocument {
+    /// Names of the features.
+    pub features: Vec<String>,
+    /// What is summed of the events that have all of them.
+    pub space: SpaceDocument,
+    /// Where the structure of correlations is watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dependence: Option<DependenceDocument>,
+}
+
+/// Correlations of normal scores.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DependenceDocument {
+    /// Places of the features in the list of them.
+    pub features: Vec<usize>,
+    /// By feature and cell: the score of a value.
+    pub scores: Vec<Vec<f64>>,
+    /// By pair (0, 1), (0, 2), (1, 2), (0, 3), ...: variance of the correlation times the number of rows.
+    pub spread: Vec<f64>,
+}
+
 /// Rows counted over the columns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -245,6 +322,12 @@ pub struct ReferenceDocument {
     pub weight: String,
     /// Parallel to the columns.
     pub columns: Vec<CountsDocument>,
+    /// Exact sums of the joint space, in its order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joint: Vec<String>,
+    /// Sampled rows: key, then the cell of each sampled feature.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sample: Vec<Vec<u64>>,
     /// Rows with a prediction and a label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joined: Option<JoinedDocument>,
@@ -284,6 +367,9 @@ pub struct CountsDocument {
     /// Moments of a numeric column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sums: Option<SumsDocument>,
+    /// Exact sums of an embedding, in the order of its space.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vectors: Vec<String>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // The signature is serde's.

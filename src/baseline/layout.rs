@@ -6,8 +6,10 @@
 //! ```text
 //! numeric      null missing nan infinite wrong_type | below (e0,e1] (e1,e2] ... (ek-1,ek] above
 //! categorical  null missing nan infinite wrong_type | level_0 level_1 ... level_k-1 other unseen
+//! embedding    null missing nan infinite wrong_type | vectors
 //! ```
 //!
+//! Beside the cells a pane has sums: first those of the [`Space`] of each embedding, then those of the [`Joint`] one.
 //! Where different values are counted, a column has cells of [`crate::sketch::distinct`] too, behind those of all columns.
 //!
 //! Panes of different layouts never merge; [`Layout::id`] tells them apart.
@@ -21,6 +23,7 @@ use crate::sketch::distinct;
 
 use super::grid::Grid;
 use super::level_index::LevelIndex;
+use super::space::{Joint, Space};
 
 /// Cells at the head of each column that count what is not a value.
 pub const SPECIAL: usize = 5;
@@ -156,6 +159,8 @@ pub enum ColumnKind {
     Numeric(NumericBins),
     /// Levels by their canonical text.
     Categorical(Levels),
+    /// Vectors of one length.
+    Embedding(Box<Space>),
 }
 
 /// One monitored subject and its place in the pane.
@@ -169,6 +174,10 @@ pub struct Column {
     pub offset: usize,
     /// Index of its moments in the pane, for a numeric column.
     pub moments: Option<usize>,
+    /// Index of its first sum in the pane, for an embedding.
+    pub sums: Option<usize>,
+    /// Its place among the sampled columns, for those.
+    pub sampled: Option<usize>,
     /// Index of its first cell for different values in the pane, where these are counted.
     pub distinct: Option<usize>,
 }
@@ -181,6 +190,7 @@ impl Column {
             + match &self.kind {
                 ColumnKind::Numeric(bins) => bins.cells(),
                 ColumnKind::Categorical(levels) => levels.cells(),
+                ColumnKind::Embedding(_) => 1,
             }
     }
 }
@@ -194,6 +204,12 @@ pub struct Layout {
     pub cells: usize,
     /// Number of numeric columns.
     pub moments: usize,
+    /// Number of sums over vectors.
+    pub sums: usize,
+    /// The numeric features together, where their drift is measured; its sums are the last ones.
+    pub joint: Option<Arc<Joint>>,
+    /// The features that a sample of events is kept of, where there is one.
+    pub sampled: Option<Arc<[Arc<str>]>>,
     /// Fingerprint of bins, types and classes: the first eight bytes of a SHA-256.
     pub id: u64,
 }
@@ -202,7 +218,7 @@ impl Layout {
     /// Lays the columns out one after the other.
     #[must_use]
     pub fn new(columns: Vec<(Subject, ColumnKind)>) -> Layout {
-        let (mut offset, mut moments) = (0, 0);
+        let (mut offset, mut moments, mut sums) = (0, 0, 0);
         let mut hash = Sha256::new();
         let columns = columns
             .into_iter()
@@ -210,22 +226,76 @@ impl Layout {
                 hash.update(subject.to_string());
                 hash_kind(&mut hash, &kind);
                 let numeric = matches!(kind, ColumnKind::Numeric(_));
-                let column = Column { subject, kind, offset, moments: numeric.then_some(moments), distinct: None };
+                let of_vectors = if let ColumnKind::Embedding(space) = &kind { Some(space.sums()) } else { None };
+                let (moments_at, sums_at) = (numeric.then_some(moments), of_vectors.map(|_| sums));
+                let column = Column { subject, kind, offset, moments: moments_at, sums: sums_at, sampled: None, distinct: None };
                 offset += column.cells();
                 moments += usize::from(numeric);
+                sums += of_vectors.unwrap_or(0);
                 column
             })
             .collect();
-        let digest = hash.finalize();
-        let id = digest.iter().take(8).fold(0u64, |id, byte| (id << 8) | u64::from(*byte));
-        Layout { columns, cells: offset, moments, id }
+        Layout { columns, cells: offset, moments, sums, joint: None, sampled: None, id: short(hash) }
     }
 
-    /// The same layout with cells for the different values of each column behind the others, and so with another fingerprint.
+    /// The same with a sample of events over those of these features that have cells. Before [`Layout::with_joint`].
+    #[must_use]
+    pub fn with_sampled(mut self, features: &[Arc<str>]) -> Layout {
+        let mut hash = Sha256::new();
+        hash.update(self.id.to_be_bytes());
+        let mut names = Vec::new();
+        for column in &mut self.columns {
+            if let Subject::Feature(name) = &column.subject
+                && !matches!(column.kind, ColumnKind::Embedding(_))
+                && features.contains(name)
+            {
+                column.sampled = Some(names.len());
+                names.push(Arc::clone(name));
+                hash.update([4u8]);
+                hash.update(name.as_bytes());
+            }
+        }
+        if !names.is_empty() {
+            self.id = short(hash);
+            self.sampled = Some(names.into());
+        }
+        self
+    }
+
+    /// The same with sums over the numeric features together. Nothing is added where one of them is not a numeric column.
+    #[must_use]
+    pub fn with_joint(mut self, joint: Option<Joint>) -> Layout {
+        let moments = |name: &Arc<str>| self.columns.get(self.column(&Subject::Feature(Arc::clone(name)))?)?.moments;
+        let placed = joint.and_then(|joint| Some((joint.features.iter().map(moments).collect::<Option<Vec<usize>>>()?, joint)));
+        if let Some((moments, joint)) = placed {
+            let joint = Joint { moments, ..joint };
+            let mut hash = Sha256::new();
+            hash.update(self.id.to_be_bytes());
+            joint.features.iter().for_each(|name| hash.update(name.as_bytes()));
+            hash_space(&mut hash, &joint.space);
+            if let Some(dependence) = &joint.dependence {
+                hash.update([3u8]);
+                dependence.features.iter().for_each(|place| hash.update((*place as u64).to_le_bytes()));
+                dependence.scores.iter().for_each(|scores| hash_numbers(&mut hash, scores));
+            }
+            self.id = short(hash);
+            self.sums += joint.sums();
+            self.joint = Some(Arc::new(joint));
+        }
+        self
+    }
+
+    /// Index of the first sum of the joint space in the pane.
+    #[must_use]
+    pub fn joint_sums(&self) -> usize {
+        self.sums - self.joint.as_ref().map_or(0, |joint| joint.sums())
+    }
+
+    /// The same layout with cells for the different values of each column but embeddings behind the others, and so with another fingerprint.
     #[must_use]
     pub fn counting_distinct(&self) -> Layout {
         let mut layout = self.clone();
-        for column in &mut layout.columns {
+        for column in layout.columns.iter_mut().filter(|column| !matches!(column.kind, ColumnKind::Embedding(_))) {
             column.distinct = Some(layout.cells);
             layout.cells += distinct::CELLS;
         }
@@ -246,9 +316,12 @@ fn hash_kind(hash: &mut Sha256, kind: &ColumnKind) {
         ColumnKind::Numeric(bins) => {
             hash.update([0u8]);
             for list in [&bins.edges, &bins.coarse_edges, &vec![bins.center, bins.scale]] {
-                hash.update((list.len() as u64).to_le_bytes());
-                list.iter().for_each(|value| hash.update(value.to_bits().to_le_bytes()));
+                hash_numbers(hash, list);
             }
+        }
+        ColumnKind::Embedding(space) => {
+            hash.update([2u8]);
+            hash_space(hash, space);
         }
         ColumnKind::Categorical(levels) => {
             hash.update([1u8]);
@@ -261,6 +334,30 @@ fn hash_kind(hash: &mut Sha256, kind: &ColumnKind) {
             }
         }
     }
+}
+
+/// What panes are summed over; not how large differences are without drift.
+fn hash_space(hash: &mut Sha256, space: &Space) {
+    hash_numbers(hash, &space.center);
+    hash_numbers(hash, &space.scale);
+    hash.update([u8::from(space.centroid.is_some())]);
+    for component in space.reconstruction.iter().flat_map(|reconstruction| &reconstruction.components) {
+        hash_numbers(hash, component);
+    }
+    if let Some(kernel) = &space.kernel {
+        hash.update(kernel.seed.to_le_bytes());
+        hash_numbers(hash, &[kernel.bandwidth]);
+    }
+}
+
+fn hash_numbers(hash: &mut Sha256, list: &[f64]) {
+    hash.update((list.len() as u64).to_le_bytes());
+    list.iter().for_each(|value| hash.update(value.to_bits().to_le_bytes()));
+}
+
+/// The first eight bytes.
+fn short(hash: Sha256) -> u64 {
+    hash.finalize().iter().take(8).fold(0u64, |id, byte| (id << 8) | u64::from(*byte))
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ fn of_column(column: &Column, pane: &Pane, seed: u64) -> Option<Nulls> {
             let tails = Tails::from_sums(&bins.edges, counts, below, above, bins.center, bins.scale);
             Nulls::of_bins(&bins.edges, counts, &bins.coarse_of_cells(), tails, seed)
         }
+        ColumnKind::Embedding(_) => None,
         ColumnKind::Categorical(levels) => {
             // The share of `unseen` is 0 by construction and not by chance: it is one cell with `other`.
             let mut merged = counts.to_vec();

@@ -11,6 +11,7 @@ use super::build::FeatureType;
 use super::edges::Spread;
 use super::levels::{LevelSummary, NAME_BYTES, choose};
 use super::rows::{ColumnData, RawType, raw_boolean, raw_number};
+use super::space::MAX_DIMENSION;
 
 /// Collects the numbers of one column.
 #[derive(Clone, Debug, Default)]
@@ -76,6 +77,8 @@ enum State {
     Undecided,
     Numbers(Box<NumberSurvey>),
     Levels(FrequencySketch),
+    /// How many vectors there are of each length.
+    Vectors(BTreeMap<usize, u64>),
     /// Numbers at first, then something else: the rows before are lost for the levels.
     Flipped,
 }
@@ -105,6 +108,8 @@ pub(super) enum Found {
     Numbers(Distribution, Spread),
     /// Levels.
     Levels(LevelSummary),
+    /// Vectors of a length; 0 where there is none.
+    Vectors(usize),
 }
 
 /// The result of the first look at a column.
@@ -126,6 +131,7 @@ impl ColumnSurvey {
             None => State::Undecided,
             Some(FeatureType::Numeric) => State::Numbers(Box::default()),
             Some(FeatureType::Categorical) => State::Levels(FrequencySketch::default()),
+            Some(FeatureType::Embedding) => State::Vectors(BTreeMap::new()),
         };
         ColumnSurvey {
             wish,
@@ -171,9 +177,10 @@ impl ColumnSurvey {
     }
 
     fn add_raw(&mut self, text: &str) {
-        if let State::Levels(_) = self.state {
-            self.add_raw_level(text);
-            return;
+        match self.state {
+            State::Levels(_) => return self.add_raw_level(text),
+            State::Vectors(_) => return,
+            _ => {}
         }
         match raw_number(text) {
             Some(number) => self.add_typed(&Scalar::from_number(number)),
@@ -202,7 +209,10 @@ impl ColumnSurvey {
 
     fn add_typed(&mut self, scalar: &Scalar<'_>) {
         match (&mut self.state, scalar) {
-            (_, Scalar::Missing | Scalar::Null | Scalar::Other) | (State::Flipped, _) => {}
+            (State::Vectors(lengths), Scalar::Vector(vector)) => *lengths.entry(vector.len()).or_default() += 1,
+            (State::Undecided, Scalar::Vector(vector)) => self.state = State::Vectors(BTreeMap::from([(vector.len(), 1)])),
+            // An array among other values is a wrong type, and so is everything else among arrays.
+            (_, Scalar::Missing | Scalar::Null | Scalar::Vector(_) | Scalar::Other) | (State::Flipped | State::Vectors(_), _) => {}
             (State::Numbers(numbers), Scalar::Num { value, .. }) => numbers.add(*value),
             (State::Undecided, Scalar::Num { value, .. }) => {
                 let mut numbers = Box::<NumberSurvey>::default();
@@ -258,6 +268,16 @@ impl ColumnSurvey {
                     remarks.push("numeric with few distinct integers; set its type if these are codes".to_owned());
                 }
                 Observed { found: Found::Numbers(distribution, spread), raw: RawType::Number, inferred: self.inferred, remarks }
+            }
+            State::Vectors(lengths) => {
+                let usable = lengths.iter().filter(|(length, _)| (1..=MAX_DIMENSION).contains(*length));
+                let dimension =
+                    usable.max_by_key(|(length, count)| (**count, std::cmp::Reverse(**length))).map_or(0, |(length, _)| *length);
+                let others: u64 = lengths.iter().filter(|(length, _)| **length != dimension).map(|(_, count)| count).sum();
+                if others > 0 {
+                    remarks.push(format!("{others} arrays have not {dimension} numbers, and count as a wrong type"));
+                }
+                Observed { found: Found::Vectors(dimension), raw: RawType::Text, inferred: self.inferred, remarks }
             }
             State::Levels(mut seen) => {
                 let raw = match self.raw {
@@ -341,7 +361,7 @@ mod tests {
     fn levels(observed: &Observed) -> Vec<&str> {
         match &observed.found {
             Found::Levels(summary) => summary.levels.kept.iter().map(|level| &**level).collect(),
-            Found::Numbers(..) => panic!("a numeric column"),
+            Found::Numbers(..) | Found::Vectors(_) => panic!("no levels"),
         }
     }
 
@@ -372,9 +392,13 @@ mod tests {
 
     #[test]
     fn typed_strings_are_levels_even_where_they_look_like_numbers() {
-        let data = ColumnData::Mixed { cells: vec![MixedCell::Text(0, 1), MixedCell::Num(2.0), MixedCell::Null], text: "1".into() };
+        let data = ColumnData::Mixed {
+            cells: vec![MixedCell::Text(0, 1), MixedCell::Num(2.0), MixedCell::Null],
+            text: "1".into(),
+            numbers: vec![],
+        };
         assert_eq!(levels(&observe(None, &data, 3)), ["1", "2"]);
-        let data = ColumnData::Mixed { cells: vec![MixedCell::Num(2.0), MixedCell::Text(0, 1)], text: "1".into() };
+        let data = ColumnData::Mixed { cells: vec![MixedCell::Num(2.0), MixedCell::Text(0, 1)], text: "1".into(), numbers: vec![] };
         assert_eq!(levels(&observe(None, &data, 2)), ["1", "2"]);
     }
 

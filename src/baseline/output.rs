@@ -77,7 +77,9 @@ pub fn resolve_output<'a>(rule: &OutputRule<'a>, raw: &RawOutput<'a>, scratch: &
         Output { prediction: raw.prediction, score: Scalar::Missing, class: None, probability: None, value: raw.prediction.counted() };
     match (rule.task, raw.prediction) {
         (Task::None, _) => return Ok(output),
-        (_, Scalar::Other) | (Task::Regression, Scalar::Text(_) | Scalar::Bool(_)) => return Err(OutputError::PredictionType),
+        (_, Scalar::Vector(_) | Scalar::Other) | (Task::Regression, Scalar::Text(_) | Scalar::Bool(_)) => {
+            return Err(OutputError::PredictionType);
+        }
         (Task::Regression, _) => return Ok(output),
         (Task::Binary | Task::Multiclass, _) => output.value = None,
     }
@@ -87,7 +89,7 @@ pub fn resolve_output<'a>(rule: &OutputRule<'a>, raw: &RawOutput<'a>, scratch: &
     if rule.task == Task::Binary {
         let positive = rule.positive.and_then(|index| rule.classes.get(index));
         output.score = match raw.score {
-            Scalar::Text(_) | Scalar::Bool(_) | Scalar::Other => return Err(OutputError::ScoreType),
+            Scalar::Text(_) | Scalar::Bool(_) | Scalar::Vector(_) | Scalar::Other => return Err(OutputError::ScoreType),
             Scalar::Num { value, .. } if value.is_finite() && !is_probability(value) => return Err(OutputError::OutOfRange(value)),
             Scalar::Num { .. } => raw.score,
             Scalar::Missing | Scalar::Null => positive

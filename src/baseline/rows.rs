@@ -177,7 +177,9 @@ pub enum MixedCell {
     Num(f64),
     /// A string: start and end in the column's text.
     Text(usize, usize),
-    /// An array or an object.
+    /// An array of numbers: start and end in the column's numbers.
+    Vector(usize, usize),
+    /// Another array, or an object.
     Other,
 }
 
@@ -198,6 +200,15 @@ pub enum ColumnData {
         cells: Vec<MixedCell>,
         /// What the strings point into.
         text: String,
+        /// What the arrays point into.
+        numbers: Vec<f64>,
+    },
+    /// Typed arrays of numbers.
+    Vectors {
+        /// Start and end of each in `numbers`; `None` for null.
+        ranges: Vec<Option<(usize, usize)>>,
+        /// All of them, one after the other.
+        numbers: Vec<f64>,
     },
 }
 
@@ -211,12 +222,17 @@ impl ColumnData {
             ColumnData::Booleans(values) => values.get(row).copied().flatten().map_or(Scalar::Null, Scalar::Bool),
             ColumnData::Texts(texts) => texts.get(row).map_or(Scalar::Null, Scalar::Text),
             ColumnData::Raw(texts) => texts.get(row).map_or(Scalar::Null, |text| raw_scalar(text, raw)),
-            ColumnData::Mixed { cells, text } => match cells.get(row).copied().unwrap_or(MixedCell::Missing) {
+            ColumnData::Vectors { ranges, numbers } => match ranges.get(row).copied().flatten() {
+                Some((start, end)) => numbers.get(start..end).map_or(Scalar::Other, Scalar::Vector),
+                None => Scalar::Null,
+            },
+            ColumnData::Mixed { cells, text, numbers } => match cells.get(row).copied().unwrap_or(MixedCell::Missing) {
                 MixedCell::Missing => Scalar::Missing,
                 MixedCell::Null => Scalar::Null,
                 MixedCell::Bool(value) => Scalar::Bool(value),
                 MixedCell::Num(value) => Scalar::from_number(value),
                 MixedCell::Text(start, end) => text.get(start..end).map_or(Scalar::Other, Scalar::Text),
+                MixedCell::Vector(start, end) => numbers.get(start..end).map_or(Scalar::Other, Scalar::Vector),
                 MixedCell::Other => Scalar::Other,
             },
         }
@@ -253,7 +269,7 @@ pub fn raw_boolean(text: &str) -> Option<bool> {
 }
 
 /// A column that is missing in every row.
-pub(super) static MISSING_COLUMN: ColumnData = ColumnData::Mixed { cells: Vec::new(), text: String::new() };
+pub(super) static MISSING_COLUMN: ColumnData = ColumnData::Mixed { cells: Vec::new(), text: String::new(), numbers: Vec::new() };
 
 /// Some rows of a table, by columns.
 #[derive(Clone, Debug, Default, PartialEq)]

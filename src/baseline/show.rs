@@ -43,6 +43,22 @@ pub fn show(baseline: &Baseline) -> String {
     }
     write_table(&mut out, &rows);
 
+    if let Some(joint) = &baseline.layout.joint {
+        out.push_str("\nmultivariate\n");
+        let _ = writeln!(out, "  {}", joint.features.join(", "));
+        let sums = joint.space.read(baseline.reference.pane.sums.get(baseline.layout.joint_sums()..).unwrap_or(&[]));
+        let _ = writeln!(out, "  {} of {} rows have all of them", sums.count, baseline.rows);
+        if let Some(reconstruction) = &joint.space.reconstruction {
+            let explained = 100.0 * reconstruction.explained.iter().sum::<f64>();
+            let _ = writeln!(out, "  reconstruction_error: {} components explain {explained:.1}%", reconstruction.components.len());
+        }
+        if let Some(kernel) = &joint.space.kernel {
+            let _ = writeln!(out, "  mmd: bandwidth {}", short(kernel.bandwidth));
+        }
+        if let Some(dependence) = &joint.dependence {
+            let _ = writeln!(out, "  correlation_shift: {} pairs", dependence.spread.len());
+        }
+    }
     if !baseline.segments.is_empty() {
         out.push_str("\nsegments\n");
         for (segment, reference) in &baseline.segments {
@@ -71,6 +87,7 @@ fn line(column: &Column, summary: &Summary, pane: &Pane) -> [String; 7] {
             let values = format!("{} / {} ({}) / {}", short(bins.min), number(summary.mean), number(summary.sd), short(bins.max));
             ("numeric", bins.edges.len().saturating_sub(1), values)
         }
+        ColumnKind::Embedding(space) => ("embedding", 1, format!("{} dimensions", space.dimension())),
         ColumnKind::Categorical(levels) => {
             let counts = pane.cells.get(column.offset + SPECIAL..column.offset + column.cells()).unwrap_or(&[]);
             let shown: Vec<String> = levels

@@ -89,6 +89,7 @@ impl Summary {
                     summary.sd = (n > 1).then(|| bins.scale * (variance * (rows / (rows - 1.0))).sqrt());
                 }
             }
+            ColumnKind::Embedding(_) => {}
             ColumnKind::Categorical(_) => {
                 if let Some(counts) = levels {
                     summary.distinct = Some(counts.distinct);

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::event::{Scalar, Segment, Subject};
-use crate::window::{JoinedLayout, JoinedPane, Observed, Pane};
+use crate::event::{Metric, Scalar, Segment, Subject};
+use crate::stats::exact::ExactSum;
+use crate::window::{JoinedLayout, JoinedPane, Observed, Pane, REFERENCE_SAMPLE, SAMPLE};
 
 use super::blocks::{BlockTally, Inflations};
 use super::build::{BuildError, BuildSpec};
 use super::cell::{count, place};
-use super::layout::{ColumnKind, Layout};
+use super::fit::{Fitted, Fitting, JOINT_FEATURES, Projection, hash, is_fitted};
+use super::layout::{ColumnKind, Layout, NumericBins};
 use super::null::simulate;
 use super::output::{Output, OutputError, OutputRule, RawOutput, class_index, resolve_output};
 use super::rows::{ColumnData, MISSING_COLUMN, RawType, Role, RowBatch};
@@ -51,10 +53,22 @@ pub struct Tally {
     hours: Option<HourTally>,
     rows: u64,
     scratch: String,
+    vectors: Vectors,
+}
+
+/// What is still to be found out of vectors of many dimensions.
+#[derive(Debug)]
+enum Vectors {
+    /// Nothing, or no more.
+    Done,
+    /// What spaces are fitted to, while rows are counted.
+    Fitting(Box<Fitting>),
+    /// The sums over the spaces, in a look of their own.
+    Summing(Fitted, Projection),
 }
 
 impl Tally {
-    pub(super) fn new(plan: Plan, blocks: Blocks) -> Tally {
+    pub(super) fn new(mut plan: Plan, blocks: Blocks) -> Tally {
         let mut index = BTreeMap::new();
         for admitted in &plan.admitted {
             for segment in admitted.segments().chain([admitted.other()]) {
@@ -63,9 +77,88 @@ impl Tally {
             }
         }
         let references = vec![Reference::new(&plan.layout, &plan.joined); index.len() + 1];
+        if plan.spec.multivariate.contains(&Metric::DomainClassifierAuc) {
+            let features = plan.layout.columns.iter().filter_map(|column| match (&column.subject, &column.kind) {
+                (_, ColumnKind::Embedding(_)) => None,
+                (Subject::Feature(name), _) => Some(Arc::clone(name)),
+                _ => None,
+            });
+            let features: Vec<Arc<str>> = features.take(JOINT_FEATURES).collect();
+            plan.layout = plan.layout.with_sampled(&features);
+        }
+        let fitting = Fitting::new(&plan.layout, &plan.sources, &plan.spec.multivariate, &mut plan.notes);
+        let vectors = fitting.map_or(Vectors::Done, |fitting| Vectors::Fitting(Box::new(fitting)));
         let blocks = BlockTally::new(blocks, plan.layout.columns.iter().chain(&plan.joined.label.columns));
         let hours = plan.spec.seasonal.map(HourTally::new);
-        Tally { plan, references, index, blocks, hours, rows: 0, scratch: String::new() }
+        Tally { plan, references, index, blocks, hours, rows: 0, scratch: String::new(), vectors }
+    }
+
+    /// Whether all rows have to be added once more, after [`Tally::look_again`]: what is measured of many dimensions at once is
+    /// fitted to all rows before they are summed.
+    #[must_use]
+    pub fn wants_another_look(&self) -> bool {
+        matches!(self.vectors, Vectors::Fitting(_))
+    }
+
+    /// Starts the last look at all rows.
+    ///
+    /// # Errors
+    /// Where the rows were not those of the look before.
+    pub fn look_again(&mut self) -> Result<(), BuildError> {
+        self.check_rows()?;
+        if let Vectors::Fitting(fitting) = std::mem::replace(&mut self.vectors, Vectors::Done) {
+            let empty = Pane::default();
+            let pane = self.references.first().map_or(&empty, |reference| &reference.pane);
+            let (layout, fitted) = fitting.finish(&self.plan.layout, pane, &mut self.plan.notes);
+            self.references.iter_mut().for_each(|reference| reference.pane.sums.resize(layout.sums, ExactSum::default()));
+            self.plan.layout = layout;
+            self.vectors = Vectors::Summing(fitted, Projection::default());
+            self.rows = 0;
+        }
+        Ok(())
+    }
+
+    fn check_rows(&self) -> Result<(), BuildError> {
+        let (first, second) = (self.plan.rows, self.rows);
+        if first == second { Ok(()) } else { Err(BuildError::Changed { first, second }) }
+    }
+
+    /// Adds what the rows of a batch have to the sums over the spaces.
+    fn sum(&mut self, columns: &BTreeMap<&Role, &ColumnData>, targets: &[Vec<usize>], rows: usize) {
+        let Tally { plan, references, vectors, rows: first, .. } = self;
+        let Vectors::Summing(fitted, projection) = vectors else { return };
+        let find = |role: &Role| columns.get(role).copied().unwrap_or(&MISSING_COLUMN);
+        let sources = || plan.layout.columns.iter().zip(&plan.sources).enumerate();
+        let mut add = |row: usize, first: usize, terms: &[f64]| {
+            for target in chosen(targets, row) {
+                let Some(reference) = references.get_mut(target) else { continue };
+                reference.pane.sums.iter_mut().skip(first).zip(terms).for_each(|(sum, term)| sum.add(*term));
+            }
+        };
+        for (place, (column, (role, raw))) in sources() {
+            let (ColumnKind::Embedding(space), Some(sums)) = (&column.kind, column.sums) else { continue };
+            let (data, up_to) = (find(role), fitted.get(&place).copied());
+            for (row, number) in (0..rows).zip(*first..) {
+                if let Scalar::Vector(vector) = data.scalar(row, *raw) {
+                    add(row, sums, projection.vector(space, vector, is_fitted(number, up_to)));
+                }
+            }
+        }
+        if let Some(joint) = &plan.layout.joint {
+            let mut numbers: Vec<Option<(&NumericBins, &ColumnData, RawType)>> = vec![None; plan.layout.moments];
+            for (_, (column, (role, raw))) in sources() {
+                if let (ColumnKind::Numeric(bins), Some(place)) = (&column.kind, column.moments.and_then(|place| numbers.get_mut(place))) {
+                    *place = Some((bins, find(role), *raw));
+                }
+            }
+            for row in 0..rows {
+                let values = numbers.iter().map(|number| {
+                    let (bins, data, raw) = (*number)?;
+                    data.scalar(row, raw).counted().map(|value| (bins, value))
+                });
+                add(row, plan.layout.joint_sums(), projection.joint(joint, values));
+            }
+        }
     }
 
     /// Counts the rows of a batch.
@@ -75,16 +168,30 @@ impl Tally {
     pub fn add(&mut self, batch: &RowBatch) -> Result<(), BuildError> {
         let columns: BTreeMap<&Role, &ColumnData> = batch.columns.iter().map(|(role, data)| (role, data)).collect();
         let targets = self.targets(&columns, batch.rows);
+        match &mut self.vectors {
+            Vectors::Done => {}
+            Vectors::Fitting(fitting) => fitting.add(batch, &columns),
+            Vectors::Summing(..) => {
+                self.sum(&columns, &targets, batch.rows);
+                self.rows += batch.rows as u64;
+                return Ok(());
+            }
+        }
         let block_of = self.blocks_of(&columns, batch.rows);
         let times = columns.get(&Role::Time).copied();
         let hour_of = self.hours.as_mut().map_or_else(Vec::new, |hours| hours.rows(&self.plan.layout, times, batch.rows));
-        let Tally { plan, references, blocks, hours, scratch, .. } = self;
+        let Tally { plan, references, blocks, hours, scratch, rows: first, .. } = self;
+        let width = plan.layout.sampled.as_ref().map_or(0, |sampled| sampled.len());
+        let mut sampled = vec![0u16; width * batch.rows];
         let by_row = |subject: &Subject| *subject == Subject::Prediction || (*subject == Subject::Score && plan.spec.task == Task::Binary);
         let columns_of = plan.layout.columns.iter().zip(&plan.sources).enumerate();
         for (number, (column, (role, raw))) in columns_of.filter(|(_, (column, _))| !by_row(&column.subject)) {
             let data = columns.get(role).copied().unwrap_or(&MISSING_COLUMN);
             for row in 0..batch.rows {
                 let placed = place(&column.kind, &data.scalar(row, *raw), scratch);
+                if let Some(cell) = column.sampled.and_then(|place| sampled.get_mut(row * width + place)) {
+                    *cell = u16::try_from(placed.cell).unwrap_or(u16::MAX);
+                }
                 if let (Some(blocks), Some(block)) = (blocks.as_mut(), block_of.get(row).copied().flatten()) {
                     blocks.count(block, number, placed);
                 }
@@ -95,6 +202,15 @@ impl Tally {
                     if let Some(reference) = references.get_mut(reference) {
                         count(&mut reference.pane, column, placed);
                     }
+                }
+            }
+        }
+        for ((row, number), cells) in (0..batch.rows).zip(*first..).zip(sampled.chunks_exact(width.max(1))) {
+            for reference in chosen(&targets, row) {
+                // Segments are many, and each is compared with smaller windows.
+                let most = if reference == 0 { REFERENCE_SAMPLE } else { SAMPLE };
+                if let Some(reference) = references.get_mut(reference) {
+                    reference.pane.sample.offer_within(most, hash(number), cells);
                 }
             }
         }
@@ -216,10 +332,11 @@ impl Tally {
     /// # Errors
     /// Where the rows were not those of the first look.
     pub fn finish(self) -> Result<Baseline, BuildError> {
-        let Tally { plan, references, index, blocks, hours, rows, .. } = self;
-        if rows != plan.rows {
-            return Err(BuildError::Changed { first: plan.rows, second: rows });
+        self.check_rows()?;
+        if self.wants_another_look() {
+            return Err(BuildError::Unfinished);
         }
+        let Tally { plan, references, index, blocks, hours, rows, .. } = self;
         let seasons = hours.map(HourTally::finish).transpose()?;
         let mut references = references.into_iter().map(Some).collect::<Vec<_>>();
         let reference = references.first_mut().and_then(Option::take).unwrap_or_else(|| Reference::new(&plan.layout, &plan.joined));

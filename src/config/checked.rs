@@ -148,6 +148,8 @@ pub struct Model {
     pub detectors: Vec<sequential::Settings>,
     /// By which hours a baseline keeps its rows apart.
     pub seasonal: Option<Season>,
+    /// Those of many dimensions at once that the model asks for; each is among `metrics`, too.
+    pub multivariate: Vec<Metric>,
     /// When a feature counts as drifted.
     pub drift: Drift,
     /// False alarms that are accepted.
@@ -228,6 +230,8 @@ pub enum FeatureType {
     Numeric,
     /// Levels; booleans are the levels `true` and `false`.
     Categorical,
+    /// Arrays of numbers of one length.
+    Embedding,
 }
 
 /// A sliding window: `[start, start + size)` for every start at a multiple of `slide` from the epoch plus `offset`.

@@ -5,11 +5,13 @@
 //! where the stream is unlike the baseline; a test holds the estimate within a quarter for streams that are like it.
 #![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Estimates.
 
-use crate::baseline::{Baseline, ColumnKind};
+use crate::baseline::space::{KERNEL_DIRECTIONS, Space};
+use crate::baseline::{Baseline, ColumnKind, Reference};
 use crate::event::{Span, Timestamp};
+use crate::stats::exact::ExactSum;
 use crate::window::bytes::BLOCK;
 use crate::window::pane::Moments;
-use crate::window::{JoinedPane, OpenPane, Pane, WindowSpec};
+use crate::window::{JoinedPane, OpenPane, Pane, SAMPLE, SampleRow, WindowSpec};
 
 use super::comparison::Against;
 use super::plan::ModelPlan;
@@ -143,9 +145,22 @@ fn open_panes(plan: &ModelPlan, baseline: &Baseline, rate: f64, partitions: u64)
     Part { count, bytes: (count as f64 * pane as f64 * ROUNDING) as u64 }
 }
 
+/// Bytes of a sampled row without its cells, with what the allocator adds.
+const SAMPLED_ROW_BYTES: usize = size_of::<SampleRow>() + 16;
+
+/// Bytes of a full sample, of which a row takes so many, and so many for each cell.
+fn sample_bytes(pane: &Pane, of_row: usize, of_cell: usize) -> u64 {
+    let width = pane.sample.rows().first().map(|row| row.cells.len());
+    width.map_or(0, |width| (SAMPLE * (of_row + of_cell * width)) as u64)
+}
+
 /// Bytes of a pane that is counted into.
 fn dense_bytes(pane: &Pane) -> u64 {
-    (size_of::<Pane>() + pane.cells.len() * size_of::<u64>() + pane.moments.len() * size_of::<Moments>()) as u64
+    (size_of::<Pane>()
+        + pane.cells.len() * size_of::<u64>()
+        + pane.moments.len() * size_of::<Moments>()
+        + pane.sums.len() * size_of::<ExactSum>()) as u64
+        + sample_bytes(pane, SAMPLED_ROW_BYTES, 2)
 }
 
 fn joined_bytes(pane: &JoinedPane) -> u64 {
@@ -171,6 +186,13 @@ fn waiting_windows(plan: &ModelPlan, spec: &WindowSpec) -> u64 {
     plan.horizon.map_or(0, |horizon| ((horizon.0 + spec.size.0) / spec.slide.0.max(1) + 1).unsigned_abs())
 }
 
+/// Centre, scale, components and the directions of the kernel.
+fn space_bytes(space: &Space) -> usize {
+    let components = space.reconstruction.as_ref().map_or(0, |reconstruction| reconstruction.components.len());
+    let directions = space.kernel.as_ref().map_or(0, |_| KERNEL_DIRECTIONS);
+    (2 + components + directions) * space.dimension() * size_of::<f64>()
+}
+
 fn baseline_bytes(baseline: &Baseline) -> u64 {
     let columns = baseline.layout.columns.iter().map(|column| {
         COLUMN_BYTES
@@ -178,13 +200,22 @@ fn baseline_bytes(baseline: &Baseline) -> u64 {
                 // Edges, and the numbers of the grid over them.
                 ColumnKind::Numeric(bins) => bins.edges.len() * size_of::<f64>() + 2 * bins.edges.len().next_power_of_two(),
                 ColumnKind::Categorical(levels) => (levels.kept.len() + levels.folded.len()) * LEVEL_BYTES,
+                ColumnKind::Embedding(space) => space_bytes(space),
             }
+    });
+    let joint = baseline.layout.joint.as_ref().map_or(0, |joint| {
+        let scores = joint.dependence.iter().flat_map(|dependence| &dependence.scores).map(Vec::len).sum::<usize>();
+        space_bytes(&joint.space) + scores * size_of::<f64>()
     });
     let references = std::iter::once(&baseline.reference).chain(baseline.segments.values());
     let seasons = baseline.seasons.iter().flat_map(|seasons| seasons.hours.values()).map(|pane| pane.bytes().len() as u64);
-    columns.sum::<usize>() as u64
-        + seasons.sum::<u64>()
-        + references.map(|reference| dense_bytes(&reference.pane) + joined_bytes(&reference.joined)).sum::<u64>()
+    let of_reference = |reference: &Reference| {
+        let pane = &reference.pane;
+        // The sample of the reference may be larger than that of a window.
+        let sampled = pane.sample.rows().len().saturating_sub(SAMPLE) as u64 * sample_bytes(pane, SAMPLED_ROW_BYTES, 2) / SAMPLE as u64;
+        dense_bytes(pane) + sampled + joined_bytes(&reference.joined)
+    };
+    (columns.sum::<usize>() + joint) as u64 + seasons.sum::<u64>() + references.map(of_reference).sum::<u64>()
 }
 
 /// The shares of the segments of a model in its events, as the baseline has them; all events first.
@@ -241,13 +272,17 @@ struct Shape {
     blocks: Vec<Block>,
     /// Exact sums.
     sums: f64,
+    /// Bytes of a sampled event.
+    sampled: f64,
 }
 
 impl Shape {
     fn of_pane(baseline: &Baseline) -> Shape {
         let pane = &baseline.reference.pane;
         // Two of the four sums of a numeric column grow with every event, the others with few.
-        Shape::new(pane.n, [&pane.cells], pane.moments.len() as f64 * 3.0 + 1.0)
+        let shape = Shape::new(pane.n, [&pane.cells], pane.moments.len() as f64 * 3.0 + 1.0 + pane.sums.len() as f64);
+        // The key, and cells of one byte or two.
+        Shape { sampled: sample_bytes(pane, 16, 3) as f64 / (2 * SAMPLE) as f64, ..shape }
     }
 
     fn of_pairs(baseline: &Baseline) -> Shape {
@@ -269,7 +304,7 @@ impl Shape {
             sum: block.iter().sum::<u64>() as f64,
             cells: block.len() as f64,
         });
-        Shape { rows: rows.max(1) as f64, blocks: blocks.collect(), sums }
+        Shape { rows: rows.max(1) as f64, blocks: blocks.collect(), sums, sampled: 0.0 }
     }
 
     fn bytes(&self, events: f64) -> f64 {
@@ -288,7 +323,7 @@ impl Shape {
         };
         let blocks: f64 = self.blocks.iter().map(of_block).sum();
         // A sum of values near one standard deviation, in units of 2^-40.
-        blocks + self.sums * varint_bytes(42.0 + events.max(1.0).log2() / 2.0) + HEAD_BYTES
+        blocks + self.sampled * events.min(SAMPLE as f64) + self.sums * varint_bytes(42.0 + events.max(1.0).log2() / 2.0) + HEAD_BYTES
     }
 }
 

@@ -350,7 +350,7 @@ mod tests {
     use crate::baseline::Layout;
     use crate::stats::exact::ExactSum;
     use crate::window::pane::Moments;
-    use crate::window::{WindowSpec, slice_length};
+    use crate::window::{Sample, WindowSpec, slice_length};
 
     const LENGTH: Span = Span(5);
 
@@ -362,7 +362,9 @@ mod tests {
             n: 1 + seed % 3,
             cells: (0..40).map(|cell| u64::from((cell + seed) % 11 == 0)).collect(),
             moments: vec![moments],
-            weight: sum,
+            weight: sum.clone(),
+            sums: vec![sum; 2],
+            sample: Sample::default(),
         }
     }
 

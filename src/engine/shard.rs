@@ -345,7 +345,7 @@ impl Pass<'_, '_> {
             return self.late(reached);
         }
         let with_features = self.model.features_from == FeaturesFrom::Prediction;
-        self.counting.places.clear();
+        self.counting.places.begin(&known.layout);
         for (column, origin) in known.layout.columns.iter().zip(&known.origins) {
             let value = match *origin {
                 Origin::Feature(slot) if with_features => event.feature(slot),
@@ -360,6 +360,7 @@ impl Pass<'_, '_> {
             };
             self.counting.places.add(column, &value, text);
         }
+        self.counting.places.end(&known.layout, event.id, self.ts.0);
         let predicted = match self.model.task {
             _ if self.model.horizon.is_none() => None,
             Task::Regression => output.value.map(Predicted::Value),
@@ -395,12 +396,13 @@ impl Pass<'_, '_> {
         }
         let Some(known) = state.version(event.version.unwrap_or(""), self.model, plan) else { return Outcome::Shed };
         let text = &mut self.counting.text;
-        self.counting.places.clear();
+        self.counting.places.begin(&known.layout);
         for (column, origin) in known.layout.columns.iter().zip(&known.origins) {
             if let Origin::Feature(slot) = *origin {
                 self.counting.places.add(column, &event.feature(slot), text);
             }
         }
+        self.counting.places.end(&known.layout, event.id, self.ts.0);
         self.counts.other_segments += u64::from(self.counting.find_targets(self.model, event));
         self.count(known, false, None);
         Outcome::Counted

@@ -57,11 +57,17 @@ pub enum Metric {
     Eddm,
     HddmA,
     HddmW,
+    ReconstructionError,
+    Mmd,
+    CorrelationShift,
+    DomainClassifierAuc,
+    CentroidCosine,
+    CentroidEuclidean,
 }
 
 impl Metric {
     /// What a model measures that names no metrics: one or two of each kind, so that windows stay small and few alarms are false.
-    pub const DEFAULT: [Metric; 21] = [
+    pub const DEFAULT: [Metric; 23] = [
         Metric::Psi,
         Metric::JsDistance,
         Metric::Ks,
@@ -83,10 +89,12 @@ impl Metric {
         Metric::Mae,
         Metric::Rmse,
         Metric::R2,
+        Metric::CentroidCosine,
+        Metric::CentroidEuclidean,
     ];
 
     /// Every metric, in the order of their names' first definition.
-    pub const ALL: [Metric; 44] = [
+    pub const ALL: [Metric; 50] = [
         Metric::Psi,
         Metric::JsDistance,
         Metric::Ks,
@@ -131,7 +139,15 @@ impl Metric {
         Metric::Eddm,
         Metric::HddmA,
         Metric::HddmW,
+        Metric::ReconstructionError,
+        Metric::Mmd,
+        Metric::CorrelationShift,
+        Metric::DomainClassifierAuc,
+        Metric::CentroidCosine,
+        Metric::CentroidEuclidean,
     ];
+    /// Those of many dimensions at once that a model has to ask for: they cost something for every event.
+    pub const MULTIVARIATE: [Metric; 4] = [Metric::ReconstructionError, Metric::Mmd, Metric::CorrelationShift, Metric::DomainClassifierAuc];
 
     /// The name of the metric in every file and on every surface.
     #[must_use]
@@ -181,6 +197,12 @@ impl Metric {
             Metric::Eddm => "eddm",
             Metric::HddmA => "hddm_a",
             Metric::HddmW => "hddm_w",
+            Metric::ReconstructionError => "reconstruction_error",
+            Metric::Mmd => "mmd",
+            Metric::CorrelationShift => "correlation_shift",
+            Metric::DomainClassifierAuc => "domain_classifier_auc",
+            Metric::CentroidCosine => "centroid_cosine",
+            Metric::CentroidEuclidean => "centroid_euclidean",
         }
     }
 

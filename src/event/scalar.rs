@@ -28,6 +28,8 @@ pub enum Scalar<'a> {
     },
     /// A string, without quotes and escapes.
     Text(&'a str),
+    /// An array of finite numbers, where one was looked for.
+    Vector(&'a [f64]),
     /// An object or an array.
     Other,
 }
@@ -60,6 +62,15 @@ impl<'a> Scalar<'a> {
         self.finite().map(|value| if value == 0.0 { 0.0 } else { value })
     }
 
+    /// The array of numbers, where it is one.
+    #[must_use]
+    pub fn vector(&self) -> Option<&'a [f64]> {
+        match self {
+            Scalar::Vector(vector) => Some(vector),
+            _ => None,
+        }
+    }
+
     /// Whether there is nothing: no key, or `null`.
     #[must_use]
     pub fn is_absent(&self) -> bool {
@@ -85,7 +96,7 @@ impl<'a> Scalar<'a> {
                 write_number(value, scratch);
                 Some(scratch)
             }
-            Scalar::Missing | Scalar::Null | Scalar::Num { .. } | Scalar::Other => None,
+            Scalar::Missing | Scalar::Null | Scalar::Num { .. } | Scalar::Vector(_) | Scalar::Other => None,
         }
     }
 
@@ -119,6 +130,7 @@ impl std::fmt::Display for Scalar<'_> {
                 f.write_str(text)?;
                 f.write_char('"')
             }
+            Scalar::Vector(vector) => write!(f, "an array of {} numbers", vector.len()),
             Scalar::Other => f.write_str("an object or array"),
         }
     }

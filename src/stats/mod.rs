@@ -17,6 +17,7 @@
 //! | [`sequential`], [`onset`] | has something changed along a series, and since when |
 //! | [`contribution`] | which cells, and which parts of the events, a difference comes from |
 //! | [`moments`], [`exact`], [`quantile`], [`entropy`] | what one sample looks like |
+//! | [`matrix`], [`fourier`], [`quadratic`], [`correlation`], [`domain`] | many dimensions at once: directions, kernels, distances of means |
 //! | [`equal_width`] | the bins of other libraries, from ours |
 //! | [`counts`], [`random`] | the small change: totals, shares, seeded draws |
 
@@ -27,9 +28,11 @@ pub mod budget;
 pub mod classification;
 pub mod contingency;
 pub mod contribution;
+pub mod correlation;
 pub mod counts;
 pub mod cramer_von_mises;
 pub mod divergence;
+pub mod domain;
 pub mod energy;
 pub mod entropy;
 pub mod equal_width;
@@ -37,12 +40,15 @@ pub mod evidence;
 pub mod exact;
 #[cfg(test)]
 mod fixture;
+pub mod fourier;
 pub mod inflation;
 pub mod ks;
 pub mod limit;
+pub mod matrix;
 pub mod moments;
 pub mod null;
 pub mod onset;
+pub mod quadratic;
 pub mod quantile;
 pub mod random;
 pub mod ranking;

@@ -28,6 +28,18 @@ impl SplitMix64 {
     }
 }
 
+/// A draw from the standard normal distribution.
+///
+/// Source: Box and Muller (1958); the second of the two numbers is not kept.
+#[must_use]
+#[allow(clippy::cast_precision_loss)]
+pub fn normal(random: &mut SplitMix64) -> f64 {
+    // Above 0, so that the logarithm is finite.
+    let mut uniform = || ((random.next_u64() >> 11) as f64 + 0.5) / 9_007_199_254_740_992.0;
+    let (radius, angle) = ((-2.0 * uniform().ln()).sqrt(), std::f64::consts::TAU * uniform());
+    radius * angle.cos()
+}
+
 /// Draws cells in proportion to fixed counts, at a cost that does not depend on their number.
 ///
 /// Source: Walker (1977), built as Vose (1991) does. Shares are resolved to 2^-32 per cell.

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::baseline::layout::{Layout, NumericBins};
 use crate::stats::exact::ExactSum;
 
+use super::sample::Sample;
+
 /// Exact sums of the finite values of one numeric column, in units of its baseline's standard deviation around its mean.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moments {
@@ -90,13 +92,24 @@ pub struct Pane {
     pub moments: Vec<Moments>,
     /// Sum of the events' weights.
     pub weight: ExactSum,
+    /// Sums over vectors of many dimensions, as the spaces of the layout have them. None for most models.
+    pub sums: Vec<ExactSum>,
+    /// Some of the events, where the layout has columns for it.
+    pub sample: Sample,
 }
 
 impl Pane {
     /// An empty pane of a layout.
     #[must_use]
     pub fn new(layout: &Layout) -> Pane {
-        Pane { n: 0, cells: vec![0; layout.cells], moments: vec![Moments::default(); layout.moments], weight: ExactSum::default() }
+        Pane {
+            n: 0,
+            cells: vec![0; layout.cells],
+            moments: vec![Moments::default(); layout.moments],
+            weight: ExactSum::default(),
+            sums: vec![ExactSum::default(); layout.sums],
+            sample: Sample::default(),
+        }
     }
 
     /// Adds the counts and sums of another pane of the same layout.
@@ -110,9 +123,14 @@ impl Pane {
             sums.merge(theirs);
         }
         self.weight.merge(&other.weight);
+        for (sum, theirs) in self.sums.iter_mut().zip(&other.sums) {
+            sum.merge(theirs);
+        }
+        self.sample.merge(&other.sample);
     }
 
-    /// Takes the counts and sums of another pane of the same layout back, which must be among what was added.
+    /// Takes the counts and sums of another pane of the same layout back, which must be among what was added. The sample stays
+    /// whole: what remains is added to what was taken, and the events of both are a set.
     pub fn take_back(&mut self, other: &Pane) {
         debug_assert_eq!(self.cells.len(), other.cells.len(), "panes of different layouts never merge");
         self.n = self.n.wrapping_sub(other.n);
@@ -123,6 +141,9 @@ impl Pane {
             sums.take_back(theirs);
         }
         self.weight.take_back(&other.weight);
+        for (sum, theirs) in self.sums.iter_mut().zip(&other.sums) {
+            sum.take_back(theirs);
+        }
     }
 
     /// Whether nothing was counted.
@@ -134,7 +155,13 @@ impl Pane {
     /// Whether it is of this layout, so that it can be merged with its panes: what was read from elsewhere may be damaged.
     #[must_use]
     pub fn fits(&self, layout: &Layout) -> bool {
-        self.cells.len() == layout.cells && self.moments.len() == layout.moments
+        let width = layout.sampled.as_ref().map_or(0, |sampled| sampled.len());
+        let is_sampled = layout.sampled.is_some() || self.sample.rows().is_empty();
+        self.cells.len() == layout.cells
+            && self.moments.len() == layout.moments
+            && self.sums.len() == layout.sums
+            && is_sampled
+            && self.sample.rows().iter().all(|row| row.cells.len() == width)
     }
 
     /// Counts of one column: its special cells, then its data cells.

@@ -1,7 +1,7 @@
 //! Panes that accept no more records, as few bytes: exact, and merged into a pane without another one being built.
 //!
 //! ```text
-//! pane     n  cells  counts  moments  4 sums each  sum of weights
+//! pane     n  cells  counts  moments  4 sums each  sum of weights  sums  as many sums  rows  columns  key and cells each
 //! joined   matched  pane of the label  confusion  counts  scores  counts  scored  5 sums
 //! ```
 //! Numbers of things are varints; counts and sums are those of [`super::bytes`]. Equal panes are equal bytes. No bytes at all
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::bytes::{Malformed, Reader, put_counts, put_sum, put_varint};
 use super::joined::JoinedPane;
 use super::pane::{Moments, Pane};
+use crate::stats::exact::ExactSum;
 
 /// Cells of a pane that is read: 16,000 columns of the most cells there are. Damaged bytes may claim any number of them.
 const MAX_CELLS: u64 = 1 << 24;
@@ -162,6 +163,15 @@ fn put_pane(out: &mut Vec<u8>, pane: &Pane) {
         }
     }
     put_sum(out, &pane.weight);
+    put_varint(out, pane.sums.len() as u64);
+    pane.sums.iter().for_each(|sum| put_sum(out, sum));
+    let rows = pane.sample.rows();
+    put_varint(out, rows.len() as u64);
+    put_varint(out, rows.first().map_or(0, |row| row.cells.len()) as u64);
+    for row in rows {
+        out.extend_from_slice(&row.key.to_le_bytes());
+        row.cells.iter().for_each(|cell| put_varint(out, u64::from(*cell)));
+    }
 }
 
 fn read_pane(reader: &mut Reader<'_>, pane: &mut Pane) -> Result<(), Malformed> {
@@ -181,6 +191,27 @@ fn read_pane(reader: &mut Reader<'_>, pane: &mut Pane) -> Result<(), Malformed> 
         }
     }
     pane.weight.merge(&reader.sum()?);
+    let sums = reader.varint()?;
+    if pane.sums.is_empty() {
+        // Each takes a byte at least.
+        let sums = usize::try_from(sums).ok().filter(|sums| *sums <= reader.rest().len()).ok_or(Malformed)?;
+        pane.sums.resize(sums, ExactSum::default());
+    } else if pane.sums.len() as u64 != sums {
+        return Err(Malformed);
+    }
+    for sum in &mut pane.sums {
+        sum.merge(&reader.sum()?);
+    }
+    let (rows, columns) = (reader.varint()?, reader.varint()?);
+    let columns = usize::try_from(columns).ok().filter(|columns| *columns <= reader.rest().len()).ok_or(Malformed)?;
+    let mut cells = vec![0u16; columns];
+    for _ in 0..rows {
+        let key = u64::from_le_bytes(reader.take(8)?.try_into().map_err(|_| Malformed)?);
+        for cell in &mut cells {
+            *cell = u16::try_from(reader.varint()?).map_err(|_| Malformed)?;
+        }
+        pane.sample.offer(key, &cells);
+    }
     Ok(())
 }
 
@@ -216,7 +247,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::stats::exact::ExactSum;
+    use crate::window::sample::Sample;
 
     fn sum() -> impl Strategy<Value = ExactSum> {
         vec(prop_oneof![6 => -1e3..1e3f64, 1 => -1e12..1e12f64, 1 => any::<f64>()], 0..4).prop_map(|terms| {
@@ -232,11 +263,12 @@ mod tests {
 
     fn pane(cells: usize, moments: usize) -> impl Strategy<Value = Pane> {
         let moment = (sum(), sum(), sum(), sum()).prop_map(|(sum, squares, below, above)| Moments { sum, squares, below, above });
-        (0..u64::MAX / 4, counts(cells), vec(moment, moments), sum()).prop_map(|(n, cells, moments, weight)| Pane {
-            n,
-            cells,
-            moments,
-            weight,
+        let rows = vec((any::<u64>(), vec(any::<u16>(), 3)), 0..9);
+        let parts = (0..u64::MAX / 4, counts(cells), vec(moment, moments), sum(), vec(sum(), 2 * moments), rows);
+        parts.prop_map(|(n, cells, moments, weight, sums, rows)| {
+            let mut sample = Sample::default();
+            rows.iter().for_each(|(key, cells)| sample.offer(*key, cells));
+            Pane { n, cells, moments, weight, sums, sample }
         })
     }
 
@@ -304,7 +336,14 @@ mod tests {
 
     #[test]
     fn no_bytes_are_the_empty_pane() {
-        let pane = Pane { n: 3, cells: vec![1, 2], moments: Vec::new(), weight: ExactSum::default() };
+        let pane = Pane {
+            n: 3,
+            cells: vec![1, 2],
+            moments: Vec::new(),
+            weight: ExactSum::default(),
+            sums: vec![ExactSum::default()],
+            sample: Sample::default(),
+        };
         let mut sparse = SparsePane::default();
         assert_eq!(sparse.dense(), Pane::default());
         sparse.merge(pane.clone());

@@ -8,6 +8,7 @@ use crate::engine::measure::Recipe;
 use crate::event::{Metric, Span};
 
 use super::super::checked::{Admitted, Baselines, Drift, FeatureType, Features, Labels, Model, Purpose, SegmentBy, Task, Window, pane};
+use super::super::fault::suggestion;
 use super::super::file::OneOrMany;
 use super::super::file::model::{
     BaselineEntry, DriftEntry, FeatureTypeName, FeaturesEntry, FeaturesFrom, ModelEntry, RecipeName, SegmentEntry, TaskName, WindowEntry,
@@ -68,6 +69,7 @@ fn check(entry: &ModelEntry, at: &str, joins_by_default: bool, checker: &mut Che
             "make one with `driftline baseline build` and name it in `baseline`",
         );
     }
+    let (metrics, multivariate) = multivariate(entry, at, &task, checker);
     Model {
         name: entry.name.as_str().into(),
         baselines: baselines(entry.baseline.as_ref(), at, checker),
@@ -80,6 +82,7 @@ fn check(entry: &ModelEntry, at: &str, joins_by_default: bool, checker: &mut Che
         labels: labels(entry, at, &task, joins_by_default, checker),
         segments: segments(entry.segments.as_deref(), at, checker),
         metrics,
+        multivariate,
         names_metrics: entry.metrics.as_ref().is_some_and(|names| !asks_for_all(names)),
         recipe: entry.recipe.map_or(Recipe::Driftline, |name| match name {
             RecipeName::Driftline => Recipe::Driftline,
@@ -187,6 +190,7 @@ fn features(entry: Option<&FeaturesEntry>, at: &str, checker: &mut Checker<'_>) 
         let kind = match kind {
             FeatureTypeName::Numeric => FeatureType::Numeric,
             FeatureTypeName::Categorical | FeatureTypeName::Boolean => FeatureType::Categorical,
+            FeatureTypeName::Embedding => FeatureType::Embedding,
         };
         (name.clone(), kind)
     });
@@ -348,7 +352,10 @@ fn metrics(names: Option<&OneOrMany>, at: &str, task: &Task, checker: &mut Check
     let at = join(at, "metrics");
     let (names, is_one) = match names {
         None => return Metric::DEFAULT.to_vec(),
-        Some(names) if asks_for_all(names) => return Metric::ALL.into_iter().filter(|metric| !metric.is_detector()).collect(),
+        Some(names) if asks_for_all(names) => {
+            let is_measured = |metric: &Metric| !metric.is_detector() && !Metric::MULTIVARIATE.contains(metric);
+            return Metric::ALL.into_iter().filter(is_measured).collect();
+        }
         Some(OneOrMany::One(name)) => (std::slice::from_ref(name), true),
         Some(OneOrMany::Many(names)) => (names.as_slice(), false),
     };
@@ -374,6 +381,36 @@ fn metrics(names: Option<&OneOrMany>, at: &str, task: &Task, checker: &mut Check
     }
     metrics.sort_unstable();
     metrics
+}
+
+/// The metrics with those of many dimensions at once, and these by themselves: they are measured only where they are asked for.
+fn multivariate(entry: &ModelEntry, at: &str, task: &Task, checker: &mut Checker<'_>) -> (Vec<Metric>, Vec<Metric>) {
+    let mut metrics = metrics(entry.metrics.as_ref(), at, task, checker);
+    let is_multivariate = |metric: &Metric| Metric::MULTIVARIATE.contains(metric);
+    let mut wanted: Vec<Metric> = metrics.iter().copied().filter(is_multivariate).collect();
+    let at = join(at, "multivariate");
+    let mut named = Vec::new();
+    for (index, name) in entry.multivariate.iter().flatten().enumerate() {
+        let pointer = join(&at, &index.to_string());
+        let Some(metric) = Metric::parse(name).filter(is_multivariate) else {
+            let known = Metric::MULTIVARIATE.map(Metric::as_str);
+            let hint = if name == "pca" { None } else { suggestion(name, known) };
+            let hint = hint.unwrap_or_else(|| format!("did you mean \"{}\"?", Metric::ReconstructionError.as_str()));
+            checker.error_with(&pointer, format!("'{name}' is not a measure of many dimensions at once"), &hint);
+            continue;
+        };
+        if named.contains(&metric) {
+            checker.error(&pointer, format!("{name} is named twice"));
+        }
+        named.push(metric);
+    }
+    wanted.extend(named);
+    wanted.sort_unstable();
+    wanted.dedup();
+    metrics.retain(|metric| !is_multivariate(metric));
+    metrics.extend(&wanted);
+    metrics.sort_unstable();
+    (metrics, wanted)
 }
 
 fn metric(pointer: &str, name: &str, checker: &mut Checker<'_>) -> Option<Metric> {

@@ -48,8 +48,12 @@ pub struct ModelEntry {
     #[schemars(extend("default" = "off"))]
     pub weighted: Option<Switch>,
     /// The metrics to compute, or `all`, where the task and the types of the features allow. Default: `psi`, `js_distance`, `ks`,
-    /// `wasserstein`, `wasserstein_normed`, `chi_square`, `total_variation`, the rates, and the performance of the task.
+    /// `wasserstein`, `wasserstein_normed`, `chi_square`, `total_variation`, the rates, the centroids of embeddings, and the
+    /// performance of the task.
     pub metrics: Option<OneOrMany>,
+    /// Measures of many dimensions at once: `reconstruction_error`, `mmd`, `correlation_shift`,
+    /// `domain_classifier_auc`. Default: those that `metrics` names; `all` names none of them.
+    pub multivariate: Option<Vec<String>>,
     /// Whose definitions of the metrics are followed, for comparison with a tool that was used before. Default: driftline.
     #[schemars(extend("default" = "driftline"))]
     pub recipe: Option<RecipeName>,
@@ -164,6 +168,8 @@ pub enum FeatureTypeName {
     Categorical,
     /// The levels true and false.
     Boolean,
+    /// Arrays of numbers of one length, 1 to 1536.
+    Embedding,
 }
 
 /// From which events the features of an id are counted.

@@ -352,6 +352,32 @@ mod tests {
     }
 
     #[test]
+    fn the_difference_of_sums_and_samples_follows_too() {
+        use crate::stats::exact::ExactSum;
+        use crate::window::Sample;
+        let pane = |terms: &[f64]| {
+            let mut sum = ExactSum::default();
+            terms.iter().for_each(|term| sum.add(*term));
+            let mut sample = Sample::default();
+            terms.iter().for_each(|term| sample.offer(term.to_bits(), &[7]));
+            Pane { n: terms.len() as u64, cells: vec![1], sums: vec![sum.clone(), sum], sample, ..Pane::default() }
+        };
+        let mut book = Book::default();
+        let hear = |book: &mut Book, offset: i64, terms: &[f64]| {
+            let events = Events { end: terms.len() as i64, sealed_at: Timestamp(15), pane: pane(terms) };
+            book.hear_pane(offset, SLICE, &events, &wire::to_bytes(&events));
+        };
+        hear(&mut book, 0, &[0.1, 1e9]);
+        read(&mut book, 2, 7, true);
+        let mut sum = book.hand_on_open(2).remove(0).pane;
+        hear(&mut book, 3, &[0.1, 1e9, -1e9, 0.7]);
+        assert!(book.hear_progress(progress(9, 20, false, 9), BTreeMap::new()).is_some());
+        sum.merge(&book.hand_on_sealed().remove(0).pane);
+        let whole = pane(&[0.1, 1e9, -1e9, 0.7]);
+        assert_eq!((sum.sums, sum.sample), (whole.sums, whole.sample));
+    }
+
+    #[test]
     fn the_next_owner_knows_what_was_handed_on() {
         let mut book = Book::default();
         say(&mut book, 0, 5, 2);

@@ -69,7 +69,10 @@ impl Ground {
             }
             (Ground::Outside, _) => ([data.first(), data.last()].map(|count| count.copied().unwrap_or(0)).to_vec(), valid),
             (Ground::Unseen, ColumnKind::Categorical(levels)) => (vec![data.get(levels.unseen_cell()).copied().unwrap_or(0)], valid),
-            (Ground::Unseen, ColumnKind::Numeric(_)) => (Vec::new(), valid),
+            // Of an embedding only its rates have cells.
+            (Ground::Unseen, ColumnKind::Numeric(_)) | (Ground::Values(..) | Ground::Unseen, ColumnKind::Embedding(_)) => {
+                (Vec::new(), valid)
+            }
         };
         Part { cells, total }
     }
@@ -77,6 +80,7 @@ impl Ground {
     /// What each cell adds; `None` where one side is empty.
     pub fn terms(self, reference: &Part, current: &Part) -> Option<Vec<f64>> {
         match self {
+            _ if current.cells.is_empty() => None,
             Ground::Values(distance, _) => terms(distance, &reference.cells, &current.cells),
             // A rate is the sum of its cells; what they add to its change may cancel, so the terms are the sizes of the changes.
             _ if reference.total == 0 || current.total == 0 => None,

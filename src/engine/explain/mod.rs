@@ -61,7 +61,7 @@ pub(super) fn explain(scene: &Scene<'_>, measurements: &[Measurement], breached:
             Ok(reference) => &reference.pane,
             Err(_) => return,
         },
-        Against::Pane(pane, _) => pane,
+        Against::Pane(pane, _) | Against::Columns(pane, _) => pane,
         Against::Nothing(_) => return,
     };
     let recipe = &context.plan.drift;

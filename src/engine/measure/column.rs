@@ -1,6 +1,6 @@
 //! Drift and data quality of one column: reference against current counts.
 //!
-//! What is measured over coarse bins and levels is in `share`, over fine bins in `number`.
+//! What is measured over coarse bins and levels is in `share`, over fine bins in `number`, and of vectors in `multivariate`.
 
 use crate::baseline::layout::{Column, ColumnKind, INFINITE, Levels, MISSING, NAN, NULL, SPECIAL, WRONG_TYPE};
 use crate::baseline::{Baseline, Inflations, Kind, Summary};
@@ -109,7 +109,7 @@ impl<'a> Sides<'a> {
     #[allow(clippy::cast_precision_loss)] // At most 100.
     fn kept(&self) -> f64 {
         match &self.column.kind {
-            ColumnKind::Numeric(_) => 0.0,
+            ColumnKind::Numeric(_) | ColumnKind::Embedding(_) => 0.0,
             ColumnKind::Categorical(levels) => {
                 self.current.data.iter().take(levels.other_cell()).filter(|count| **count > 0).count() as f64
             }
@@ -147,6 +147,8 @@ pub fn measure(sides: &Sides<'_>, wanted: Wanted, out: &mut Vec<Reading>) {
     match &sides.column.kind {
         ColumnKind::Numeric(bins) => number::measure(sides, bins, wanted, out),
         ColumnKind::Categorical(levels) => categorical(sides, levels, wanted, out),
+        // What its vectors say is in `multivariate`.
+        ColumnKind::Embedding(_) => {}
     }
     rates(sides, wanted, out);
     if wanted.has(Metric::DistinctCount)
@@ -154,7 +156,7 @@ pub fn measure(sides: &Sides<'_>, wanted: Wanted, out: &mut Vec<Reading>) {
     {
         let value = distinct::estimate(cells).map(|estimate| (estimate + sides.kept()).min(real(sides.current.valid)));
         let recipe = match sides.column.kind {
-            ColumnKind::Numeric(_) => "estimated over 128 x 20 hashed cells, standard error 6.5 %",
+            ColumnKind::Numeric(_) | ColumnKind::Embedding(_) => "estimated over 128 x 20 hashed cells, standard error 6.5 %",
             ColumnKind::Categorical(_) => "kept levels exactly, others estimated over 128 x 20 hashed cells, standard error 6.5 %",
         };
         out.push(sides.reading(Metric::DistinctCount, value, None, recipe));

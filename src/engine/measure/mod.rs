@@ -2,6 +2,7 @@
 
 pub mod column;
 pub mod detection;
+pub mod multivariate;
 mod number;
 pub mod performance;
 mod recipe;
@@ -48,6 +49,8 @@ pub enum Against<'a> {
     Baseline,
     /// Other events, counted over the bins of the baseline, and what they are called in recipes.
     Pane(&'a Pane, &'a str),
+    /// Rows of the baseline that are kept by column, and what they are called: what is of many columns at once is compared with all rows.
+    Columns(&'a Pane, &'a str),
     /// Nothing that can be relied on, and why.
     Nothing(&'static str),
 }
@@ -146,7 +149,7 @@ pub fn events(context: &Context<'_>, pane: &Pane, against: Against<'_>, out: &mu
     let none;
     let (compared, lacking, name) = match against {
         Against::Baseline => (&reference.pane, fault, None),
-        Against::Pane(pane, name) => (pane, None, Some(name)),
+        Against::Pane(pane, name) | Against::Columns(pane, name) => (pane, None, Some(name)),
         Against::Nothing(reason) => {
             none = Pane::new(&baseline.layout);
             (&none, Some(reason), None)
@@ -160,11 +163,12 @@ pub fn events(context: &Context<'_>, pane: &Pane, against: Against<'_>, out: &mu
         column::measure(&sides, wanted, &mut readings);
         out.extend(readings.drain(..).map(|reading| {
             let measurement = context.finish(&segment, column.subject.clone(), &reading, lacking);
-            match name.filter(|_| !reading.metric.is_descriptive()) {
-                Some(name) => Measurement { recipe: format!("{}; against {name}", reading.recipe).into(), ..measurement },
-                None => measurement,
-            }
+            against_name(measurement, name.filter(|_| !reading.metric.is_descriptive()))
         }));
+    }
+    let (compared, name) = if matches!(against, Against::Columns(..)) { (&reference.pane, None) } else { (compared, name) };
+    for (subject, reading) in multivariate::readings(baseline, compared, pane, wanted, context.plan.evidence) {
+        out.push(against_name(context.finish(&segment, subject, &reading, lacking), name));
     }
     adjust(context.plan.evidence.adjust, out.get_mut(first..).unwrap_or(&mut []));
     if context.plan.horizon.is_some() {
@@ -178,6 +182,14 @@ pub fn events(context: &Context<'_>, pane: &Pane, against: Against<'_>, out: &mu
             }
             out.push(measurement);
         }
+    }
+}
+
+/// Says in its recipe what it was compared with, where that is not the whole baseline.
+fn against_name(measurement: Measurement, name: Option<&str>) -> Measurement {
+    match name {
+        Some(name) => Measurement { recipe: format!("{}; against {name}", measurement.recipe).into(), ..measurement },
+        None => measurement,
     }
 }
 

@@ -43,6 +43,7 @@ impl Threshold {
             let (coarse, expected) = match &column.kind {
                 ColumnKind::Numeric(bins) => (bins.coarse(r), bins.coarse(&scaled(r, n))),
                 ColumnKind::Categorical(_) => (r.to_vec(), scaled(r, n)),
+                ColumnKind::Embedding(_) => return None,
             };
             let noise = noise(Kind::Cells)?;
             let statistic = Pooled::new(&coarse, &expected)?.critical(level, sides.freedom(n))?;
@@ -65,7 +66,8 @@ impl Threshold {
         let spread = sides.summary.and_then(|summary| Some(summary.sd_population? / summary.sd?));
         let sd = sides.summary.and_then(|summary| summary.sd_population);
         let outside = r.first().copied().unwrap_or(0) + r.last().copied().unwrap_or(0);
-        let is_number = matches!(column.kind, ColumnKind::Numeric(_));
+        let (is_number, is_categorical) =
+            (matches!(column.kind, ColumnKind::Numeric(_)), matches!(column.kind, ColumnKind::Categorical(_)));
         let of = |metric: Metric| -> Option<(Kind, Option<f64>)> {
             let wasserstein = || table(nulls.and_then(|nulls| nulls.wasserstein.as_ref()), Kind::Squares);
             let by_law = |table: Option<&NullTable>, law: &dyn Fn(f64, f64) -> Option<f64>| {
@@ -109,7 +111,7 @@ impl Threshold {
                 Metric::NullRate => (Kind::Null, rate(sides.reference.nulls(), sides.reference.events(), Kind::Null)),
                 Metric::InvalidRate => (Kind::Invalid, rate(sides.reference.invalid(), sides.reference.events(), Kind::Invalid)),
                 Metric::OutOfRangeRate if is_number => (Kind::Order, rate(outside, m, Kind::Order)),
-                Metric::NewCategoryRate if !is_number => {
+                Metric::NewCategoryRate if is_categorical => {
                     let expected = unseen.unwrap_or(0.0);
                     let p = |hits| excess_p_value(expected, m, Rate { hits, total: n }, sides.design(Kind::Cells, n));
                     (Kind::Cells, least(whole(expected * real(n)), n, level, p).map(|hits| real(hits) / real(n)))

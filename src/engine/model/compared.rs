@@ -48,6 +48,8 @@ pub(super) struct Sides {
     pub(super) extended: Option<Span>,
     reference: Result<Option<Pane>, &'static str>,
     name: Option<String>,
+    /// Whether the reference are hours of the baseline.
+    is_season: bool,
 }
 
 impl Sides {
@@ -55,6 +57,7 @@ impl Sides {
     pub(super) fn against(&self) -> measure::Against<'_> {
         match (&self.reference, &self.name) {
             (Err(reason), _) => measure::Against::Nothing(reason),
+            (Ok(Some(pane)), Some(name)) if self.is_season => measure::Against::Columns(pane, name),
             (Ok(Some(pane)), Some(name)) => measure::Against::Pane(pane, name),
             _ => measure::Against::Baseline,
         }
@@ -67,7 +70,9 @@ impl ModelState {
         let pane = self.history.events(window, at)?;
         let place = plan.windows.iter().position(|spec| spec.name == window.name);
         let found = place.and_then(|place| Some((place, plan.windows.get(place)?)));
-        let Some((place, spec)) = found else { return Some(Sides { pane, extended: None, reference: Ok(None), name: None }) };
+        let Some((place, spec)) = found else {
+            return Some(Sides { pane, extended: None, reference: Ok(None), name: None, is_season: false });
+        };
         let comparison = plan.comparison(place);
         let (pane, from) = self.extended(plan, spec, &comparison, window, at, pane);
         let reference = match comparison.against {
@@ -81,7 +86,8 @@ impl ModelState {
             Against::Earlier { .. } => self.earlier(plan, (place, spec), &comparison, (window, from), at).map(Some).ok_or(NO_WINDOWS),
         };
         let extended = (from < window.start).then(|| window.end - from);
-        Some(Sides { pane, extended, reference, name: comparison.name() })
+        let is_season = matches!(comparison.against, Against::Season(_));
+        Some(Sides { pane, extended, reference, name: comparison.name(), is_season })
     }
 
     /// Moves the start back by whole slides until there are enough events or the window is as long as it may be.

@@ -5,44 +5,21 @@
 use std::sync::Arc;
 
 use super::dictionary::Dictionary;
+use super::found::Found;
 use super::json::{Broken, Cell, CellKind, Json, MAX_DEPTH};
-use super::mapping::{Field, Mapping, SCALARS, Selector};
+use super::mapping::{Field, Mapping, Selector};
 use super::raw::{Class, Kind, Probabilities, RawEvent, Texts, Ts};
 use super::record::{RecordMeta, beside};
-use super::schema::{FEATURES, NONE, PROBABILITIES, Schema, TAGS, Target};
+use super::schema::{FEATURES, NONE, PROBABILITIES, Schema, Target};
 use super::{number, rfc3339};
-use crate::event::scalar::is_canonical_integer;
-use crate::event::text::write_number;
 use crate::event::{Reject, Scalar};
 
 /// The largest record read unless set otherwise, in bytes: four times what a broker takes by default (`message.max.bytes`).
 pub const DEFAULT_MAX_BYTES: usize = 4 << 20;
+/// Numbers of an array that are read: those of the longest embedding, and one more would be of no use.
+const MAX_NUMBERS: usize = 1_536;
 /// No record may be larger, whatever is set: positions in it have 32 bits, of which the signed half is enough.
 const MOST_BYTES: usize = i32::MAX as usize;
-
-/// What has been found in the record so far.
-#[derive(Debug, Default)]
-#[allow(clippy::struct_excessive_bools)] // Each tells of a field of its own; together they are no state machine.
-struct Found {
-    /// Counts records; wraps.
-    event: u32,
-    fields: [Cell; SCALARS],
-    features: Vec<Cell>,
-    features_epoch: u32,
-    known_features: u32,
-    unknown_features: u32,
-    has_features: bool,
-    bad_features: bool,
-    tags: Vec<Cell>,
-    tags_epoch: u32,
-    classes: Vec<Class>,
-    bad_probabilities: bool,
-    repeated_class: bool,
-    /// Strings that had escapes, and canonical numbers.
-    unescaped: String,
-    /// The last key that had escapes.
-    key: String,
-}
 
 /// Reads events from records.
 #[derive(Debug)]
@@ -102,7 +79,7 @@ impl Decoder {
 
     fn event<'a>(&'a self, text: &'a str, record: &RecordMeta<'a>, nonstandard: u32) -> Result<RawEvent<'a>, Reject> {
         let found = &self.found;
-        let texts = Texts { record: text, unescaped: &found.unescaped };
+        let texts = Texts { record: text, unescaped: &found.unescaped, numbers: &found.numbers };
         let scalar = |field| self.scalar(field, texts, record);
         let kind = match scalar(Field::Event) {
             Scalar::Missing | Scalar::Null => None,
@@ -113,7 +90,7 @@ impl Decoder {
             Scalar::Missing | Scalar::Null => Ts::Missing,
             Scalar::Text(text) => rfc3339::parse(text).map_or(Ts::Bad, Ts::At),
             Scalar::Num { value, text } => rfc3339::from_number(value, text, self.mapping.ts_unit).map_or(Ts::Bad, Ts::At),
-            Scalar::Bool(_) | Scalar::Other => Ts::Bad,
+            Scalar::Bool(_) | Scalar::Vector(_) | Scalar::Other => Ts::Bad,
         };
         Ok(RawEvent {
             kind,
@@ -168,109 +145,6 @@ fn number_or_text(text: &str) -> Scalar<'_> {
         Ok((value, end)) if json.is_end(end) => Scalar::Num { value, text },
         _ => Scalar::Text(text),
     }
-}
-
-/// The epoch after `epoch`. When it wraps, the cells of long ago are cleared, lest they seem new.
-fn next_epoch(epoch: u32, cells: &mut [Cell]) -> u32 {
-    epoch.checked_add(1).unwrap_or_else(|| {
-        cells.iter_mut().for_each(|cell| cell.epoch = 0);
-        1
-    })
-}
-
-impl Found {
-    fn begin(&mut self) {
-        self.event = self.event.wrapping_add(1);
-        self.fields = [Cell::default(); SCALARS];
-        self.unescaped.clear();
-        self.forget(FEATURES | PROBABILITIES | TAGS);
-    }
-
-    /// Takes back what objects held: at the start, and where the same key comes again.
-    #[inline]
-    fn forget(&mut self, roles: u8) {
-        if roles & FEATURES != 0 {
-            self.features_epoch = next_epoch(self.features_epoch, &mut self.features);
-            (self.known_features, self.unknown_features) = (0, 0);
-            (self.has_features, self.bad_features) = (false, false);
-        }
-        if roles & PROBABILITIES != 0 {
-            self.classes.clear();
-            (self.bad_probabilities, self.repeated_class) = (false, false);
-        }
-        if roles & TAGS != 0 {
-            self.tags_epoch = next_epoch(self.tags_epoch, &mut self.tags);
-        }
-    }
-
-    /// Gives all fields of a set of bits one value.
-    fn set_fields(&mut self, fields: u16, value: Cell) {
-        for (field, cell) in self.fields.iter_mut().enumerate() {
-            if fields & 1 << field != 0 {
-                *cell = value;
-            }
-        }
-    }
-
-    /// The cell for the value of a key that is for one thing, and where its text goes.
-    #[inline(always)]
-    fn place(&mut self, target: Target) -> Option<(&mut Cell, &mut String)> {
-        let cell = match target {
-            Target::Feature(slot) => {
-                let cell = self.features.get_mut(slot as usize)?;
-                self.known_features += u32::from(cell.epoch != self.features_epoch);
-                cell.epoch = self.features_epoch;
-                cell
-            }
-            Target::Field(field) => self.fields.get_mut(field as usize)?,
-            Target::Tag(slot) => {
-                let cell = self.tags.get_mut(slot as usize)?;
-                cell.epoch = self.tags_epoch;
-                cell
-            }
-            Target::Skip | Target::Sink(_) | Target::Open => return None,
-        };
-        Some((cell, &mut self.unescaped))
-    }
-
-    /// Keeps the value of a key that is for several things.
-    fn put(&mut self, target: Target, value: Cell) {
-        if let Some((cell, _)) = self.place(target) {
-            *cell = Cell { epoch: cell.epoch, ..value };
-        }
-    }
-
-    /// After the walk: numbers that serve as names become canonical, and of a class that came twice the last one stays.
-    fn settle(&mut self, text: &str) {
-        for field in [Field::Model, Field::Version, Field::Id] {
-            if let Some(cell) = self.fields.get_mut(field as usize) {
-                make_canonical(cell, text, &mut self.unescaped);
-            }
-        }
-        for cell in self.tags.iter_mut().filter(|cell| cell.epoch == self.tags_epoch) {
-            make_canonical(cell, text, &mut self.unescaped);
-        }
-        if self.repeated_class {
-            let texts = Texts { record: text, unescaped: &self.unescaped };
-            self.classes.sort_unstable_by(|a, b| texts.text(&a.name).cmp(texts.text(&b.name)).then(b.order.cmp(&a.order)));
-            self.classes.dedup_by(|later, kept| texts.text(&later.name) == texts.text(&kept.name));
-            self.classes.sort_unstable_by_key(|class| class.order);
-        }
-    }
-}
-
-/// Writes the canonical text of a number that is not its own; what is not finite names nothing.
-fn make_canonical(cell: &mut Cell, text: &str, unescaped: &mut String) {
-    if cell.kind != CellKind::Number || is_canonical_integer(text.get(cell.start as usize..cell.end as usize).unwrap_or_default()) {
-        return;
-    }
-    if !cell.number.is_finite() {
-        cell.kind = CellKind::Other;
-        return;
-    }
-    let start = unescaped.len();
-    write_number(cell.number, unescaped);
-    cell.set_text(CellKind::Unescaped, start, unescaped.len());
 }
 
 /// A walk of the trie along a text.
@@ -332,6 +206,7 @@ impl Walk<'_, '_, '_> {
                     let (cell, unescaped) = self.found.place(key.target).ok_or(Broken)?;
                     json.value(start, first, depth, unescaped, cell)?
                 }
+                Target::Vector(_) => self.vector(key.target, ValueHere { at: start, first, depth })?,
                 Target::Skip => json.skip(start, first, depth)?,
                 Target::Sink(sink) => self.sink(sink, node, key, ValueHere { at: start, first, depth })?,
                 Target::Open => self.open(node, key, ValueHere { at: start, first, depth })?,
@@ -377,6 +252,24 @@ impl Walk<'_, '_, '_> {
         }
         let (after, _) = json.colon(end)?;
         Ok((KeyHere { at, number, target }, after))
+    }
+
+    /// A feature that may be an array of numbers.
+    #[inline(never)]
+    fn vector(&mut self, target: Target, value: ValueHere) -> Result<usize, Broken> {
+        let mut cell = Cell::default();
+        let end = self.vector_or_other(value, &mut cell)?;
+        self.found.put(target, cell);
+        Ok(end)
+    }
+
+    fn vector_or_other(&mut self, value: ValueHere, cell: &mut Cell) -> Result<usize, Broken> {
+        let ValueHere { at, first, depth } = value;
+        if first == b'[' {
+            self.json.vector(at, depth, MAX_NUMBERS, &mut self.found.numbers, cell)
+        } else {
+            self.json.value(at, first, depth, &mut self.found.unescaped, cell)
+        }
     }
 
     /// A key that has no slot, of an object of features or of classes.
@@ -432,7 +325,10 @@ impl Walk<'_, '_, '_> {
                 self.array(sink.child, value.at, value.depth + 1)?
             }
             first => {
-                let end = self.json.value(value.at, first, value.depth, &mut self.found.unescaped, &mut cell)?;
+                let end = match first {
+                    b'[' if sink.vector => self.vector_or_other(value, &mut cell)?,
+                    _ => self.json.value(value.at, first, value.depth, &mut self.found.unescaped, &mut cell)?,
+                };
                 if cell.kind != CellKind::Null {
                     self.not_an_object(sink.roles);
                 }

@@ -11,6 +11,8 @@ use rustc_hash::FxHashMap;
 pub struct Dictionary {
     features: Names,
     tags: Names,
+    /// By slot of the features: whether arrays of numbers are read.
+    vectors: Vec<bool>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -32,7 +34,26 @@ impl Names {
 impl Dictionary {
     /// A dictionary of the union of the names given; a name may come more than once.
     pub fn new<F: AsRef<str>, T: AsRef<str>>(features: impl IntoIterator<Item = F>, tags: impl IntoIterator<Item = T>) -> Dictionary {
-        Dictionary { features: Names::new(features), tags: Names::new(tags) }
+        Dictionary { features: Names::new(features), tags: Names::new(tags), vectors: Vec::new() }
+    }
+
+    /// The same, in which arrays of numbers are read where they are the values of these features. Elsewhere they are passed over.
+    #[must_use]
+    pub fn with_vectors<N: AsRef<str>>(mut self, features: impl IntoIterator<Item = N>) -> Dictionary {
+        self.vectors.resize(self.features.sorted.len(), false);
+        for name in features {
+            let slot = self.feature_slot(name.as_ref());
+            if let Some(place) = slot.and_then(|slot| self.vectors.get_mut(slot as usize)) {
+                *place = true;
+            }
+        }
+        self
+    }
+
+    /// Whether arrays of numbers are read where they are the value of a feature.
+    #[must_use]
+    pub fn reads_vectors(&self, slot: u32) -> bool {
+        self.vectors.get(slot as usize).copied().unwrap_or(false)
     }
 
     /// The features' names by slot.

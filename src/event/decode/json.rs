@@ -33,7 +33,9 @@ pub(super) enum CellKind {
     Text,
     /// A string that had escapes; the range is its content in the scratch text.
     Unescaped,
-    /// An object or array.
+    /// An array of numbers; the range is that of its numbers among those of the record.
+    Vector,
+    /// Another array, or an object.
     Other,
 }
 
@@ -247,6 +249,37 @@ impl<'p, 'c> Json<'p, 'c> {
         };
         cell.set_text(kind, at, end);
         Ok(end)
+    }
+
+    /// Steps over a value that may be an array of numbers, whose numbers are appended: the place after it. Where it holds anything
+    /// else, a number that is not finite, or more than `most`, it is an array like any other. The bytes are read once.
+    #[inline(never)]
+    pub(super) fn vector(self, at: usize, depth: u32, most: usize, numbers: &mut Vec<f64>, cell: &mut Cell) -> Result<usize, Broken> {
+        let start = numbers.len();
+        let mut next = self.space(at + 1);
+        loop {
+            let (place, first) = next;
+            // Depth is that of the array's elements, which are not nested.
+            let is_number = first.is_ascii_digit() || (first == b'-' && self.byte(place + 1) != b'I');
+            if !is_number || numbers.len() - start >= most || depth >= MAX_DEPTH {
+                break;
+            }
+            let (number, after) = number::read(self, place)?;
+            if !number.is_finite() {
+                break;
+            }
+            numbers.push(number);
+            match self.space(after) {
+                (after, b',') => next = self.space(after + 1),
+                (after, b']') => {
+                    cell.set_text(CellKind::Vector, start, numbers.len());
+                    return Ok(after + 1);
+                }
+                _ => return Err(Broken),
+            }
+        }
+        numbers.truncate(start);
+        self.rare_value(at, b'[', depth, cell)
     }
 
     fn literal(self, at: usize, literal: &[u8]) -> Result<usize, Broken> {

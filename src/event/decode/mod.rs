@@ -2,7 +2,7 @@
 //!
 //! * `mapping`: where the fields of an event are in a record. `dictionary`: the names worth keeping, numbered.
 //! * `schema`: both compiled into a trie, which also learns the order of the keys. `json` and `number`: the JSON itself.
-//! * `decoder` walks the trie along the text; `raw` is what it found; `record` is what stands beside the value; `rfc3339` reads times; `wrapped` unpacks recorded lines.
+//! * `decoder` walks the trie along the text and keeps what it has `found`; `raw` is the event that it makes of it; `record` is what stands beside the value; `rfc3339` reads times; `wrapped` unpacks recorded lines.
 //!
 //! It refuses to know models, baselines and topics' roles: it says what a record holds, not whether that is right.
 //! What is valid JSON here is what `serde_json` takes, and further the bare tokens `NaN`, `Infinity` and `-Infinity`,
@@ -10,6 +10,7 @@
 
 mod decoder;
 mod dictionary;
+mod found;
 mod json;
 mod mapping;
 mod number;

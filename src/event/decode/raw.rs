@@ -73,6 +73,7 @@ pub(super) struct Class {
 pub(super) struct Texts<'a> {
     pub record: &'a str,
     pub unescaped: &'a str,
+    pub numbers: &'a [f64],
 }
 
 impl<'a> Texts<'a> {
@@ -91,6 +92,7 @@ impl<'a> Texts<'a> {
             CellKind::True => Scalar::Bool(true),
             CellKind::Number => Scalar::Num { value: cell.number, text: self.text(cell) },
             CellKind::Text | CellKind::Unescaped => Scalar::Text(self.text(cell)),
+            CellKind::Vector => self.numbers.get(cell.start as usize..cell.end as usize).map_or(Scalar::Other, Scalar::Vector),
             CellKind::Other => Scalar::Other,
         }
     }
@@ -101,7 +103,7 @@ impl<'a> Texts<'a> {
             CellKind::Text | CellKind::Unescaped | CellKind::Number => Some(self.text(cell)),
             CellKind::True => Some("true"),
             CellKind::False => Some("false"),
-            CellKind::Missing | CellKind::Null | CellKind::Other => None,
+            CellKind::Missing | CellKind::Null | CellKind::Vector | CellKind::Other => None,
         }
     }
 }

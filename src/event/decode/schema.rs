@@ -33,6 +33,8 @@ pub(super) enum Target {
     Skip,
     /// A feature, by slot.
     Feature(u32),
+    /// A feature that may be an array of numbers, by slot.
+    Vector(u32),
     /// A tag, by slot.
     Tag(u32),
     /// A field of one value, by number.
@@ -50,6 +52,8 @@ pub(super) struct Sink {
     pub fields: u16,
     /// Slot of a feature, or `NONE`.
     pub feature: u32,
+    /// Whether the feature may be an array of numbers.
+    pub vector: bool,
     /// Slot of a tag, or `NONE`.
     pub tag: u32,
     /// Whether the key is a class and the value its probability.
@@ -71,6 +75,7 @@ impl Default for Sink {
         Sink {
             fields: 0,
             feature: NONE,
+            vector: false,
             tag: NONE,
             probability: false,
             roles: 0,
@@ -219,7 +224,8 @@ impl Schema {
         let mut sinks: BTreeMap<&str, Sink> = BTreeMap::new();
         if plan.roles & FEATURES != 0 {
             for (name, slot) in dictionary.features().iter().zip(0..) {
-                sinks.entry(name).or_default().feature = slot;
+                let sink = sinks.entry(name).or_default();
+                (sink.feature, sink.vector) = (slot, dictionary.reads_vectors(slot));
             }
         }
         if plan.roles & TAGS != 0 {
@@ -264,6 +270,7 @@ impl Schema {
     fn target(&mut self, sink: Sink) -> Target {
         if !sink.probability && sink.child == NONE {
             match (sink.fields.count_ones(), sink.feature, sink.tag) {
+                (0, slot, NONE) if slot != NONE && sink.vector => return Target::Vector(slot),
                 (0, slot, NONE) if slot != NONE => return Target::Feature(slot),
                 (0, NONE, slot) if slot != NONE => return Target::Tag(slot),
                 (1, NONE, NONE) => return Target::Field(sink.fields.trailing_zeros()),
@@ -285,7 +292,7 @@ impl Schema {
             _ => return Target::Skip,
         };
         // Elements have no names: they are neither features, tags nor classes.
-        (sink.feature, sink.tag, sink.probability) = (NONE, NONE, false);
+        (sink.feature, sink.vector, sink.tag, sink.probability) = (NONE, false, NONE, false);
         self.sinks.push(sink);
         Target::Sink(u32::try_from(self.sinks.len() - 1).unwrap_or(NONE))
     }

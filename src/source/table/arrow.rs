@@ -12,7 +12,7 @@ use arrow_array::types::{
     Int8Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
     TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow_array::{Array, RecordBatch};
+use arrow_array::{Array, OffsetSizeTrait, RecordBatch};
 use arrow_ipc::reader::{FileReader, StreamReader};
 use arrow_schema::{ArrowError, DataType, Schema, TimeUnit};
 use parquet::arrow::ProjectionMask;
@@ -169,13 +169,16 @@ fn choose(path: &Path, schema: &Schema, selection: &Selection) -> Result<Chosen,
 }
 
 fn unsupported(path: &Path, column: &str, kind: &DataType) -> TableError {
-    let fault = format!("{kind} is neither a number, a boolean nor a string; convert the column or exclude it");
+    let fault = format!("{kind} is neither a number, a boolean, a string nor an array of numbers; convert the column or exclude it");
     TableError::Column { path: path.to_owned(), column: column.to_owned(), fault }
 }
 
 fn is_supported(kind: &DataType) -> bool {
     match kind {
         DataType::Dictionary(_, values) => !matches!(**values, DataType::Dictionary(..)) && is_supported(values),
+        DataType::List(element) | DataType::LargeList(element) | DataType::FixedSizeList(element, _) => {
+            element.data_type().is_floating() || element.data_type().is_integer()
+        }
         DataType::Null
         | DataType::Boolean
         | DataType::Utf8
@@ -220,6 +223,19 @@ fn column_data(array: &dyn Array) -> Option<ColumnData> {
         DataType::Decimal64(_, scale) => numbers::<Decimal64Type>(array, |value| decimal(i128::from(value), *scale))?,
         DataType::Decimal128(_, scale) => numbers::<Decimal128Type>(array, |value| decimal(value, *scale))?,
         DataType::Dictionary(..) => by_dictionary(array)?,
+        DataType::List(_) => {
+            let list = array.as_list_opt::<i32>()?;
+            vectors(list.values(), (0..list.len()).map(|row| list.is_valid(row).then(|| range(list.value_offsets(), row))))?
+        }
+        DataType::LargeList(_) => {
+            let list = array.as_list_opt::<i64>()?;
+            vectors(list.values(), (0..list.len()).map(|row| list.is_valid(row).then(|| range(list.value_offsets(), row))))?
+        }
+        DataType::FixedSizeList(..) => {
+            let list = array.as_fixed_size_list_opt()?;
+            let length = usize::try_from(list.value_length()).ok()?;
+            vectors(list.values(), (0..list.len()).map(|row| list.is_valid(row).then_some((row * length, (row + 1) * length))))?
+        }
         // Times in seconds, which no reader of numbers takes for anything else.
         DataType::Date32 => numbers::<Date32Type>(array, |days| f64::from(days) * 86_400.0)?,
         #[allow(clippy::cast_precision_loss)]
@@ -237,6 +253,23 @@ fn column_data(array: &dyn Array) -> Option<ColumnData> {
 
 fn numbers<T: ArrowPrimitiveType>(array: &dyn Array, convert: impl Fn(T::Native) -> f64) -> Option<ColumnData> {
     Some(ColumnData::Numbers(array.as_primitive_opt::<T>()?.iter().map(|value| value.map(&convert)).collect()))
+}
+
+/// Start and end of the elements of a row.
+fn range<O: OffsetSizeTrait>(offsets: &[O], row: usize) -> (usize, usize) {
+    let at = |place: usize| offsets.get(place).map_or(0, |offset| offset.as_usize());
+    (at(row), at(row + 1))
+}
+
+/// Arrays of numbers, each by its range in all of them; those that hold a null or what is not finite are no vectors.
+fn vectors(values: &dyn Array, ranges: impl Iterator<Item = Option<(usize, usize)>>) -> Option<ColumnData> {
+    let ColumnData::Numbers(elements) = column_data(values)? else { return None };
+    let are_numbers = |(start, end): (usize, usize)| {
+        elements.get(start..end).is_some_and(|list| list.iter().all(|value| value.is_some_and(f64::is_finite)))
+    };
+    // A range of no place is a wrong type, and not null.
+    let ranges = ranges.map(|row| row.map(|range| if are_numbers(range) { range } else { (1, 0) })).collect();
+    Some(ColumnData::Vectors { ranges, numbers: elements.iter().map(|value| value.unwrap_or(0.0)).collect() })
 }
 
 fn texts<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ColumnData {
@@ -272,7 +305,7 @@ fn by_dictionary(array: &dyn Array) -> Option<ColumnData> {
             ColumnData::Booleans(keys.map(|key| key.and_then(|key| values.get(key).copied().flatten())).collect())
         }
         ColumnData::Texts(values) => texts(keys.map(|key| key.and_then(|key| values.get(key)))),
-        other @ (ColumnData::Raw(_) | ColumnData::Mixed { .. }) => other,
+        other @ (ColumnData::Raw(_) | ColumnData::Mixed { .. } | ColumnData::Vectors { .. }) => other,
     })
 }
 

@@ -189,13 +189,21 @@ enum Target {
     Skip,
 }
 
+/// A column of a batch: its cells, and what strings and arrays point into.
+struct MixedColumn {
+    role: Role,
+    cells: Vec<MixedCell>,
+    text: String,
+    numbers: Vec<f64>,
+}
+
 /// The columns of a batch while its lines are read.
 struct Sink {
     selection: Selection,
     /// Lines are events with nested features.
     nested: bool,
     targets: [FxHashMap<String, Target>; 4],
-    columns: Vec<(Role, Vec<MixedCell>, String)>,
+    columns: Vec<MixedColumn>,
     row: usize,
 }
 
@@ -231,16 +239,16 @@ impl Sink {
             },
         };
         let Some(role) = role else { return Target::Skip };
-        let known = self.columns.iter().position(|(other, ..)| *other == role);
+        let known = self.columns.iter().position(|column| column.role == role);
         Target::Column(known.unwrap_or_else(|| {
-            self.columns.push((role, Vec::new(), String::new()));
+            self.columns.push(MixedColumn { role, cells: Vec::new(), text: String::new(), numbers: Vec::new() });
             self.columns.len() - 1
         }))
     }
 
     fn put(&mut self, column: usize, cell: MixedCell) {
         let row = self.row;
-        if let Some((_, cells, _)) = self.columns.get_mut(column) {
+        if let Some(MixedColumn { cells, .. }) = self.columns.get_mut(column) {
             cells.resize(row + 1, MixedCell::Missing);
             if let Some(place) = cells.get_mut(row) {
                 *place = cell;
@@ -256,7 +264,7 @@ impl Sink {
                 return;
             }
         }
-        let Some((_, _, text)) = self.columns.get_mut(column) else { return };
+        let Some(MixedColumn { text, .. }) = self.columns.get_mut(column) else { return };
         let start = text.len();
         text.push_str(value);
         let end = text.len();
@@ -264,8 +272,9 @@ impl Sink {
     }
 
     fn take(&mut self) -> Vec<(Role, ColumnData)> {
-        let take = |(role, cells, text): &mut (Role, Vec<MixedCell>, String)| {
-            (role.clone(), ColumnData::Mixed { cells: std::mem::take(cells), text: std::mem::take(text) })
+        let take = |MixedColumn { role, cells, text, numbers }: &mut MixedColumn| {
+            let (cells, text, numbers) = (std::mem::take(cells), std::mem::take(text), std::mem::take(numbers));
+            (role.clone(), ColumnData::Mixed { cells, text, numbers })
         };
         self.columns.iter_mut().map(take).collect()
     }
@@ -345,6 +354,14 @@ impl Visitor<'_> for Key<'_> {
     }
 }
 
+/// One element of an array: a number, or something that makes the array no vector.
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum Element {
+    Number(f64),
+    Other(IgnoredAny),
+}
+
 /// Reads one value of a line into its column.
 struct Cell<'a> {
     sink: &'a mut Sink,
@@ -391,8 +408,20 @@ impl<'de> Visitor<'de> for Cell<'_> {
         Ok(())
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        self.sink.put(self.column, MixedCell::Other);
+        let Some(MixedColumn { numbers, .. }) = self.sink.columns.get_mut(self.column) else { return Ok(()) };
+        let start = numbers.len();
+        let mut are_numbers = true;
+        while let Some(element) = list.next_element::<Element>()? {
+            match element {
+                Element::Number(number) if are_numbers && number.is_finite() => numbers.push(number),
+                _ => are_numbers = false,
+            }
+        }
+        if !are_numbers || numbers.len() == start {
+            numbers.truncate(start);
+        }
+        let end = numbers.len();
+        self.sink.put(self.column, if end > start { MixedCell::Vector(start, end) } else { MixedCell::Other });
         Ok(())
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
