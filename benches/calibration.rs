@@ -8,7 +8,7 @@ mod simulated;
 
 use std::collections::BTreeMap;
 
-use driftline::engine::evidence::{Evidence, FalseAlarms, Level};
+use driftline::engine::evidence::{Adjust, Evidence, FalseAlarms, Level};
 use driftline::engine::measure::Wanted;
 use driftline::event::{Metric, Span};
 use driftline::stats::adjust::benjamini_hochberg;
@@ -106,6 +106,9 @@ fn percent(values: &[f64], of: usize, is_alarm: impl Fn(&[f64]) -> bool) -> Stri
     format!("{:.1}", 100.0 * alarms as f64 / families.len().max(1) as f64)
 }
 
+/// As a model with a budget has it.
+const BUDGET: Evidence = Evidence { design_effects: true, adjust: Adjust::BenjaminiHochberg, has_budget: true };
+
 /// Windows of an hour for some months of 30 days, tumbling and sliding by five minutes: alarms a month.
 fn budget_study(months: u64) {
     let budget = FalseAlarms { alarms: 1.0, per: Span(30 * Span::DAY.0) };
@@ -114,7 +117,8 @@ fn budget_study(months: u64) {
         BUDGETED.len()
     );
     println!("An alarm is a run of windows of one series at or below the level; resolved after one window above it.\n");
-    println!("| data | window | level | alarms a month | features that alarmed |\n|---|---|---|---|---|");
+    println!("| data | window | level | alarms a month | features that alarmed | {} |", BUDGETED.map(Metric::as_str).join(" | "));
+    println!("|---|---|---|---|---|{}", "---|".repeat(BUDGETED.len()));
     for kind in Kind::ALL {
         for (slides, name) in [(1_u64, "1h"), (12, "1h every 5m")] {
             // Sliding windows cost twelve times as much, and tell the same for any data: two kinds, fewer months.
@@ -126,9 +130,10 @@ fn budget_study(months: u64) {
             let window = WindowSpec { name: "w".into(), size: Span::HOUR, slide, offset: Span(0) };
             let mut streams = streams(kind);
             let wanted = Wanted::new(&BUDGETED);
-            let series = measure(&streams[0].1, &streams[0].1.reference.pane, wanted, Evidence::default()).len() as u64;
+            let series = measure(&streams[0].1, &streams[0].1.reference.pane, wanted, BUDGET).len() as u64;
             let level = Level::new(budget, &[window], FEATURES * series, 1).unwrap().level;
             let (mut alarms, mut alarmed) = (0_u64, 0);
+            let mut by_metric: BTreeMap<Metric, u64> = BTreeMap::new();
             for (stream, baseline) in &mut streams {
                 let before = alarms;
                 let mut firing: BTreeMap<Metric, bool> = BTreeMap::new();
@@ -140,15 +145,19 @@ fn budget_study(months: u64) {
                     }
                     let mut pane = Pane::new(&baseline.layout);
                     recent.iter().for_each(|part| pane.merge(part));
-                    for reading in measure(baseline, &pane, wanted, Evidence::default()) {
+                    for reading in measure(baseline, &pane, wanted, BUDGET) {
                         let breach = reading.p_value.is_some_and(|p| p <= level);
                         let was = firing.insert(reading.metric, breach).unwrap_or(false);
                         alarms += u64::from(breach && !was);
+                        *by_metric.entry(reading.metric).or_default() += u64::from(breach && !was);
                     }
                 }
                 alarmed += u64::from(alarms > before);
             }
-            println!("| {} | {name} | {level:.1e} | {:.2} | {alarmed} of {FEATURES} |", kind.name(), alarms as f64 / months as f64);
+            let of = |count: u64| format!("{:.2}", count as f64 / months as f64);
+            let each: Vec<String> =
+                BUDGETED.iter().map(|metric| by_metric.get(metric).map_or("-".to_owned(), |count| of(*count))).collect();
+            println!("| {} | {name} | {level:.1e} | {} | {alarmed} of {FEATURES} | {} |", kind.name(), of(alarms), each.join(" | "));
         }
     }
 }
@@ -176,7 +185,7 @@ fn power_study(windows: usize) {
             let mut hits: BTreeMap<Metric, f64> = BTreeMap::new();
             for _ in 0..windows {
                 let pane = stream.pane(&baseline, n, shift);
-                for reading in measure(&baseline, &pane, Wanted::new(&METRICS), Evidence::default()) {
+                for reading in measure(&baseline, &pane, Wanted::new(&METRICS), BUDGET) {
                     *hits.entry(reading.metric).or_default() +=
                         f64::from(u8::from(reading.p_value.is_some_and(|p| p <= level))) / windows as f64;
                 }

@@ -9,7 +9,7 @@
 mod simulated;
 
 use driftline::baseline::Baseline;
-use driftline::engine::evidence::{Adjust, Evidence, FalseAlarms, Level};
+use driftline::engine::evidence::{Evidence, FalseAlarms, Level};
 use driftline::engine::measure::Wanted;
 use driftline::engine::measure::column::Sides;
 use driftline::engine::measure::threshold::Threshold;
@@ -21,7 +21,7 @@ const METRICS: [Metric; 7] =
     [Metric::Psi, Metric::JsDistance, Metric::TotalVariation, Metric::Ks, Metric::Wasserstein, Metric::CramerVonMises, Metric::MeanShift];
 
 fn without() -> Evidence {
-    Evidence { design_effects: false, adjust: Adjust::BenjaminiHochberg }
+    Evidence { design_effects: false, ..Evidence::default() }
 }
 
 /// Share of windows without drift whose p-value is below `level`, by metric.
@@ -75,6 +75,41 @@ fn a_budget_of_false_alarms_is_kept() {
         // 4 are promised; 12 would come once in ten thousand times if they came one by one. They come together.
         assert!(found < 12.5, "{}: {found}", kind.name());
     }
+}
+
+/// Share of quiet windows of skewed values at or below a level, and one value that is ten times what the baseline knows.
+#[test]
+fn skewed_values_keep_to_a_budget_that_the_normal_limit_breaks() {
+    let with_budget = Evidence { has_budget: true, ..Evidence::default() };
+    let wanted = [Metric::Wasserstein, Metric::Energy, Metric::MeanShift];
+    let mut stream = Stream::new(Kind::LogNormal, 8);
+    let baseline = stream.baseline(50_000);
+    let (mut before, mut after) = (0, 0);
+    for _ in 0..3_000 {
+        let pane = stream.pane(&baseline, 100, 0.0);
+        let [usual, kept] = [Evidence::default(), with_budget].map(|evidence| measure(&baseline, &pane, Wanted::new(&wanted), evidence));
+        for (usual, kept) in usual.iter().zip(&kept) {
+            assert_eq!(usual.value, kept.value);
+            assert!(kept.p_value.unwrap() >= usual.p_value.unwrap(), "{}", usual.metric.as_str());
+        }
+        let is_shift = |reading: &&driftline::engine::measure::Reading| reading.metric == Metric::MeanShift;
+        let breaches = |all: &[driftline::engine::measure::Reading]| u32::from(all.iter().find(is_shift).unwrap().p_value.unwrap() <= 1e-3);
+        before += breaches(&usual);
+        after += breaches(&kept);
+    }
+    // 3 are expected.
+    assert!(before > 20 && after <= 9, "{before} windows by the normal limit, {after} with a budget");
+
+    let mut pane = stream.pane(&baseline, 999, 0.0);
+    let column = &baseline.layout.columns[0];
+    let far = driftline::event::Scalar::from_number(1_000.0);
+    driftline::baseline::cell::count(&mut pane, column, driftline::baseline::cell::place(&column.kind, &far, &mut String::new()));
+    pane.n += 1;
+    for reading in measure(&baseline, &pane, Wanted::new(&[Metric::Wasserstein, Metric::Energy]), with_budget) {
+        assert!(reading.p_value.unwrap() > 1e-3, "one value breaks {}: {:?}", reading.metric.as_str(), reading.p_value);
+    }
+    let usual = measure(&baseline, &pane, Wanted::new(&[Metric::Wasserstein]), Evidence::default());
+    assert!(usual[0].p_value.unwrap() < 1e-6, "{:?}", usual[0]);
 }
 
 /// Windows whose effect is just beyond a threshold have a p-value just below its level.

@@ -7,7 +7,7 @@ use crate::stats::budget::{Budget, Looks};
 use crate::window::WindowSpec;
 
 use super::measure::column::{Sides, measure};
-use super::measure::{Recipe, Wanted};
+use super::measure::{Recipe, Wanted, multivariate};
 
 /// How p-values of one metric over the features are adjusted for being many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,11 +26,14 @@ pub struct Evidence {
     pub design_effects: bool,
     /// How they are adjusted over the features.
     pub adjust: Adjust,
+    /// Whether they are held against the level of a budget, where the normal limit of a mean of skewed values has long ended: then the
+    /// spread of a window counts as no smaller than that of the baseline.
+    pub has_budget: bool,
 }
 
 impl Default for Evidence {
     fn default() -> Evidence {
-        Evidence { design_effects: true, adjust: Adjust::default() }
+        Evidence { design_effects: true, adjust: Adjust::default(), has_budget: false }
     }
 }
 
@@ -91,7 +94,9 @@ pub fn series<'a>(baselines: impl IntoIterator<Item = &'a Baseline>, wanted: Wan
         for column in baseline.layout.columns.iter().enumerate() {
             measure(&Sides::new(baseline, column, pane, pane).by(recipe), wanted, &mut readings);
         }
-        readings.iter().filter(|reading| reading.p_value.is_some()).count() as u64
+        let alone = readings.iter().filter(|reading| reading.p_value.is_some()).count();
+        let together = multivariate::readings(baseline, pane, pane, wanted, Evidence::default());
+        (alone + together.iter().filter(|(_, reading)| reading.p_value.is_some()).count()) as u64
     };
     baselines.into_iter().map(of).max().unwrap_or(0)
 }

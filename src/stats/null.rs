@@ -33,6 +33,11 @@ pub const FREQUENT: f64 = 0.02;
 
 /// Levels of the stored quantiles beyond 0, 0.01, ... 0.99, where alerts are decided.
 const TAIL_LEVELS: [f64; 7] = [0.992, 0.994, 0.996, 0.998, 0.999, 0.9995, 1.0];
+/// The median, from which the body is measured.
+const MEDIAN: usize = 50;
+/// The stretch from the quantile of 0.95 to that of 0.998 in stretches from the median to that of 0.95: of the amount of a normal variable,
+/// and of an exponential one.
+const STRETCH: (f64, f64) = (0.88, 1.39);
 /// The quantile from which on the tail is measured: that of 0.95.
 const BODY: usize = 95;
 /// The quantile up to which it is measured, and beyond which it goes on: that of 0.998, above which four draws lie.
@@ -103,9 +108,10 @@ impl NullTable {
     /// divided by its design effect.
     ///
     /// Linear between the quantiles (a little large in the convex tail), 1 at or below the smallest draw. Beyond the quantile of 0.998, where
-    /// few draws are left, the tail of a norm of normal variables goes on (Borell 1975, Tsirelson, Ibragimov and Sudakov
+    /// few draws are left, the tail goes on as that of a norm of normal variables (Borell 1975, Tsirelson, Ibragimov and Sudakov
     /// 1976): its logarithm falls with the square of the effect, as steeply as it did from that of 0.95 to there. That is less
-    /// steep than it gets, so the p-value is rather too large. `None` where an argument is not finite or `noise` is not
+    /// steep than it gets, so the p-value is rather too large. Where the draws have a heavier tail, as of skewed values, it falls with a
+    /// lower power, down to the first: that of an exponential variable. `None` where an argument is not finite or `noise` is not
     /// positive.
     #[must_use]
     pub fn p_value(&self, effect: f64, noise: f64) -> Option<f64> {
@@ -128,8 +134,8 @@ impl NullTable {
 
     /// The p-value beyond [`TAIL`]; `None` before, and where the draws of the tail are all the same.
     fn tail(&self, x: f64) -> Option<f64> {
-        let (tail, steepness) = self.end()?;
-        let p = || exceedance(level(TAIL)) * (-steepness * (x * x - tail * tail)).exp();
+        let End { tail, steepness, power } = self.end()?;
+        let p = || exceedance(level(TAIL)) * (-steepness * (x.powf(power) - tail.powf(power))).exp();
         (x > tail).then(|| p().max(f64::MIN_POSITIVE))
     }
 
@@ -139,10 +145,11 @@ impl NullTable {
         if !(level > 0.0 && level < 1.0 && noise > 0.0 && noise.is_finite()) {
             return None;
         }
-        if let Some((tail, steepness)) = self.end()
+        if let Some(End { tail, steepness, power }) = self.end()
             && level < exceedance(self::level(TAIL))
         {
-            return Some((tail * tail + (exceedance(self::level(TAIL)) / level).ln() / steepness).sqrt() * noise.sqrt());
+            let fallen = (exceedance(self::level(TAIL)) / level).ln();
+            return Some((tail.powf(power) + fallen / steepness).powf(1.0 / power) * noise.sqrt());
         }
         // P-values fall: the first quantile at which they are small enough, and between it and the one before.
         let place = self.quantiles.iter().enumerate().position(|(index, _)| exceedance(self::level(index)) <= level)?;
@@ -151,12 +158,24 @@ impl NullTable {
         Some((upper - (upper - lower) * (level - near) / (far - near)) * noise.sqrt())
     }
 
-    /// The quantile where the tail begins, and by how much the logarithm of the p-value falls with the square of the effect.
-    fn end(&self) -> Option<(f64, f64)> {
-        let (body, tail) = (*self.quantiles.get(BODY)?, *self.quantiles.get(TAIL)?);
+    fn end(&self) -> Option<End> {
+        let quantile = |place: usize| self.quantiles.get(place).copied();
+        let (median, body, tail) = (quantile(MEDIAN)?, quantile(BODY)?, quantile(TAIL)?);
         let fallen = (exceedance(level(BODY)) / exceedance(level(TAIL))).ln();
-        (body < tail).then(|| (tail, fallen / (tail * tail - body * body)))
+        let stretch = if body > median { (tail - body) / (body - median) } else { STRETCH.1 };
+        let power = 2.0 - ((stretch - STRETCH.0) / (STRETCH.1 - STRETCH.0)).clamp(0.0, 1.0);
+        (body < tail).then(|| End { tail, steepness: fallen / (tail.powf(power) - body.powf(power)), power })
     }
+}
+
+/// How a table goes on.
+struct End {
+    /// The quantile where the tail begins.
+    tail: f64,
+    /// By how much the logarithm of the p-value falls with a power of the effect.
+    steepness: f64,
+    /// Which power: between 1 and 2.
+    power: f64,
 }
 
 /// The null tables of one monitored column.
@@ -305,8 +324,24 @@ mod tests {
         let [table] = NullTable::simulate(&[70, 30], 4, |r, c| [total_variation(r, c)]).unwrap();
         for (deviations, exact) in [(3.5, 4.65e-4), (4.0, 6.33e-5), (5.0, 5.73e-7)] {
             let p = table.p_value(deviations * (0.7_f64 * 0.3).sqrt(), 1.0).unwrap();
-            assert!((0.3..4.0).contains(&(p / exact)), "{deviations}: {p} and {exact}");
+            assert!((0.3..6.0).contains(&(p / exact)), "{deviations}: {p} and {exact}");
         }
+    }
+
+    #[test]
+    fn a_heavy_tail_goes_on_as_one() {
+        let of = |quantile: fn(f64) -> f64| {
+            let draws: Vec<f64> = (0..DRAWS).map(|draw| quantile((f64::from(draw) + 0.5) / f64::from(DRAWS))).collect();
+            NullTable { quantiles: (0..QUANTILES).map(|index| super::quantile(&draws, super::level(index))).collect() }
+        };
+        let exponential = of(|u| -(1.0 - u).ln());
+        for far in [8.0, 11.5, 16.0_f64] {
+            let p = exponential.p_value(far, 1.0).unwrap();
+            assert!((0.5..2.0).contains(&(p / (-far).exp())), "{far}: {p}");
+        }
+        // Of a square root of an exponential variable the logarithm falls with the square.
+        let p = of(|u| (-(1.0 - u).ln()).sqrt()).p_value(4.0, 1.0).unwrap();
+        assert!((0.5..4.0).contains(&(p / (-16.0_f64).exp())), "{p}");
     }
 
     #[test]

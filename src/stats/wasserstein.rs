@@ -18,6 +18,20 @@ pub struct Tails {
 }
 
 impl Tails {
+    /// The same values, none of them farther out than those of a reference are on average: what a simulation of the reference can
+    /// give. Both come with their counts by cell.
+    #[must_use]
+    pub fn capped(self, counts: &[u64], reference: Tails, of_reference: &[u64]) -> Tails {
+        let cap = |sum: f64, count: Option<&u64>, most: f64, rows: Option<&u64>| {
+            let each = rows.filter(|rows| **rows > 0).map_or(0.0, |rows| most / real(*rows));
+            sum.min(each * real(count.copied().unwrap_or(0)))
+        };
+        Tails {
+            below: cap(self.below, counts.first(), reference.below, of_reference.first()),
+            above: cap(self.above, counts.last(), reference.above, of_reference.last()),
+        }
+    }
+
     /// From the sums of the values in the two outer cells, where `x = center + scale * z` and the sums are of `z`. Sums of
     /// the values themselves have center 0 and scale 1.
     #[must_use]

@@ -8,14 +8,15 @@ use super::super::file::model::{AdjustName, EvidenceEntry};
 use super::super::position::join;
 use super::Checker;
 
-pub(super) fn evidence(entry: Option<&EvidenceEntry>) -> Evidence {
-    let Some(entry) = entry else { return Evidence::default() };
+pub(super) fn evidence(entry: Option<&EvidenceEntry>, has_budget: bool) -> Evidence {
+    let Some(entry) = entry else { return Evidence { has_budget, ..Evidence::default() } };
     Evidence {
         design_effects: entry.design_effects.is_none_or(Switch::is_on),
         adjust: match entry.adjust {
             None | Some(AdjustName::BenjaminiHochberg) => Adjust::BenjaminiHochberg,
             Some(AdjustName::Bonferroni) => Adjust::Bonferroni,
         },
+        has_budget,
     }
 }
 

@@ -59,9 +59,10 @@ pub(super) fn check_all(entries: &[ModelEntry], joins_by_default: bool, checker:
 fn check(entry: &ModelEntry, at: &str, joins_by_default: bool, checker: &mut Checker<'_>) -> Model {
     let task = task(entry, at, checker);
     let windows = windows(entry.windows.as_deref(), at, checker);
-    let metrics = metrics(entry.metrics.as_ref(), at, &task, checker);
+    let (metrics, multivariate) = multivariate(entry, at, &task, checker);
     let drift = drift(entry.drift.as_ref(), entry.false_alarms.is_some(), at, checker);
     reference::check_drift(&windows, &metrics, drift.metric, at, checker);
+    check_judged(entry, &metrics, drift.metric, at, checker);
     if entry.baseline.is_none() && checker.purpose == Purpose::Run && !checker.left_out.contains(&join(at, "baseline")) {
         checker.warn_at_key(
             at,
@@ -69,7 +70,6 @@ fn check(entry: &ModelEntry, at: &str, joins_by_default: bool, checker: &mut Che
             "make one with `driftline baseline build` and name it in `baseline`",
         );
     }
-    let (metrics, multivariate) = multivariate(entry, at, &task, checker);
     Model {
         name: entry.name.as_str().into(),
         baselines: baselines(entry.baseline.as_ref(), at, checker),
@@ -94,7 +94,7 @@ fn check(entry: &ModelEntry, at: &str, joins_by_default: bool, checker: &mut Che
         detectors: detector::check(entry.detectors.as_deref(), at, &task, entry.labels.is_some() || joins_by_default, checker),
         drift,
         false_alarms: evidence::false_alarms(entry.false_alarms.as_deref(), at, checker),
-        evidence: evidence::evidence(entry.evidence.as_ref()),
+        evidence: evidence::evidence(entry.evidence.as_ref(), entry.false_alarms.is_some()),
         task,
     }
 }
@@ -423,6 +423,20 @@ fn metric(pointer: &str, name: &str, checker: &mut Checker<'_>) -> Option<Metric
         }
     }
     metric
+}
+
+/// Says where drift is measured and nothing will ever count as drifted.
+fn check_judged(entry: &ModelEntry, metrics: &[Metric], drift: Metric, at: &str, checker: &mut Checker<'_>) {
+    let is_of_drift = |metric: &Metric| !metric.needs_labels() && !metric.is_descriptive() && !metric.is_detector();
+    let names_one = entry.metrics.is_some() && metrics.iter().any(is_of_drift);
+    if names_one && is_of_drift(&drift) && !metrics.contains(&drift) {
+        let name = drift.as_str();
+        checker.warn_at_key(
+            &join(at, "metrics"),
+            format!("features count as drifted by their {name}, which is not among the metrics: none ever will"),
+            &format!("add {name} to metrics, or name one of them in drift.metric"),
+        );
+    }
 }
 
 fn drift(entry: Option<&DriftEntry>, has_budget: bool, at: &str, checker: &mut Checker<'_>) -> Drift {

@@ -27,6 +27,7 @@ pub struct Sides<'a> {
     pub(super) reference: Side<'a>,
     pub(super) current: Side<'a>,
     pub(super) recipe: Recipe,
+    pub(super) has_budget: bool,
 }
 
 /// One column of one pane.
@@ -81,6 +82,7 @@ impl<'a> Sides<'a> {
             reference: Side::new(column, reference),
             current: Side::new(column, current),
             recipe: Recipe::Driftline,
+            has_budget: false,
         }
     }
 
@@ -96,6 +98,7 @@ impl<'a> Sides<'a> {
             reference: Side::new(column, reference),
             current: Side::new(column, current),
             recipe: Recipe::Driftline,
+            has_budget: false,
         })
     }
 
@@ -119,7 +122,7 @@ impl<'a> Sides<'a> {
     /// The same, with the corrections of evidence that a model asks for.
     #[must_use]
     pub fn corrected(self, evidence: Evidence) -> Sides<'a> {
-        Sides { inflations: self.inflations.filter(|_| evidence.design_effects), ..self }
+        Sides { inflations: self.inflations.filter(|_| evidence.design_effects), has_budget: evidence.has_budget, ..self }
     }
 
     /// By how much dependence between rows inflates a kind of statistic of so many rows.

@@ -8,7 +8,7 @@ use crate::stats::null::{NullTable, is_frequent};
 use crate::stats::quantile::quantile;
 use crate::stats::rate::Rate;
 use crate::stats::wasserstein::{self, Tails};
-use crate::stats::welch::welch;
+use crate::stats::welch::{Sample, welch};
 use crate::stats::{anderson_darling, cramer_von_mises, energy, ks};
 
 use super::column::{Side, Sides, rate};
@@ -62,9 +62,14 @@ fn distances(sides: &Sides<'_>, bins: &NumericBins, wanted: Wanted, out: &mut Ve
     let look_up = |effect: Option<f64>, table: Option<&NullTable>| {
         effect.zip(noise).zip(table).and_then(|((effect, noise), table)| table.p_value(effect, noise))
     };
+    let (of_reference, of_current) = (tails(&sides.reference, bins), tails(&sides.current, bins));
+    // A value beyond all of the reference is in no simulation of it: as rare as a budget counts, chance alone brings some, far out.
+    let known = if sides.has_budget { of_current.capped(c, of_reference, r) } else { of_current };
     if wanted.has_any(&[Metric::Wasserstein, Metric::WassersteinNormed]) {
-        let distance = wasserstein::distance(&bins.edges, r, c, tails(&sides.reference, bins), tails(&sides.current, bins));
-        let p = look_up(distance, sides.nulls.and_then(|nulls| nulls.wasserstein.as_ref()));
+        let distance_to = |current: Tails| wasserstein::distance(&bins.edges, r, c, of_reference, current);
+        let distance = distance_to(of_current);
+        let surprise = if known == of_current { distance } else { distance_to(known) };
+        let p = look_up(surprise, sides.nulls.and_then(|nulls| nulls.wasserstein.as_ref()));
         if wanted.has(Metric::Wasserstein) {
             let recipe = match sides.recipe {
                 Recipe::Nannyml => "nannyml: units of the feature, over fine reference bins, linear inside",
@@ -93,9 +98,10 @@ fn distances(sides: &Sides<'_>, bins: &NumericBins, wanted: Wanted, out: &mut Ve
         }
     }
     if wanted.has(Metric::Energy) {
-        let distance = energy::distance(&bins.edges, r, c, tails(&sides.reference, bins), tails(&sides.current, bins));
-        let table = sides.nulls.and_then(|nulls| nulls.energy.as_ref());
-        let p = look_up(distance, table);
+        let distance_to = |current: Tails| energy::distance(&bins.edges, r, c, of_reference, current);
+        let distance = distance_to(of_current);
+        let surprise = if known == of_current { distance } else { distance_to(known) };
+        let p = look_up(surprise, sides.nulls.and_then(|nulls| nulls.energy.as_ref()));
         out.push(sides.reading(Metric::Energy, distance, p, "fine reference bins, linear inside, root of the feature's unit"));
     }
 }
@@ -145,8 +151,14 @@ fn tests(sides: &Sides<'_>, bins: &NumericBins, wanted: Wanted, out: &mut Vec<Re
         let value = mean_shift(&reference, &current);
         let samples =
             reference.sample().zip(current.sample()).filter(|_| !lacks_squares(&sides.reference) && !lacks_squares(&sides.current));
-        let test = samples.and_then(|(r, c)| welch(r, c, sides.design(Kind::Mean, c.n)));
-        let recipe = "(mean current - mean reference) / reference standard deviation (ddof 1), Welch's p";
+        // Skewed values whose rare large ones have not come have a low mean and a low spread, and so a t far out.
+        let least = |reference: Sample| if sides.has_budget { reference.variance } else { 0.0 };
+        let test = samples.and_then(|(r, c)| welch(r, Sample { variance: c.variance.max(least(r)), ..c }, sides.design(Kind::Mean, c.n)));
+        let recipe = if sides.has_budget {
+            "(mean current - mean reference) / reference standard deviation (ddof 1), Welch's p, spread at least the reference's"
+        } else {
+            "(mean current - mean reference) / reference standard deviation (ddof 1), Welch's p"
+        };
         let mut reading = sides.reading(Metric::MeanShift, value, test.map(|test| test.p_value), recipe);
         if value.is_none() && reference.standard_deviation(1) == Some(0.0) {
             reading.error = Some("constant_reference");
