@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -64,6 +64,10 @@ pub(super) struct Context {
     /// Whether the group's coordinator was there and had taken us in when the last statistics were made, and nothing has
     /// been heard since that speaks against it.
     pub is_member: AtomicBool,
+    /// Whether the session ended without the group having taken us in again: there is no member id then.
+    pub has_lost_session: AtomicBool,
+    /// Consumers that were made anew since the group last took one in.
+    pub renewals: AtomicU32,
 }
 
 impl Context {
@@ -93,6 +97,8 @@ impl Context {
             told: Mutex::default(),
             last_trouble: Mutex::default(),
             is_member: AtomicBool::new(false),
+            has_lost_session: AtomicBool::new(false),
+            renewals: AtomicU32::new(0),
             turns: Mutex::default(),
             has_turns: AtomicBool::new(false),
         }
@@ -175,7 +181,9 @@ impl Context {
         self.has_turns.store(true, Ordering::Relaxed);
     }
 
-    fn assign(&self, consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList) -> Result<(), KafkaError> {
+    fn assign(&self, consumer: &BaseConsumer<Callbacks>, partitions: &TopicPartitionList) -> Result<(), KafkaError> {
+        self.has_lost_session.store(false, Ordering::Relaxed);
+        self.renewals.store(0, Ordering::Relaxed);
         self.resume(partitions);
         let mut sources = Vec::new();
         {
@@ -194,7 +202,7 @@ impl Context {
     }
 
     /// Partitions with the offsets to begin at, which are noted as assigned. Those of which the broker does not tell wait.
-    pub fn places(&self, consumer: &BaseConsumer<Context>, sources: &[SourceInfo]) -> Result<TopicPartitionList, KafkaError> {
+    pub fn places(&self, consumer: &BaseConsumer<Callbacks>, sources: &[SourceInfo]) -> Result<TopicPartitionList, KafkaError> {
         let mut wanted = TopicPartitionList::new();
         for source in sources.iter().filter(|source| self.position(source).is_none()) {
             wanted.add_partition(&source.topic, source.partition);
@@ -227,26 +235,24 @@ impl Context {
         Ok(list)
     }
 
-    fn revoke(&self, consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList) -> Result<(), KafkaError> {
+    fn revoke(&self, consumer: &BaseConsumer<Callbacks>, partitions: &TopicPartitionList) -> Result<(), KafkaError> {
+        // Not where another member has taken the name: then librdkafka has given up before.
+        if consumer.assignment_lost() && consumer.client().fatal_error().is_none() {
+            self.has_lost_session.store(true, Ordering::Relaxed);
+        }
         let mut revoked = Vec::new();
         let mut held = TopicPartitionList::new();
         {
-            let registry = self.registry();
-            let (mut assigned, mut waiting) = (self.assigned(), lock(&self.waiting));
+            let (registry, assigned) = (self.registry(), self.assigned());
             for element in partitions.elements() {
                 let Some(id) = registry.find(element.topic(), element.partition()) else { continue };
                 if assigned.iter().any(|(ours, _)| *ours == id) {
                     held.add_partition(element.topic(), element.partition());
                 }
-                assigned.retain(|(ours, _)| *ours != id);
-                waiting.retain(|ours| *ours != id);
                 revoked.push(id);
             }
         }
-        if self.settings.resume.is_some() {
-            self.turn(revoked.iter().copied().map(Turn::Forget).collect());
-        }
-        let _ = self.notifications.send(Notification::Revoked(revoked));
+        self.let_go(&revoked);
         // librdkafka keeps a pause beyond the assignment, and nobody would end it for a partition whose worker has caught up
         // before it comes back.
         if let Err(error) = consumer.resume(&held) {
@@ -256,6 +262,16 @@ impl Context {
             RebalanceProtocol::Cooperative => consumer.incremental_unassign(&held),
             _ => consumer.unassign(),
         }
+    }
+
+    /// These partitions are ours no longer.
+    pub fn let_go(&self, revoked: &[SourceId]) {
+        self.assigned().retain(|(ours, _)| !revoked.contains(ours));
+        lock(&self.waiting).retain(|ours| !revoked.contains(ours));
+        if self.settings.resume.is_some() {
+            self.turn(revoked.iter().copied().map(Turn::Forget).collect());
+        }
+        let _ = self.notifications.send(Notification::Revoked(revoked.to_vec()));
     }
 
     /// Takes in the id of a topic. Where it is another one, all positions in it are of a topic that is gone.
@@ -294,16 +310,19 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl ClientContext for Context {
+/// The context as a consumer calls it: it outlives the consumer, and may be that of the next.
+pub(super) struct Callbacks(pub Arc<Context>);
+
+impl ClientContext for Callbacks {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         if matches!(level, RDKafkaLogLevel::Debug) {
             if let Some((topic, id)) = told_id(message) {
-                self.hear_id(topic, id);
+                self.0.hear_id(topic, id);
             }
             // Debug lines are for those who asked for them.
-            if self.settings.connection.property("debug").is_none() {
+            if self.0.settings.connection.property("debug").is_none() {
                 return;
             }
         }
@@ -312,13 +331,13 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let what = explain(&error, reason);
-        let mut last = lock(&self.last_trouble);
+        let mut last = lock(&self.0.last_trouble);
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             let why = last.as_ref().map(|last| format!(", the last of them: {last}"));
-            self.tell_trouble(what + &why.unwrap_or_default());
+            self.0.tell_trouble(what + &why.unwrap_or_default());
         } else {
             *last = Some(what.clone());
-            self.tell_trouble(what);
+            self.0.tell_trouble(what);
         }
     }
 
@@ -326,9 +345,9 @@ impl ClientContext for Context {
     fn stats_raw(&self, statistics: &[u8]) {
         let Ok(report) = serde_json::from_slice::<Statistics>(statistics) else { return };
         let now = Instant::now();
-        self.is_member.store(report.cgrp.is_member(), Ordering::Relaxed);
-        let registry = self.registry();
-        let mut ends = lock(&self.ends);
+        self.0.is_member.store(report.cgrp.is_member(), Ordering::Relaxed);
+        let registry = self.0.registry();
+        let mut ends = lock(&self.0.ends);
         ends.clear();
         for (topic, topic_report) in &report.topics {
             for (partition, partition_report) in &topic_report.partitions {
@@ -342,23 +361,23 @@ impl ClientContext for Context {
     }
 
     fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
-        self.settings.connection.token(config)
+        self.0.settings.connection.token(config)
     }
 }
 
-impl ConsumerContext for Context {
+impl ConsumerContext for Callbacks {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, error: rdkafka::types::RDKafkaRespErr, partitions: &mut TopicPartitionList) {
         use rdkafka::types::RDKafkaRespErr as Code;
         let result = match error {
-            Code::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, partitions),
-            Code::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.revoke(consumer, partitions),
+            Code::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.0.assign(consumer, partitions),
+            Code::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.0.revoke(consumer, partitions),
             other => {
-                let _ = self.notifications.send(Notification::Trouble(format!("rebalance failed: {other:?}")));
+                let _ = self.0.notifications.send(Notification::Trouble(format!("rebalance failed: {other:?}")));
                 consumer.unassign()
             }
         };
         if let Err(error) = result {
-            let _ = self.notifications.send(Notification::Trouble(format!("rebalance: {error}")));
+            let _ = self.0.notifications.send(Notification::Trouble(format!("rebalance: {error}")));
         }
     }
 

@@ -15,6 +15,7 @@ mod poll;
 mod postman;
 mod progress;
 mod rejoin;
+mod renew;
 mod settings;
 mod start;
 mod statistics;

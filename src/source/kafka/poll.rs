@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError};
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TryRecvError};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
@@ -16,10 +16,11 @@ use crate::event::{NextOffset, SourceId, Timestamp};
 use crate::source::batch::Batch;
 use crate::source::registry::{Registry, SourceInfo};
 
-use super::context::Context;
+use super::context::{Callbacks, Context};
 use super::gap::GapCause;
 use super::progress::Moved;
 use super::rejoin::Rejoin;
+use super::renew::{close, consumer_of, subscribe};
 use super::settings::Settings;
 use super::turn::hand_turns;
 
@@ -35,7 +36,7 @@ const POLL_WAIT: Duration = Duration::from_millis(10);
 /// it is for a worker that stands still, not for one that is merely slower than the broker.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How long closing the consumer may take before the process goes on without it.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the consumer tells the application.
 #[derive(Debug)]
@@ -119,16 +120,14 @@ impl Consumer {
         notifications: Sender<Notification>,
         now: fn() -> Timestamp,
     ) -> Result<Consumer, KafkaError> {
-        let topics: Vec<String> = settings.topics.iter().map(|topic| topic.name.clone()).collect();
-        let config = settings.client_config();
-        let context = Context::new(settings, registry, notifications, now);
-        let consumer: BaseConsumer<Context> = config.create_with_context(context)?;
-        consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let context = Arc::new(Context::new(settings, registry, notifications, now));
+        let consumer = consumer_of(&context)?;
+        subscribe(&consumer, &context)?;
         // Commands are few: commits every few seconds.
         let (commands, inbox) = crossbeam_channel::bounded(16);
         let thread = std::thread::Builder::new()
             .name("kafka-poll".into())
-            .spawn(move || Loop::new(consumer, routing, inbox).run())
+            .spawn(move || Loop::new(consumer, context, routing, inbox).run())
             .map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
         Ok(Consumer { commands: Some(commands), thread: Some(thread) })
     }
@@ -155,7 +154,7 @@ impl Consumer {
 }
 
 pub(super) struct Loop {
-    pub(super) consumer: BaseConsumer<Context>,
+    pub(super) consumer: BaseConsumer<Callbacks>,
     pub(super) context: Arc<Context>,
     routing: Routing,
     inbox: Receiver<Command>,
@@ -175,14 +174,13 @@ pub(super) struct Loop {
     pub(super) suspected: BTreeSet<String>,
     /// When the broker was last asked where to begin in partitions that wait for it.
     pub(super) asked: Instant,
-    rejoin: Rejoin,
+    pub(super) rejoin: Rejoin,
 }
 
 impl Loop {
     #[allow(clippy::disallowed_methods)] // Ages of batches are measured on the monotonic clock; no result depends on them.
-    fn new(consumer: BaseConsumer<Context>, routing: Routing, inbox: Receiver<Command>) -> Loop {
+    fn new(consumer: BaseConsumer<Callbacks>, context: Arc<Context>, routing: Routing, inbox: Receiver<Command>) -> Loop {
         let workers = routing.workers.len();
-        let context = Arc::clone(consumer.context());
         Loop {
             rejoin: Rejoin::new(&context),
             consumer,
@@ -262,7 +260,7 @@ impl Loop {
     }
 
     /// Hands a batch on. When the worker is full for too long, its partitions are paused until it is not.
-    fn send(&mut self, worker: usize, patience: Duration) {
+    pub(super) fn send(&mut self, worker: usize, patience: Duration) {
         let (Some(slot), Some(channel)) = (self.filling.get_mut(worker), self.routing.workers.get(worker)) else { return };
         if slot.is_empty() {
             return;
@@ -323,6 +321,9 @@ impl Loop {
     fn trouble(&mut self, error: &KafkaError) -> bool {
         match error {
             KafkaError::MessageConsumptionFatal(_) | KafkaError::MessageConsumption(RDKafkaErrorCode::Fatal) => {
+                if self.renew() {
+                    return true;
+                }
                 let _ = self.context.notifications.send(Notification::Fatal(self.last_words(error)));
                 false
             }
@@ -359,15 +360,9 @@ impl Loop {
         }
     }
 
-    /// Closes the consumer on a thread of its own: librdkafka may wait for brokers that are gone.
     fn close(self) {
         let Loop { consumer, context, .. } = self;
-        let (done, closed) = crossbeam_channel::bounded::<()>(1);
-        let closing = std::thread::Builder::new().name("kafka-close".into()).spawn(move || {
-            drop(consumer);
-            let _ = done.send(());
-        });
-        if closing.is_ok() && matches!(closed.recv_timeout(CLOSE_PATIENCE), Err(RecvTimeoutError::Timeout)) {
+        if !close(consumer) {
             let _ = context.notifications.try_send(Notification::Trouble("the consumer did not close in time".into()));
         }
     }

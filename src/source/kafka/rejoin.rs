@@ -10,7 +10,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 
-use super::context::Context;
+use super::context::{Callbacks, Context};
 use super::settings::GroupProtocol;
 
 /// The property that makes a member static.
@@ -36,7 +36,7 @@ impl Rejoin {
     }
 
     /// Looks, once partitions are assigned.
-    pub fn look(&mut self, consumer: &BaseConsumer<Context>, context: &Context) {
+    pub fn look(&mut self, consumer: &BaseConsumer<Callbacks>, context: &Context) {
         if self.is_done || context.assigned().is_empty() {
             return;
         }
@@ -49,7 +49,7 @@ impl Rejoin {
 }
 
 /// Joins again where the group left partitions out. Returns whether the group could tell.
-fn join_where_some_are_nobodys(consumer: &BaseConsumer<Context>, context: &Context) -> Result<bool, KafkaError> {
+fn join_where_some_are_nobodys(consumer: &BaseConsumer<Callbacks>, context: &Context) -> Result<bool, KafkaError> {
     let groups = consumer.fetch_group_list(Some(&context.settings.group_id), METADATA_PATIENCE)?;
     let Some(group) = groups.groups().iter().find(|group| group.state() == STABLE) else { return Ok(false) };
     let mut given = BTreeSet::new();

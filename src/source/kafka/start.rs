@@ -11,7 +11,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::event::Timestamp;
 
-use super::context::Context;
+use super::context::{Callbacks, Context};
 use super::settings::StartAt;
 
 /// How long the broker may take for one answer.
@@ -29,7 +29,7 @@ pub(super) struct Start {
 ///
 /// # Errors
 /// Where the broker does not answer.
-pub(super) fn starts(context: &Context, consumer: &BaseConsumer<Context>, wanted: &TopicPartitionList) -> Result<Vec<Start>, KafkaError> {
+pub(super) fn starts(context: &Context, consumer: &BaseConsumer<Callbacks>, wanted: &TopicPartitionList) -> Result<Vec<Start>, KafkaError> {
     if wanted.count() == 0 {
         return Ok(Vec::new());
     }
@@ -63,7 +63,7 @@ pub(super) fn starts(context: &Context, consumer: &BaseConsumer<Context>, wanted
 }
 
 /// Whether a partition has come into being since reading of its topic began: nothing of it lies before "from now on".
-fn is_new(context: &Context, consumer: &BaseConsumer<Context>, topic: &str, partition: i32) -> Result<bool, KafkaError> {
+fn is_new(context: &Context, consumer: &BaseConsumer<Callbacks>, topic: &str, partition: i32) -> Result<bool, KafkaError> {
     let mut counts = context.partition_counts();
     if let Some(count) = counts.get(topic) {
         return Ok(partition >= *count);
@@ -85,7 +85,11 @@ fn find(list: Option<&TopicPartitionList>, topic: &str, partition: i32) -> Optio
     }
 }
 
-fn offsets_at(consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList, at: Timestamp) -> Result<TopicPartitionList, KafkaError> {
+fn offsets_at(
+    consumer: &BaseConsumer<Callbacks>,
+    partitions: &TopicPartitionList,
+    at: Timestamp,
+) -> Result<TopicPartitionList, KafkaError> {
     let mut list = partitions.clone();
     list.set_all_offsets(Offset::Offset(at.0.max(0)))?;
     consumer.offsets_for_times(list, LOOKUP_TIMEOUT)
