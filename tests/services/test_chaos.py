@@ -101,6 +101,11 @@ class Replica(Agent):
         self.server = Server("driftline", [BINARY, "run", *self.write(), *self.arguments], self.folder, env=self.environment).start()
         return self
 
+    def status(self):
+        # One that ended by itself says so, and is not waited for.
+        self.server.assert_alive()
+        return super().status()
+
     def is_running(self):
         return self.server is not None and self.server.process.poll() is None
 
