@@ -7,6 +7,8 @@ mod kafka_support;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use driftline::engine::Emission;
@@ -26,6 +28,28 @@ const STREAM: Stream = Stream { partitions: 4, step: 10_000, drift: 100 * HOUR, 
 
 fn quiet() -> Setup {
     Setup { labels: false, windows: "[ { name: 1h, size: 1h } ]", ..Setup::default() }
+}
+
+/// A consumer without an agent around it.
+fn settings(cluster: &Cluster, group: &str, heartbeat: &str) -> Settings {
+    let properties = [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", heartbeat)];
+    let properties = properties.map(|(key, value)| (key.to_owned(), value.into()));
+    Settings {
+        connection: Connection::new(cluster.address(), &properties.into(), || Timestamp(0)).unwrap(),
+        group_id: group.into(),
+        instance_id: None,
+        protocol: GroupProtocol::Classic,
+        topics: vec![Topic { name: PREDICTIONS.into(), role: TopicRole::Predictions }],
+        start: StartAt::Earliest,
+        look_back: Span(0),
+        max_bytes: 1000,
+        headers: false,
+        idle_after: Span::MINUTE,
+        queue_kib: 1024,
+        // All partitions leave before any comes back.
+        is_joining: true,
+        resume: None,
+    }
 }
 
 /// Sends one event a minute to one partition; times are in milliseconds after the start.
@@ -251,6 +275,83 @@ fn a_member_whose_place_is_taken_ends_and_says_why() {
 }
 
 #[test]
+fn a_member_that_fences_itself_joins_again() {
+    let (scratch, cluster) = (Scratch::new("self-fenced"), Cluster::start(&[(PREDICTIONS, 2)]));
+    let agent = Setup { kafka: "instance_id: pod-0", ..quiet() }.start(&scratch, &cluster);
+    send(&cluster, 0, 0, HOUR);
+    cluster.flush();
+    agent.wait_received(cluster.total());
+    // The session ends, and what is asked of the coordinator before it has taken the member in again names another one.
+    let lose = |times: usize| {
+        cluster.mock.request_errors(RDKafkaApiKey::JoinGroup, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID].repeat(times));
+        cluster.mock.request_errors(RDKafkaApiKey::Heartbeat, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID]);
+    };
+    let before = agent.seen(|seen| seen.assigned.len());
+    lose(1);
+    agent.wait_for("partitions come back", || agent.seen(|seen| seen.assigned.len() > before).then_some(()));
+    send(&cluster, 0, HOUR, 2 * HOUR);
+    send(&cluster, 1, 0, 2 * HOUR);
+    cluster.flush();
+    let status = agent.wait_received(cluster.total());
+    assert_eq!(status["received"], cluster.total(), "nothing is read twice: {status}");
+    agent.wait_for("commits go on", || (cluster.committed("driftline", PREDICTIONS, 2) == cluster.total()).then_some(()));
+    // But not for ever.
+    lose(20);
+    let error = agent.failed();
+    assert!(error.starts_with("kafka: another member of group 'driftline' is 'pod-0'"), "{error}");
+}
+
+/// The loop learns of the end of its session only after it was fenced for what librdkafka asked without a session.
+#[test]
+fn a_member_that_fences_itself_while_its_workers_are_full_joins_again() {
+    const WORKERS: usize = 12;
+    let cluster = Cluster::start(&[(PREDICTIONS, i32::try_from(WORKERS).unwrap())]);
+    let settings = Settings { instance_id: Some("pod-0".into()), ..settings(&cluster, "full", "500") };
+    // Each worker that takes nothing holds the loop up for half a second.
+    let (batches, taken): (Vec<_>, Vec<_>) = (0..WORKERS).map(|_| crossbeam_channel::bounded::<Batch>(0)).unzip();
+    let (_empties, empties) = crossbeam_channel::bounded(8);
+    let (notifications, notified) = crossbeam_channel::unbounded();
+    let routing = Routing { workers: batches, empties };
+    let consumer = Consumer::start(settings, Registry::default(), routing, notifications, || Timestamp(0)).unwrap();
+    let wait_until = |what: &str, is_it: fn(&Notification) -> bool| {
+        let until = std::time::Instant::now() + PATIENCE;
+        loop {
+            let told = notified.recv_deadline(until).expect(what);
+            assert!(!matches!(told, Notification::Fatal(_)), "{told:?}");
+            if is_it(&told) {
+                return;
+            }
+        }
+    };
+    wait_until("assigned", |told| matches!(told, Notification::Assigned(_)));
+    for partition in 0..WORKERS {
+        cluster.send(PREDICTIONS, i32::try_from(partition).unwrap(), START, b"0".to_vec());
+    }
+    cluster.flush();
+    // The loop has met the first of them, and is held up by all others.
+    std::thread::sleep(Duration::from_millis(800));
+    let errors = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID, RDKafkaRespErr::RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID];
+    cluster.mock.request_errors(RDKafkaApiKey::Heartbeat, &errors);
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(!notified.try_iter().any(|told| matches!(told, Notification::Revoked(_))), "the loop was not held up");
+    let handed = Arc::new(AtomicUsize::new(0));
+    for batches in taken {
+        let handed = Arc::clone(&handed);
+        std::thread::spawn(move || batches.iter().for_each(|batch| _ = handed.fetch_add(batch.len(), Ordering::SeqCst)));
+    }
+    wait_until("revoked", |told| matches!(told, Notification::Revoked(_)));
+    wait_until("assigned again", |told| matches!(told, Notification::Assigned(_)));
+    for partition in 0..WORKERS {
+        cluster.send(PREDICTIONS, i32::try_from(partition).unwrap(), START, b"1".to_vec());
+    }
+    cluster.flush();
+    let handed = || handed.load(Ordering::SeqCst);
+    wait_for("all is read", || handed().to_string(), || (handed() >= 2 * WORKERS).then_some(()));
+    consumer.stop();
+    assert_eq!(handed(), 2 * WORKERS, "each record is handed on once");
+}
+
+#[test]
 fn a_coordinator_that_does_not_tell_the_commit_is_asked_again() {
     let (scratch, cluster) = (Scratch::new("commit"), Cluster::start(&[(PREDICTIONS, 2)]));
     let setup = |state| Setup { state, kafka: "start: latest", ..quiet() };
@@ -352,24 +453,7 @@ fn partitions_that_were_paused_when_they_left_are_read_when_they_come_back() {
         }
     }
     cluster.flush();
-    let group = [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "100")];
-    let properties = group.map(|(key, value)| (key.to_owned(), value.into()));
-    let settings = Settings {
-        connection: Connection::new(cluster.address(), &properties.into(), || Timestamp(0)).unwrap(),
-        group_id: "paused".into(),
-        instance_id: None,
-        protocol: GroupProtocol::Classic,
-        topics: vec![Topic { name: PREDICTIONS.into(), role: TopicRole::Predictions }],
-        start: StartAt::Earliest,
-        look_back: Span(0),
-        max_bytes: 1000,
-        headers: false,
-        idle_after: Span::MINUTE,
-        queue_kib: 1024,
-        // All partitions leave before any comes back.
-        is_joining: true,
-        resume: None,
-    };
+    let settings = settings(&cluster, "paused", "100");
     // One worker with room for one batch, whose batches are taken here.
     let (batches, taken) = crossbeam_channel::bounded::<Batch>(1);
     let (empties, routing) = crossbeam_channel::bounded(8);

@@ -236,8 +236,8 @@ impl Context {
     }
 
     fn revoke(&self, consumer: &BaseConsumer<Callbacks>, partitions: &TopicPartitionList) -> Result<(), KafkaError> {
-        // Not where another member has taken the name: then librdkafka has given up before.
-        if consumer.assignment_lost() && consumer.client().fatal_error().is_none() {
+        // Not where another member has taken the name: once librdkafka has given up, it asks nobody before it unassigns.
+        if consumer.assignment_lost() {
             self.has_lost_session.store(true, Ordering::Relaxed);
         }
         let mut revoked = Vec::new();

@@ -260,7 +260,7 @@ impl Loop {
     }
 
     /// Hands a batch on. When the worker is full for too long, its partitions are paused until it is not.
-    pub(super) fn send(&mut self, worker: usize, patience: Duration) {
+    fn send(&mut self, worker: usize, patience: Duration) {
         let (Some(slot), Some(channel)) = (self.filling.get_mut(worker), self.routing.workers.get(worker)) else { return };
         if slot.is_empty() {
             return;
@@ -321,10 +321,11 @@ impl Loop {
     fn trouble(&mut self, error: &KafkaError) -> bool {
         match error {
             KafkaError::MessageConsumptionFatal(_) | KafkaError::MessageConsumption(RDKafkaErrorCode::Fatal) => {
+                let last_words = self.last_words(error);
                 if self.renew() {
                     return true;
                 }
-                let _ = self.context.notifications.send(Notification::Fatal(self.last_words(error)));
+                let _ = self.context.notifications.send(Notification::Fatal(last_words));
                 false
             }
             KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {

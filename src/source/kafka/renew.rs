@@ -2,8 +2,8 @@
 //!
 //! A commit that is on its way when the coordinator goes away is sent again by librdkafka once there is one. If the session has ended
 //! meanwhile, it goes out with the instance id and without a member id; the broker takes that for a second member of the same
-//! name, and librdkafka takes the answer for the end. But a member without an id cannot be fenced by another: it would
-//! fence that one as it joins.
+//! name, and librdkafka takes the answer for the end. A heartbeat does the same while the callback is awaited that tells
+//! of the end of the session. But a member without an id cannot be fenced by another: it would fence that one as it joins.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -42,25 +42,23 @@ pub(super) fn close(consumer: BaseConsumer<Callbacks>) -> bool {
     closing.is_err() || !matches!(closed.recv_timeout(CLOSE_PATIENCE), Err(RecvTimeoutError::Timeout))
 }
 
-/// Whether a fatal error answers a commit that outlived its session.
-fn is_of_a_late_commit(code: Option<RDKafkaErrorCode>, has_lost_session: bool) -> bool {
+/// Whether a fatal error answers a request that outlived its session.
+fn is_of_a_late_request(code: Option<RDKafkaErrorCode>, has_lost_session: bool) -> bool {
     has_lost_session && code == Some(RDKafkaErrorCode::FencedInstanceId)
 }
 
 impl Loop {
-    /// Goes on with another consumer, where the fatal error of this one was of our own making. Returns whether it did.
+    /// Goes on with another consumer, where the fatal error of this one was of our own making. Returns whether it did. What
+    /// is being filled stays, and is handed on before whatever the next one reads.
     pub(super) fn renew(&mut self) -> bool {
         let code = self.consumer.client().fatal_error().map(|(code, _)| code);
-        if !is_of_a_late_commit(code, self.context.has_lost_session.load(Ordering::Relaxed)) {
+        if !is_of_a_late_request(code, self.context.has_lost_session.load(Ordering::Relaxed)) {
             return false;
         }
         if self.context.renewals.fetch_add(1, Ordering::Relaxed) >= MOST_RENEWALS {
             return false;
         }
         let Ok(fresh) = consumer_of(&self.context) else { return false };
-        for worker in 0..self.filling.len() {
-            self.send(worker, CLOSE_PATIENCE);
-        }
         // The one is gone before the other joins: the callbacks of both are on the same state.
         if !close(std::mem::replace(&mut self.consumer, fresh)) {
             return false;
@@ -76,7 +74,7 @@ impl Loop {
             self.context.tell_trouble(format!("the topics cannot be subscribed to again: {error}"));
             return false;
         }
-        let what = "a commit outlived its session and the broker refused it: the group is joined again, reading goes on where it was";
+        let what = "a request outlived its session and the broker refused it: the group is joined again, reading goes on where it was";
         let _ = self.context.notifications.try_send(Notification::Trouble(what.to_owned()));
         true
     }
@@ -89,8 +87,8 @@ mod tests {
     #[test]
     fn only_a_member_without_a_session_fences_itself() {
         let fenced = Some(RDKafkaErrorCode::FencedInstanceId);
-        assert!(is_of_a_late_commit(fenced, true));
-        assert!(!is_of_a_late_commit(fenced, false), "another member has the name");
-        assert!(!is_of_a_late_commit(Some(RDKafkaErrorCode::Authentication), true) && !is_of_a_late_commit(None, true));
+        assert!(is_of_a_late_request(fenced, true));
+        assert!(!is_of_a_late_request(fenced, false), "another member has the name");
+        assert!(!is_of_a_late_request(Some(RDKafkaErrorCode::Authentication), true) && !is_of_a_late_request(None, true));
     }
 }
