@@ -304,7 +304,8 @@ fn a_member_that_fences_itself_joins_again() {
 /// The loop learns of the end of its session only after it was fenced for what librdkafka asked without a session.
 #[test]
 fn a_member_that_fences_itself_while_its_workers_are_full_joins_again() {
-    const WORKERS: usize = 12;
+    // Together they hold the loop up for twelve seconds: longer than what follows takes, on a slow machine, too.
+    const WORKERS: usize = 24;
     let cluster = Cluster::start(&[(PREDICTIONS, i32::try_from(WORKERS).unwrap())]);
     let settings = Settings { instance_id: Some("pod-0".into()), ..settings(&cluster, "full", "500") };
     // Each worker that takes nothing holds the loop up for half a second.
@@ -329,7 +330,7 @@ fn a_member_that_fences_itself_while_its_workers_are_full_joins_again() {
     }
     cluster.flush();
     // The loop has met the first of them, and is held up by all others.
-    std::thread::sleep(Duration::from_millis(800));
+    std::thread::sleep(Duration::from_millis(2_500));
     let errors = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID, RDKafkaRespErr::RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID];
     cluster.mock.request_errors(RDKafkaApiKey::Heartbeat, &errors);
     std::thread::sleep(Duration::from_secs(3));
