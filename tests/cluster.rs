@@ -513,7 +513,7 @@ fn told(stream: &Stream, script: &Script) -> Vec<Vec<Post>> {
 
 fn owner(decision: Option<&[u8]>) -> Owner {
     let (mut owner, _) = Owner::new(Arc::clone(&PLANS.one.plan), Arc::clone(&PLANS.one.rules), decision).unwrap();
-    owner.expect(&names());
+    owner.expect(&names(), NOW);
     owner
 }
 
@@ -826,10 +826,57 @@ fn a_dead_replica_is_waited_for_and_then_done_without() {
 
     let (mut next, notes) = Owner::new(Arc::clone(&PLANS.one.plan), Arc::clone(&PLANS.one.rules), Some(&stored)).unwrap();
     assert!(notes.is_empty(), "{notes:?}");
-    next.expect(&names());
+    next.expect(&names(), NOW);
     next.catch_up_done();
     next.advance(None, NOW + Span(7 * 60_000));
     assert_eq!(next.completeness(), (2, 3));
+}
+
+#[test]
+fn a_partition_is_waited_for_as_soon_as_a_replica_speaks_of_it() {
+    let (stream, wanted) = &*SHORT;
+    let known: Vec<_> = names().into_iter().filter(|(name, _)| name.partition < PARTITIONS - 1).collect();
+    let owner_that_asked = |asked: Timestamp| {
+        let mut owner = owner(None);
+        owner.expect(&known, asked);
+        owner.catch_up_done();
+        Listener { owner, offset: 0, said: Said::default() }
+    };
+    let mut replicas = Replicas::new(&PLANS.one);
+    let mut listener = owner_that_asked(NOW);
+    for source in 0..stream.len() {
+        listener.hear(&replicas.turn(stream, source, 0..0, false));
+    }
+    for (source, range) in turns(stream, &IN_TURN.to_vec()) {
+        // The brokers are asked again and again, and have not heard of it yet.
+        listener.owner.expect(&known, replicas.at - Span(10));
+        listener.hear(&replicas.turn(stream, source, range, false));
+        listener.advance(NOW);
+        assert_eq!(listener.owner.completeness(), (3, 3));
+    }
+    for source in 0..stream.len() {
+        listener.hear(&replicas.turn(stream, source, 0..0, true));
+    }
+    listener.advance(NOW);
+    assert_same(wanted, &listener.said.text(), "a partition that was added");
+
+    // Of a topic that was made anew with fewer partitions the panes topic still holds what was said of the others.
+    let mut listener = owner_that_asked(replicas.at + Span(1));
+    for posts in told(stream, &IN_TURN.to_vec()) {
+        listener.hear(&posts);
+    }
+    listener.advance(NOW);
+    assert_eq!(listener.owner.completeness(), (2, 2));
+    // And what was spoken of before is given up once the brokers have been asked since.
+    let mut listener = owner_that_asked(NOW);
+    for posts in told(stream, &IN_TURN.to_vec()) {
+        listener.hear(&posts);
+    }
+    listener.advance(NOW);
+    assert_eq!(listener.owner.completeness(), (3, 3));
+    listener.owner.expect(&known, replicas.at + Span(1));
+    listener.advance(NOW);
+    assert_eq!(listener.owner.completeness(), (2, 2));
 }
 
 #[test]
@@ -924,7 +971,7 @@ fn windows_that_were_counted_over_something_else_say_so() {
         topic.extend(before.turn(stream, source, 0..*half, false));
     }
     let mut other = Owner::new(Arc::clone(&PLANS.other.plan), Arc::clone(&PLANS.other.rules), None).unwrap().0;
-    other.expect(&names());
+    other.expect(&names(), NOW);
     for (offset, post) in topic.iter().enumerate() {
         hear(&mut other, offset, post);
     }
@@ -936,7 +983,7 @@ fn windows_that_were_counted_over_something_else_say_so() {
     let mut alerts = other.alerts().clone();
     alerts.begin_anew();
     assert_eq!(owner.alerts(), &alerts, "alerts go on, and what actions have cost");
-    owner.expect(&names());
+    owner.expect(&names(), NOW);
     let mut listener = Listener { owner, offset: 0, said: Said::default() };
     listener.hear(&topic);
     listener.owner.catch_up_done();

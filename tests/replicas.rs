@@ -483,7 +483,7 @@ impl Court {
         let mut owner = owner.with_settings(Settings { outlived: Span(0), ..Settings::default() });
         let sources: Vec<(SourceName, TopicRole)> =
             (0..PARTITIONS).flat_map(|partition| ["predictions", "labels"].map(|topic| (name(topic, partition), role(topic)))).collect();
-        owner.expect(&sources);
+        owner.expect(&sources, Timestamp(now));
         let heard = Court::listen(&mut owner, 0, addresses.get(number).unwrap().home, exchange);
         owner.catch_up_done();
         said(&owner.advance(None, Timestamp(now)), told);

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::cluster::wire::{self, Key, SourceName};
+use crate::engine::cluster::wire::{self, Key};
 use crate::engine::cluster::{Addresses, NO_MODEL};
 use crate::engine::{Emission, Plan};
-use crate::event::{Span, Timestamp, TopicRole};
+use crate::event::{Span, Timestamp};
 use crate::exchange::{Outgoing, Ticket, Which};
 use crate::notify::OutboxHandle;
 use crate::rule::RuleSet;
@@ -17,6 +17,7 @@ use crate::rule::message::AlertView;
 use crate::rule::{Alerts, RuleStatus};
 
 use super::judge::Judge;
+use super::member::InputPartitions;
 
 /// Least time between two decisions of a model that are stored because an alert wants to be sent.
 const URGENT_EVERY: Span = Span(250);
@@ -52,8 +53,8 @@ pub(super) struct Court {
     addresses: Arc<Addresses>,
     outbox: OutboxHandle,
     every: Span,
-    /// All source partitions there are.
-    expected: Vec<(SourceName, TopicRole)>,
+    /// All source partitions there are, and when the brokers were asked for them.
+    expected: InputPartitions,
     /// The last decisions of the models of partitions that are being taken over.
     decided: BTreeMap<i32, BTreeMap<Vec<u8>, Vec<u8>>>,
     seats: BTreeMap<Arc<str>, Seat>,
@@ -70,14 +71,23 @@ pub(super) struct Judgement {
 
 impl Court {
     pub fn new(plan: Arc<Plan>, rules: Arc<RuleSet>, addresses: Arc<Addresses>, outbox: OutboxHandle, every: Span) -> Court {
-        Court { plan, rules, addresses, outbox, every, expected: Vec::new(), decided: BTreeMap::new(), seats: BTreeMap::new() }
+        Court {
+            plan,
+            rules,
+            addresses,
+            outbox,
+            every,
+            expected: InputPartitions::unknown(),
+            decided: BTreeMap::new(),
+            seats: BTreeMap::new(),
+        }
     }
 
     /// The source partitions there are, as far as is known.
-    pub fn expect(&mut self, sources: Vec<(SourceName, TopicRole)>) {
-        self.expected = sources;
+    pub fn expect(&mut self, found: InputPartitions) {
+        self.expected = found;
         for seat in self.seats.values_mut() {
-            seat.judge.expect(&self.expected);
+            seat.judge.expect(&self.expected.sources, self.expected.asked);
         }
     }
 
@@ -128,7 +138,7 @@ impl Court {
             {
                 tracing::error!(owned, %error, "what was to be delivered cannot be read");
             }
-            judge.expect(&self.expected);
+            judge.expect(&self.expected.sources, self.expected.asked);
             tracing::info!(owned, resumed = decision.is_some(), "it is ours");
             let seat = Seat { home, plan, judge, is_ready: false, is_urgent: false, stored: now, last: Vec::new(), flight: None };
             self.seats.insert(name, seat);

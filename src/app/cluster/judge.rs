@@ -31,10 +31,10 @@ impl Judge {
         Ok((Judge::Model(Box::new(owner)), notes))
     }
 
-    /// All source partitions there are.
-    pub fn expect(&mut self, sources: &[(SourceName, TopicRole)]) {
+    /// All source partitions there are, as the brokers had it at an instant.
+    pub fn expect(&mut self, sources: &[(SourceName, TopicRole)], asked: Timestamp) {
         match self {
-            Judge::Model(owner) => owner.expect(sources),
+            Judge::Model(owner) => owner.expect(sources, asked),
             // It waits for nobody.
             Judge::Input(_) => {}
         }

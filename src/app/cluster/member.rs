@@ -84,10 +84,26 @@ pub struct Parts {
     pub is_stopping: Arc<AtomicBool>,
 }
 
-/// All partitions of the input topics, said whenever they are others than before.
+/// All partitions of the input topics.
+pub struct InputPartitions {
+    /// The partitions.
+    pub sources: Vec<(SourceName, TopicRole)>,
+    /// When the brokers were asked for them.
+    pub asked: Timestamp,
+}
+
+impl InputPartitions {
+    /// Before the brokers were asked.
+    #[must_use]
+    pub fn unknown() -> InputPartitions {
+        InputPartitions { sources: Vec::new(), asked: Timestamp(i64::MIN) }
+    }
+}
+
+/// The partitions of the input topics, whenever they were looked up.
 pub struct Inputs {
     /// What was found.
-    pub found: Receiver<Vec<(SourceName, TopicRole)>>,
+    pub found: Receiver<InputPartitions>,
     /// Ends the looking up with its owner.
     _running: Sender<()>,
 }
@@ -95,7 +111,7 @@ pub struct Inputs {
 impl Inputs {
     /// What is found, until this is dropped.
     #[must_use]
-    pub fn new(found: Receiver<Vec<(SourceName, TopicRole)>>, running: Sender<()>) -> Inputs {
+    pub fn new(found: Receiver<InputPartitions>, running: Sender<()>) -> Inputs {
         Inputs { found, _running: running }
     }
 }

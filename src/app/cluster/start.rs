@@ -24,7 +24,7 @@ use super::super::publish::Publisher;
 use super::super::run::{NOTIFICATIONS, RunError, kafka_settings};
 use super::super::worker::{self, Snapshot};
 use super::cache::Cache;
-use super::member::{Inputs, Member, Parts};
+use super::member::{InputPartitions, Inputs, Member, Parts};
 
 /// How long the directory may take to hear what was said last, before the log says that it is waited for. Whoever wants to
 /// stop waits as long.
@@ -169,7 +169,7 @@ fn look_up_inputs(config: &Arc<Config>, settings: &exchange::Settings, has_label
     };
     let body = move || {
         loop {
-            let topics = roles();
+            let (topics, asked) = (roles(), clock::now());
             let names: Vec<String> = topics.iter().map(|(topic, _)| topic.clone()).collect();
             match topic::input_partitions(&settings, &names) {
                 Ok(counts) => {
@@ -178,15 +178,16 @@ fn look_up_inputs(config: &Arc<Config>, settings: &exchange::Settings, has_label
                         let count = counts.get(topic).copied().unwrap_or(0);
                         (0..count).map(move |partition| (SourceName { topic: Arc::clone(&name), partition }, *role))
                     });
-                    let found: Vec<(SourceName, TopicRole)> = partitions.collect();
-                    if said.as_ref() != Some(&found) {
-                        if has_labels && let Some(trouble) = apart(&topics, &counts) {
-                            tracing::error!("{trouble}");
-                        }
-                        said = Some(found.clone());
-                        if out.send(found).is_err() {
-                            return;
-                        }
+                    let sources: Vec<(SourceName, TopicRole)> = partitions.collect();
+                    let trouble = apart(&topics, &counts).filter(|_| has_labels);
+                    if said != trouble
+                        && let Some(trouble) = &trouble
+                    {
+                        tracing::error!("{trouble}");
+                    }
+                    said = trouble;
+                    if out.send(InputPartitions { sources, asked }).is_err() {
+                        return;
                     }
                 }
                 Err(error) => tracing::warn!(target: "driftline::kafka", %error, "the partitions of the input topics cannot be looked up"),

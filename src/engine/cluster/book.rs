@@ -207,6 +207,12 @@ impl Book {
         self.progress.as_ref().map_or(self.known.watermark, |progress| progress.watermark)
     }
 
+    /// Whether somebody has spoken of it since an instant.
+    #[must_use]
+    pub fn was_said_after(&self, at: Timestamp) -> bool {
+        self.said_at > Some(at)
+    }
+
     /// Gives a partition up, or waits for it again, by when it was last heard of. `since` is when its silence began to be
     /// listened to, and everything before `oldest` is too long ago.
     pub fn bury(&mut self, since: Timestamp, oldest: Timestamp) -> Option<Change> {

@@ -59,6 +59,8 @@ pub struct Owner {
     numbers: BTreeMap<i32, Number>,
     /// All source partitions there are.
     expected: BTreeMap<SourceName, (TopicRole, Option<Timestamp>)>,
+    /// When the brokers were last asked for them.
+    asked: Timestamp,
     /// Time of which something was counted under another configuration.
     foreign: Stretches,
     /// Versions and segments by their number here.
@@ -118,6 +120,7 @@ impl Owner {
             books: sources.into_iter().map(|(source, known)| (source, Book::known(known))).collect(),
             numbers: ticks.into_iter().map(|(number, tick)| (number, Number::known(tick))).collect(),
             expected: BTreeMap::new(),
+            asked: Timestamp(i64::MIN),
             foreign: Stretches::default(),
             series: Vec::new(),
             series_numbers: FxHashMap::default(),
@@ -144,12 +147,33 @@ impl Owner {
         self.evaluator.set_rules(rules)
     }
 
-    /// All source partitions there are, from the metadata of the input topics. Those nothing was said of hold the clock.
-    pub fn expect(&mut self, sources: &[(SourceName, TopicRole)]) {
+    /// All source partitions there are, from the metadata for which the brokers were asked at this instant. Those nothing was
+    /// said of hold the clock. Further partitions of the same topics are waited for from the moment a replica speaks of them:
+    /// the brokers are only asked again after a while.
+    pub fn expect(&mut self, sources: &[(SourceName, TopicRole)], asked: Timestamp) {
+        self.asked = asked;
         let before = std::mem::take(&mut self.expected);
         let since = |name: &SourceName| before.get(name).and_then(|(_, since)| *since);
         self.expected = sources.iter().map(|(name, role)| (name.clone(), (*role, since(name)))).collect();
+        for (name, state) in &before {
+            if self.books.get(name).is_some_and(|book| book.was_said_after(asked)) && self.is_of_known_topic(name) {
+                self.expected.entry(name.clone()).or_insert(*state);
+            }
+        }
         self.has_news |= self.expected != before;
+    }
+
+    /// A replica reads a partition that was not there yet when the brokers were asked.
+    fn discover(&mut self, source: &SourceName, role: TopicRole, said_at: Timestamp) {
+        if said_at > self.asked && !self.expected.contains_key(source) && self.is_of_known_topic(source) {
+            self.expected.insert(source.clone(), (role, None));
+            self.has_news = true;
+        }
+    }
+
+    fn is_of_known_topic(&self, source: &SourceName) -> bool {
+        // Its partition 0 comes before all others.
+        self.expected.contains_key(&SourceName { partition: 0, ..source.clone() })
     }
 
     /// Takes a record of the panes topic in, in the order of offsets from the beginning of the partition that the model is at
@@ -248,6 +272,7 @@ impl Owner {
     fn hear_progress(&mut self, source: &SourceName, value: &[u8]) -> Result<(), WireError> {
         let progress: Progress = wire::from_bytes(value)?;
         self.hear_time(progress.at);
+        self.discover(source, progress.role, progress.at);
         let ours = progress.late.iter().filter(|late| late.model == self.name && late.layout == self.layout);
         let late = ours.map(|late| ((late.slice, late.reached), late.records)).collect();
         let book = self.books.entry(source.clone()).or_default();
