@@ -407,6 +407,38 @@ fn an_owner_survives_a_broker_that_is_away() {
 }
 
 #[test]
+fn an_owner_that_fences_itself_joins_again() {
+    let cluster = Cluster::start();
+    let publisher = Publisher::start(&cluster.settings()).unwrap();
+    publish_panes(&publisher, 0, 20);
+    let owners = Owners::start(&Settings { instance_id: Some("pod-0".into()), ..cluster.settings() }).unwrap();
+    let mut journal = Journal::default();
+    listen(&mut [(&owners, &mut journal)], "all is owned", |members| members[0].1.owned.len() == 4 && members[0].1.is_caught_up(20));
+    // The session ends, and what is asked of the coordinator before it has taken the member in again names another one.
+    let lose = |times: usize| {
+        cluster.0.request_errors(RDKafkaApiKey::JoinGroup, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID].repeat(times));
+        cluster.0.request_errors(RDKafkaApiKey::Heartbeat, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID]);
+    };
+    lose(1);
+    listen(&mut [(&owners, &mut journal)], "all is owned again", |members| {
+        let journal = &members[0].1;
+        journal.revoked == 4 && journal.owned.len() == 4 && journal.is_caught_up(20)
+    });
+    assert!(journal.troubles.iter().any(|trouble| trouble.contains("a request outlived its session")), "{:?}", journal.troubles);
+    publish_panes(&publisher, 20, 40);
+    listen(&mut [(&owners, &mut journal)], "new panes follow", |members| members[0].1.is_caught_up(40));
+    // But not for ever.
+    lose(20);
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match owners.heard().recv_deadline(until).unwrap() {
+            Heard::Fatal(reason) => break assert!(reason.contains("fenced"), "{reason}"),
+            heard => journal.hear(heard),
+        }
+    }
+}
+
+#[test]
 fn ranges_are_read_again_up_to_their_end() {
     let cluster = Cluster::start();
     let publisher = Publisher::start(&cluster.settings()).unwrap();

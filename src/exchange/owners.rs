@@ -5,18 +5,21 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TryRecvError};
 use rdkafka::consumer::Consumer as _;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use crate::kafka::Session;
+
 use super::client::{Context, Reader, close, describe};
 use super::ends::ends;
-use super::member::{Change, Changes, Member};
+use super::member::{self, Change, Member};
 use super::settings::Settings;
 
 /// What waits for the application, in items. A new owner reads all panes of its models; most are some KiB.
@@ -91,16 +94,16 @@ impl Owners {
     /// # Errors
     /// A configuration that librdkafka refuses.
     pub fn start(settings: &Settings) -> Result<Owners, KafkaError> {
-        let member: Member = settings.member().create_with_context(Context::new(&settings.connection, Changes::default()))?;
+        let session = Arc::new(Session::default());
+        let member = member::join(settings, &session)?;
         let reader: Reader = settings.reader().create_with_context(Context::new(&settings.connection, ()))?;
-        member.subscribe(&[&settings.panes])?;
         let (out, heard) = crossbeam_channel::bounded(HEARD);
         let (running, ended) = crossbeam_channel::bounded(0);
         let looping = Loop {
+            settings: settings.clone(),
+            session,
             member,
             reader,
-            panes: settings.panes.clone(),
-            decisions: settings.owners.clone(),
             owned: BTreeMap::new(),
             waiting: VecDeque::new(),
             out,
@@ -144,10 +147,10 @@ enum Stage {
 }
 
 struct Loop {
+    settings: Settings,
+    session: Arc<Session>,
     member: Member,
     reader: Reader,
-    panes: String,
-    decisions: String,
     owned: BTreeMap<i32, Stage>,
     /// What the application has no room for.
     waiting: VecDeque<Heard>,
@@ -209,10 +212,10 @@ impl Loop {
             match stage {
                 Stage::Looking => {}
                 Stage::Deciding { .. } => {
-                    decisions.add_partition(&self.decisions, *partition);
+                    decisions.add_partition(&self.settings.owners, *partition);
                 }
                 Stage::CatchingUp { .. } | Stage::Following => {
-                    panes.add_partition(&self.panes, *partition);
+                    panes.add_partition(&self.settings.panes, *partition);
                 }
             }
         }
@@ -245,9 +248,8 @@ impl Loop {
                 }
                 // Panes of the partition are read since its ends are known, so this is of later.
                 Some(Err(KafkaError::PartitionEOF(partition))) => Some((partition, i64::MAX)),
-                Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
-                    self.waiting.push_back(Heard::Fatal(code.to_string()));
-                    return false;
+                Some(Err(KafkaError::MessageConsumptionFatal(_) | KafkaError::MessageConsumption(RDKafkaErrorCode::Fatal))) => {
+                    return self.renew();
                 }
                 Some(Err(error)) => {
                     self.waiting.push_back(Heard::Trouble(describe(&error)));
@@ -314,7 +316,7 @@ impl Loop {
     fn decided(&mut self, partition: i32, panes: i64) {
         self.waiting.push_back(Heard::Decided(partition));
         let mut list = TopicPartitionList::new();
-        list.add_partition(&self.panes, partition);
+        list.add_partition(&self.settings.panes, partition);
         if panes > 0 {
             self.owned.insert(partition, Stage::CatchingUp { panes });
         } else {
@@ -345,8 +347,8 @@ impl Loop {
     }
 
     fn look_at(&mut self, partitions: &[i32]) -> Result<(), String> {
-        let panes = ends(&self.reader, &self.panes, partitions, LOOKUP_PATIENCE)?;
-        let decisions = ends(&self.reader, &self.decisions, partitions, LOOKUP_PATIENCE)?;
+        let panes = ends(&self.reader, &self.settings.panes, partitions, LOOKUP_PATIENCE)?;
+        let decisions = ends(&self.reader, &self.settings.owners, partitions, LOOKUP_PATIENCE)?;
         let mut list = TopicPartitionList::new();
         for ((partition, panes), (first, decisions)) in partitions.iter().zip(panes).zip(decisions) {
             // Zero: there is nothing to wait for.
@@ -355,7 +357,7 @@ impl Loop {
                 self.decided(*partition, panes);
                 continue;
             }
-            list.add_partition_offset(&self.decisions, *partition, Offset::Beginning).map_err(|error| describe(&error))?;
+            list.add_partition_offset(&self.settings.owners, *partition, Offset::Beginning).map_err(|error| describe(&error))?;
             self.owned.insert(*partition, Stage::Deciding { decisions, panes });
         }
         if list.count() > 0 {
@@ -367,6 +369,31 @@ impl Loop {
         Ok(())
     }
 
+    /// Goes on with another consumer, where the fatal error of this one was of our own making; says otherwise what ended it.
+    /// Returns whether it goes on.
+    fn renew(&mut self) -> bool {
+        let fatal = self.member.client().fatal_error();
+        let reason = fatal.as_ref().map_or_else(|| "the consumer has ended".to_owned(), |(_, reason)| reason.clone());
+        let fresh = if self.session.renew(fatal.map(|(code, _)| code)) {
+            member::join(&self.settings, &self.session).map_err(|error| describe(&error))
+        } else {
+            Err(reason)
+        };
+        match fresh {
+            Ok(fresh) => {
+                close(std::mem::replace(&mut self.member, fresh));
+                self.take_back(self.owned.keys().copied().collect());
+                let what = "a request outlived its session and the broker refused it: the group of owners is joined again";
+                self.waiting.push_back(Heard::Trouble(what.to_owned()));
+                true
+            }
+            Err(reason) => {
+                self.waiting.push_back(Heard::Fatal(reason));
+                false
+            }
+        }
+    }
+
     /// Takes over what rebalances changed. Returns whether they did.
     fn take_changes(&mut self) -> bool {
         let mut is_changed = false;
@@ -374,33 +401,35 @@ impl Loop {
             is_changed = true;
             match change {
                 Change::Assigned(partitions) if partitions.is_empty() => {}
-                Change::Revoked(partitions) if partitions.is_empty() => {}
                 Change::Assigned(partitions) => {
                     self.owned.extend(partitions.iter().map(|partition| (*partition, Stage::Looking)));
                     self.waiting.push_back(Heard::Assigned(partitions));
                 }
-                Change::Revoked(partitions) => {
-                    let deciding: Vec<i32> = partitions
-                        .iter()
-                        .filter(|partition| matches!(self.owned.get(partition), Some(Stage::Deciding { .. })))
-                        .copied()
-                        .collect();
-                    self.forget_decisions(&deciding);
-                    self.owned.retain(|partition, _| !partitions.contains(partition));
-                    // Nobody needs what is still to be told of them.
-                    self.waiting.retain(|heard| !of(heard).is_some_and(|partition| partitions.contains(&partition)));
-                    self.waiting.push_back(Heard::Revoked(partitions));
-                }
+                Change::Revoked(partitions) => self.take_back(partitions),
                 Change::Trouble(trouble) => self.waiting.push_back(Heard::Trouble(trouble)),
             }
         }
         is_changed
     }
 
+    /// These partitions are ours no longer.
+    fn take_back(&mut self, partitions: Vec<i32>) {
+        if partitions.is_empty() {
+            return;
+        }
+        let is_deciding = |partition: &&i32| matches!(self.owned.get(*partition), Some(Stage::Deciding { .. }));
+        let deciding: Vec<i32> = partitions.iter().filter(is_deciding).copied().collect();
+        self.forget_decisions(&deciding);
+        self.owned.retain(|partition, _| !partitions.contains(partition));
+        // Nobody needs what is still to be told of them.
+        self.waiting.retain(|heard| !of(heard).is_some_and(|partition| partitions.contains(&partition)));
+        self.waiting.push_back(Heard::Revoked(partitions));
+    }
+
     fn forget_decisions(&mut self, partitions: &[i32]) {
         let mut list = TopicPartitionList::new();
         for partition in partitions {
-            list.add_partition(&self.decisions, *partition);
+            list.add_partition(&self.settings.owners, *partition);
         }
         if list.count() > 0
             && let Err(error) = self.reader.incremental_unassign(&list)

@@ -9,9 +9,11 @@ mod context;
 mod fault;
 mod keeper;
 mod probe;
+mod session;
 mod token;
 
 pub use connection::{Connection, PropertyFault, check_property, is_own};
 pub use context::{Plain, log};
 pub use fault::{describe, explain};
 pub use probe::topics;
+pub use session::Session;

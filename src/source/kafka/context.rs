@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::engine::cluster::wire::offset_of;
 use crate::event::{NextOffset, SourceId, Timestamp};
-use crate::kafka::explain;
+use crate::kafka::{Session, explain};
 use crate::source::batch::Turn;
 use crate::source::registry::{Registry, SourceInfo};
 
@@ -64,10 +64,8 @@ pub(super) struct Context {
     /// Whether the group's coordinator was there and had taken us in when the last statistics were made, and nothing has
     /// been heard since that speaks against it.
     pub is_member: AtomicBool,
-    /// Whether the session ended without the group having taken us in again: there is no member id then.
-    pub has_lost_session: AtomicBool,
-    /// Consumers that were made anew since the group last took one in.
-    pub renewals: AtomicU32,
+    /// The session with the group.
+    pub session: Session,
 }
 
 impl Context {
@@ -97,8 +95,7 @@ impl Context {
             told: Mutex::default(),
             last_trouble: Mutex::default(),
             is_member: AtomicBool::new(false),
-            has_lost_session: AtomicBool::new(false),
-            renewals: AtomicU32::new(0),
+            session: Session::default(),
             turns: Mutex::default(),
             has_turns: AtomicBool::new(false),
         }
@@ -182,8 +179,7 @@ impl Context {
     }
 
     fn assign(&self, consumer: &BaseConsumer<Callbacks>, partitions: &TopicPartitionList) -> Result<(), KafkaError> {
-        self.has_lost_session.store(false, Ordering::Relaxed);
-        self.renewals.store(0, Ordering::Relaxed);
+        self.session.begin();
         self.resume(partitions);
         let mut sources = Vec::new();
         {
@@ -238,7 +234,7 @@ impl Context {
     fn revoke(&self, consumer: &BaseConsumer<Callbacks>, partitions: &TopicPartitionList) -> Result<(), KafkaError> {
         // Not where another member has taken the name: once librdkafka has given up, it asks nobody before it unassigns.
         if consumer.assignment_lost() {
-            self.has_lost_session.store(true, Ordering::Relaxed);
+            self.session.lose();
         }
         let mut revoked = Vec::new();
         let mut held = TopicPartitionList::new();

@@ -1,25 +1,17 @@
-//! A new consumer in place of one that librdkafka has given up, where the reason was our own.
-//!
-//! A commit that is on its way when the coordinator goes away is sent again by librdkafka once there is one. If the session has ended
-//! meanwhile, it goes out with the instance id and without a member id; the broker takes that for a second member of the same
-//! name, and librdkafka takes the answer for the end. A heartbeat does the same while the callback is awaited that tells
-//! of the end of the session. But a member without an id cannot be fenced by another: it would fence that one as it joins.
+//! A new consumer in place of one that librdkafka has given up, where the reason was our own: see [`crate::kafka::Session`].
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crossbeam_channel::RecvTimeoutError;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 
 use crate::event::SourceId;
 
 use super::context::{Callbacks, Context};
 use super::poll::{CLOSE_PATIENCE, Loop, Notification};
 use super::rejoin::Rejoin;
-
-/// Consumers in a row that are made without the group having taken one of them in: beyond it, something else is wrong.
-const MOST_RENEWALS: u32 = 3;
 
 /// Makes a consumer that has subscribed to nothing yet.
 pub(super) fn consumer_of(context: &Arc<Context>) -> Result<BaseConsumer<Callbacks>, KafkaError> {
@@ -42,20 +34,12 @@ pub(super) fn close(consumer: BaseConsumer<Callbacks>) -> bool {
     closing.is_err() || !matches!(closed.recv_timeout(CLOSE_PATIENCE), Err(RecvTimeoutError::Timeout))
 }
 
-/// Whether a fatal error answers a request that outlived its session.
-fn is_of_a_late_request(code: Option<RDKafkaErrorCode>, has_lost_session: bool) -> bool {
-    has_lost_session && code == Some(RDKafkaErrorCode::FencedInstanceId)
-}
-
 impl Loop {
     /// Goes on with another consumer, where the fatal error of this one was of our own making. Returns whether it did. What
     /// is being filled stays, and is handed on before whatever the next one reads.
     pub(super) fn renew(&mut self) -> bool {
         let code = self.consumer.client().fatal_error().map(|(code, _)| code);
-        if !is_of_a_late_request(code, self.context.has_lost_session.load(Ordering::Relaxed)) {
-            return false;
-        }
-        if self.context.renewals.fetch_add(1, Ordering::Relaxed) >= MOST_RENEWALS {
+        if !self.context.session.renew(code) {
             return false;
         }
         let Ok(fresh) = consumer_of(&self.context) else { return false };
@@ -77,18 +61,5 @@ impl Loop {
         let what = "a request outlived its session and the broker refused it: the group is joined again, reading goes on where it was";
         let _ = self.context.notifications.try_send(Notification::Trouble(what.to_owned()));
         true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_member_without_a_session_fences_itself() {
-        let fenced = Some(RDKafkaErrorCode::FencedInstanceId);
-        assert!(is_of_a_late_request(fenced, true));
-        assert!(!is_of_a_late_request(fenced, false), "another member has the name");
-        assert!(!is_of_a_late_request(Some(RDKafkaErrorCode::Authentication), true) && !is_of_a_late_request(None, true));
     }
 }
