@@ -27,6 +27,16 @@ impl Run {
     /// Runs the command.
     pub fn run(&self) -> ExitCode {
         let environment = environment();
+        let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                report::error(&error);
+                return ExitCode::from(FAILED);
+            }
+        };
+        // Listened to before baselines are read: who is told to end meanwhile ends as at any other time.
+        let handle = Handle::default();
+        runtime.spawn(signals(handle.clone()));
         let assembly = match assemble(&self.files.config, &self.files.rules, &environment, Purpose::Run) {
             Ok(assembly) => assembly,
             Err(faults) => {
@@ -43,18 +53,7 @@ impl Run {
             watch: self.watch,
             listener: None,
         };
-        let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => {
-                report::error(&error);
-                return ExitCode::from(FAILED);
-            }
-        };
-        let result = runtime.block_on(async {
-            let handle = Handle::default();
-            tokio::spawn(signals(handle.clone()));
-            run(assembly, settings, handle).await
-        });
+        let result = runtime.block_on(run(assembly, settings, handle));
         // What still runs in the background (a name that is being resolved) is not waited for.
         runtime.shutdown_background();
         match result {
