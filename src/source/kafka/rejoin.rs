@@ -2,7 +2,8 @@
 //!
 //! A member with an instance id that comes back gets what it had, without anybody dividing the partitions anew; and
 //! librdkafka asks for that only when it sees topics change. What was added in between would be nobody's. So such a member
-//! asks once, after its first assignment, whether there are partitions that the group gave to nobody, and if so joins again.
+//! asks, after its first assignment, whether there are partitions that the group gave to nobody, and if so joins again. While
+//! partitions change hands some are nobody's, too: it must be so for a while.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,11 +21,15 @@ const INSTANCE_ID: &str = "group.instance.id";
 const METADATA_PATIENCE: Duration = Duration::from_secs(2);
 /// The state of a group that has given out what it has to give.
 const STABLE: &str = "Stable";
+/// Looks in a row, a second apart, at which partitions must be nobody's: those that change hands are taken within less.
+const LOOKS: u32 = 3;
 
 /// The look at the partitions after the first assignment.
 #[derive(Debug)]
 pub(super) struct Rejoin {
     is_done: bool,
+    /// Looks in a row at which partitions were nobody's.
+    looks: u32,
 }
 
 impl Rejoin {
@@ -32,44 +37,51 @@ impl Rejoin {
     pub fn new(context: &Context) -> Rejoin {
         let settings = &context.settings;
         let is_static = settings.instance_id.is_some() || settings.connection.property(INSTANCE_ID).is_some();
-        Rejoin { is_done: !is_static || settings.protocol == GroupProtocol::Consumer }
+        Rejoin { is_done: !is_static || settings.protocol == GroupProtocol::Consumer, looks: 0 }
     }
 
-    /// Looks, once partitions are assigned.
+    /// Looks, once partitions are assigned. To be called once a second.
     pub fn look(&mut self, consumer: &BaseConsumer<Callbacks>, context: &Context) {
         if self.is_done || context.assigned().is_empty() {
             return;
         }
-        match join_where_some_are_nobodys(consumer, context) {
-            Ok(is_done) => self.is_done = is_done,
-            // It is tried again at the next call.
+        let topics: Vec<&str> = context.settings.topics.iter().map(|topic| topic.name.as_str()).collect();
+        // Whatever fails is tried again at the next call.
+        match left_out(consumer, &context.settings.group_id, &topics) {
+            Ok(Some(0)) => self.is_done = true,
+            Ok(Some(partitions)) => {
+                self.looks += 1;
+                if self.looks >= LOOKS {
+                    self.is_done = true;
+                    tracing::info!(target: "driftline::kafka", partitions, "the group gave partitions to nobody: this static member joins again");
+                    consumer.unsubscribe();
+                    if let Err(error) = consumer.subscribe(&topics) {
+                        context.tell_trouble(format!("the topics cannot be subscribed to again: {error}"));
+                    }
+                }
+            }
+            Ok(None) => self.looks = 0,
             Err(error) => tracing::debug!(target: "driftline::kafka", %error, "the partitions of the group are not known yet"),
         }
     }
 }
 
-/// Joins again where the group left partitions out. Returns whether the group could tell.
-fn join_where_some_are_nobodys(consumer: &BaseConsumer<Callbacks>, context: &Context) -> Result<bool, KafkaError> {
-    let groups = consumer.fetch_group_list(Some(&context.settings.group_id), METADATA_PATIENCE)?;
-    let Some(group) = groups.groups().iter().find(|group| group.state() == STABLE) else { return Ok(false) };
+/// How many partitions of the topics the group left out; none where it is about to divide them anew.
+fn left_out(consumer: &BaseConsumer<Callbacks>, group_id: &str, topics: &[&str]) -> Result<Option<usize>, KafkaError> {
+    let groups = consumer.fetch_group_list(Some(group_id), METADATA_PATIENCE)?;
+    let Some(group) = groups.groups().iter().find(|group| group.state() == STABLE) else { return Ok(None) };
     let mut given = BTreeSet::new();
     for member in group.members() {
-        let Some(partitions) = partitions_of(member.assignment().unwrap_or_default()) else { return Ok(false) };
+        let Some(partitions) = partitions_of(member.assignment().unwrap_or_default()) else { return Ok(None) };
         given.extend(partitions);
     }
-    let topics: Vec<&str> = context.settings.topics.iter().map(|topic| topic.name.as_str()).collect();
     let mut left_out = 0;
-    for topic in &topics {
+    for topic in topics {
         let metadata = consumer.fetch_metadata(Some(topic), METADATA_PATIENCE)?;
         let partitions = metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
         left_out += partitions.filter(|partition| !given.contains(&((*topic).to_owned(), partition.id()))).count();
     }
-    if left_out > 0 {
-        tracing::info!(target: "driftline::kafka", partitions = left_out, "the group gave partitions to nobody: this static member joins again");
-        consumer.unsubscribe();
-        consumer.subscribe(&topics)?;
-    }
-    Ok(true)
+    Ok(Some(left_out))
 }
 
 /// The partitions a member was given, from the bytes in which the members of a group tell each other: a version, then topics
