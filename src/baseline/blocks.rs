@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::stats::evidence::DesignEffects;
 use crate::stats::inflation::{Inflation, LEAST_BLOCKS, LEAST_ROWS, of_cells, of_means, of_order, of_rate};
 
-use super::cell::Placed;
+use super::cell::{Number, Placed};
 use super::layout::{Column, ColumnKind, INFINITE, MISSING, NAN, NULL, SPECIAL, WRONG_TYPE};
 use super::time::Blocks;
 
@@ -175,7 +175,7 @@ impl Track {
                 if let Some(count) = coarse.and_then(|coarse| self.counts.get_mut(block * self.width + coarse)) {
                     *count += 1;
                 }
-                if let Some(value) = placed.value {
+                if let Some(Number { value, .. }) = placed.number {
                     let z = (value - self.center) / self.scale;
                     extra.z += z;
                     extra.z2 += z * z;

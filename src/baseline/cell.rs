@@ -18,38 +18,53 @@ use super::space::Work;
 pub struct Placed {
     /// Cell within the column, the special cells first.
     pub cell: usize,
-    /// The number itself, where it is a finite number of a numeric column: it enters the moments.
-    pub value: Option<f64>,
+    /// What enters the moments, where it is a finite number of a numeric column.
+    pub number: Option<Number>,
+}
+
+/// A finite number of a numeric column.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Number {
+    /// The number as it is counted: -0.0 is 0.0.
+    pub value: f64,
+    /// What is added to the sums of the column.
+    pub term: Term,
 }
 
 /// The cell of `value` in a column of kind `kind`.
 ///
-/// In a column of embeddings everything but a vector of its length is a wrong type. In a numeric column strings and booleans are a wrong type; in a categorical one numbers and booleans are levels by
-/// their canonical text, for which `scratch` is overwritten.
+/// In a column of embeddings everything but a vector of its length is a wrong type. In a numeric column strings and booleans
+/// are a wrong type; in a categorical one numbers and booleans are levels by their canonical text, for which `scratch` is
+/// overwritten.
 #[inline]
 pub fn place(kind: &ColumnKind, value: &Scalar<'_>, scratch: &mut String) -> Placed {
-    let special = |cell| Placed { cell, value: None };
+    // Most values are numbers: this much is inlined.
+    if let (Scalar::Num { value, .. }, ColumnKind::Numeric(bins)) = (value, kind)
+        && value.is_finite()
+    {
+        let value = if *value == 0.0 { 0.0 } else { *value };
+        let cell = bins.cell(value);
+        return Placed { cell: SPECIAL + cell, number: Some(Number { value, term: Term::new(bins, cell, value) }) };
+    }
+    Placed { cell: cell_of_no_number(kind, value, scratch), number: None }
+}
+
+fn cell_of_no_number(kind: &ColumnKind, value: &Scalar<'_>, scratch: &mut String) -> usize {
     match (value, kind) {
-        (Scalar::Missing, _) => special(MISSING),
-        (Scalar::Null, _) => special(NULL),
-        (Scalar::Num { value, .. }, _) if !value.is_finite() => special(if value.is_nan() { NAN } else { INFINITE }),
-        (Scalar::Num { value, .. }, ColumnKind::Numeric(bins)) => {
-            let number = if *value == 0.0 { 0.0 } else { *value };
-            Placed { cell: SPECIAL + bins.cell(number), value: Some(number) }
-        }
-        (Scalar::Vector(vector), ColumnKind::Embedding(space)) if vector.len() == space.dimension() => special(SPECIAL),
-        (_, ColumnKind::Numeric(_) | ColumnKind::Embedding(_)) => special(WRONG_TYPE),
-        (_, ColumnKind::Categorical(levels)) => match value.level(scratch) {
-            Some(level) => special(SPECIAL + levels.cell(level)),
-            None => special(WRONG_TYPE),
-        },
+        (Scalar::Missing, _) => MISSING,
+        (Scalar::Null, _) => NULL,
+        (Scalar::Num { value, .. }, _) if value.is_nan() => NAN,
+        (Scalar::Num { value, .. }, _) if value.is_infinite() => INFINITE,
+        (Scalar::Vector(vector), ColumnKind::Embedding(space)) if vector.len() == space.dimension() => SPECIAL,
+        (_, ColumnKind::Numeric(_) | ColumnKind::Embedding(_)) => WRONG_TYPE,
+        (_, ColumnKind::Categorical(levels)) => value.level(scratch).map_or(WRONG_TYPE, |level| SPECIAL + levels.cell(level)),
     }
 }
 
 /// The cell of a value among those for different values: of each number, and of levels that have no cell of their own.
 fn distinct_cell(kind: &ColumnKind, placed: Placed, value: &Scalar<'_>, scratch: &mut String) -> Option<usize> {
     match kind {
-        ColumnKind::Numeric(_) => placed.value.map(distinct::cell_of_number),
+        ColumnKind::Numeric(_) => placed.number.map(|number| distinct::cell_of_number(number.value)),
         ColumnKind::Categorical(levels) => {
             let has_none = placed.cell >= SPECIAL + levels.other_cell();
             has_none.then(|| value.level(scratch)).flatten().map(distinct::cell_of_text)
@@ -64,10 +79,10 @@ pub fn count(pane: &mut Pane, column: &Column, placed: Placed) {
     if let Some(cell) = pane.cells.get_mut(column.offset + placed.cell) {
         *cell += 1;
     }
-    if let (Some(value), ColumnKind::Numeric(bins), Some(moments)) = (placed.value, &column.kind, column.moments)
+    if let (Some(number), Some(moments)) = (placed.number, column.moments)
         && let Some(sums) = pane.moments.get_mut(moments)
     {
-        sums.add(Term::new(bins, placed.cell.saturating_sub(SPECIAL), value));
+        sums.add(number.term);
     }
 }
 
@@ -128,11 +143,10 @@ impl Places {
         if let Some(cell) = column.sampled.and_then(|place| self.row.get_mut(place)) {
             *cell = u16::try_from(placed.cell).unwrap_or(NOT_THERE);
         }
-        if let (Some(value), ColumnKind::Numeric(bins), Some(moments)) = (placed.value, &column.kind, column.moments) {
-            let cell = placed.cell.saturating_sub(SPECIAL);
-            self.terms.push((moments, Term::new(bins, cell, value)));
+        if let (Some(Number { value, term }), Some(moments)) = (placed.number, column.moments) {
+            self.terms.push((moments, term));
             if let Some(number) = self.numbers.get_mut(moments) {
-                *number = (value, cell);
+                *number = (value, placed.cell.saturating_sub(SPECIAL));
             }
         }
         if let (Scalar::Vector(vector), ColumnKind::Embedding(space), Some(first)) = (value, &column.kind, column.sums)

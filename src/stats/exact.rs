@@ -49,6 +49,26 @@ impl ExactSum {
         }
     }
 
+    /// Adds a term and its square: what [`ExactSum::add`] does with both, with one look at their size for nearly all.
+    #[inline]
+    pub fn add_with_square(sum: &mut ExactSum, squares: &mut ExactSum, term: f64) {
+        let square = term * term;
+        // Then the term is below it, too.
+        if square < SHORT_LIMIT {
+            sum.narrow += i128::from(short_units(term * NARROW_SCALE));
+            squares.narrow += i128::from(short_units(square * NARROW_SCALE));
+        } else {
+            ExactSum::add_large_with_square(sum, squares, term);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn add_large_with_square(sum: &mut ExactSum, squares: &mut ExactSum, term: f64) {
+        sum.add(term);
+        squares.add(term * term);
+    }
+
     /// Takes one term back that was added before.
     #[inline]
     pub fn subtract(&mut self, term: f64) {
@@ -179,12 +199,18 @@ impl ExactSum {
 fn units(term: f64) -> i64 {
     let scaled = term * NARROW_SCALE;
     if term.abs() < SHORT_LIMIT {
-        // One addition; rounding by name is a call where the processor may lack the instruction.
-        (scaled + ROUNDER).to_bits().wrapping_sub(ROUNDER.to_bits()).cast_signed()
+        short_units(scaled)
     } else {
         // Below 2^62 in magnitude: the conversion is exact.
         scaled.round_ties_even() as i64
     }
+}
+
+/// The nearest integer to a number below 2^51 in magnitude, ties to even: one addition, as rounding by name is a call where the
+/// processor may lack the instruction.
+#[inline]
+fn short_units(scaled: f64) -> i64 {
+    (scaled + ROUNDER).to_bits().wrapping_sub(ROUNDER.to_bits()).cast_signed()
 }
 
 impl Wide {
@@ -266,6 +292,14 @@ mod tests {
             for term in [whole as f64 / NARROW_SCALE, (whole as f64 / 8.0 + f64::from(eighths) / 8.0) / NARROW_SCALE] {
                 prop_assert_eq!(units(term), (term * NARROW_SCALE).round_ties_even() as i64);
             }
+        }
+
+        #[test]
+        fn a_term_with_its_square_is_both_of_them(terms in prop::collection::vec(prop_oneof![-50.0..50.0f64, Just(45.254_833_995_939_045), Just(-2_048.0), any::<f64>()], 0..50)) {
+            let (mut sums, mut squares) = (ExactSum::default(), ExactSum::default());
+            terms.iter().for_each(|term| ExactSum::add_with_square(&mut sums, &mut squares, *term));
+            prop_assert_eq!(sums, sum(&terms));
+            prop_assert_eq!(squares, sum(&terms.iter().map(|term| term * term).collect::<Vec<_>>()));
         }
 
         #[test]

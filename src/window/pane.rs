@@ -55,8 +55,15 @@ impl Moments {
     /// Counts one value.
     #[inline]
     pub fn add(&mut self, Term { z, place }: Term) {
-        self.sum.add(z);
-        self.squares.add(z * z);
+        ExactSum::add_with_square(&mut self.sum, &mut self.squares, z);
+        if place != Place::Inside {
+            self.add_outside(z, place);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn add_outside(&mut self, z: f64, place: Place) {
         match place {
             Place::Inside => {}
             Place::Below => self.below.add(z),

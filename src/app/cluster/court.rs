@@ -17,7 +17,7 @@ use crate::rule::message::AlertView;
 use crate::rule::{Alerts, RuleStatus};
 
 use super::judge::Judge;
-use super::member::InputPartitions;
+use super::partitions::InputPartitions;
 
 /// Least time between two decisions of a model that are stored because an alert wants to be sent.
 const URGENT_EVERY: Span = Span(250);

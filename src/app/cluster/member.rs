@@ -25,6 +25,7 @@ use super::court::{Court, Judgement};
 use super::flood::Flood;
 use super::flush::Flush;
 use super::hear::Missing;
+use super::partitions::Inputs;
 use super::rebuild::Rebuild;
 
 /// How often the clocks are looked at while nothing comes.
@@ -82,38 +83,6 @@ pub struct Parts {
     pub(super) cache: Option<Cache>,
     /// Set when nothing is to be waited for any more.
     pub is_stopping: Arc<AtomicBool>,
-}
-
-/// All partitions of the input topics.
-pub struct InputPartitions {
-    /// The partitions.
-    pub sources: Vec<(SourceName, TopicRole)>,
-    /// When the brokers were asked for them.
-    pub asked: Timestamp,
-}
-
-impl InputPartitions {
-    /// Before the brokers were asked.
-    #[must_use]
-    pub fn unknown() -> InputPartitions {
-        InputPartitions { sources: Vec::new(), asked: Timestamp(i64::MIN) }
-    }
-}
-
-/// The partitions of the input topics, whenever they were looked up.
-pub struct Inputs {
-    /// What was found.
-    pub found: Receiver<InputPartitions>,
-    /// Ends the looking up with its owner.
-    _running: Sender<()>,
-}
-
-impl Inputs {
-    /// What is found, until this is dropped.
-    #[must_use]
-    pub fn new(found: Receiver<InputPartitions>, running: Sender<()>) -> Inputs {
-        Inputs { found, _running: running }
-    }
 }
 
 /// A running replica.

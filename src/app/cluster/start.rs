@@ -1,17 +1,15 @@
 //! Everything a replica needs is started here: topics, directory, consumers, workers.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, Sender};
 
 use crate::config::checked::Config;
 use crate::engine::Plan;
 use crate::engine::cluster::wire::SourceName;
 use crate::engine::cluster::{Addresses, Directory};
-use crate::event::TopicRole;
 use crate::exchange::{self, Followed, Follower, Owners, topic};
 use crate::rule::RuleSet;
 use crate::source::kafka::{Consumer, Resume, Routing};
@@ -24,13 +22,12 @@ use super::super::publish::Publisher;
 use super::super::run::{NOTIFICATIONS, RunError, kafka_settings};
 use super::super::worker::{self, Snapshot};
 use super::cache::Cache;
-use super::member::{InputPartitions, Inputs, Member, Parts};
+use super::member::{Member, Parts};
+use super::partitions::look_up;
 
 /// How long the directory may take to hear what was said last, before the log says that it is waited for. Whoever wants to
 /// stop waits as long.
 const BARRIER_PATIENCE: Duration = Duration::from_secs(2);
-/// How often the partitions of the input topics are looked up.
-const INPUTS_EVERY: Duration = Duration::from_secs(30);
 
 /// What is there already when a replica starts.
 pub struct Surroundings {
@@ -77,7 +74,7 @@ pub fn start(surroundings: Surroundings) -> Result<Member, RunError> {
     let follower = follower.map_err(|error| kafka_error(&error))?;
     let sender = exchange::Publisher::start(&settings).map_err(|error| kafka_error(&error))?;
     let has_labels = plan.models.iter().any(|model| model.horizon.is_some());
-    let inputs = look_up_inputs(&config, &settings, has_labels)?;
+    let inputs = look_up(&config, &settings, has_labels)?;
 
     let (notifications, notified) = crossbeam_channel::bounded(NOTIFICATIONS);
     let (empties, empties_out) = crossbeam_channel::bounded(workers * worker::QUEUE * 2);
@@ -153,68 +150,6 @@ fn resume(follower: Follower, directory: Arc<Mutex<Directory>>, is_stopping: Arc
         let name = |(topic, partition): &(String, i32)| SourceName { topic: Arc::from(topic.as_str()), partition: *partition };
         partitions.iter().map(|partition| directory.source(&name(partition)).filter(|resumed| resumed.next >= 0)).collect()
     }))
-}
-
-/// Looks the partitions of the input topics up, now and again: new ones appear, and owners wait for what they do not hear of.
-fn look_up_inputs(config: &Arc<Config>, settings: &exchange::Settings, has_labels: bool) -> Result<Inputs, RunError> {
-    let (out, inputs) = crossbeam_channel::bounded(1);
-    let (running, stopped) = crossbeam_channel::bounded::<()>(0);
-    let (config, settings) = (Arc::clone(config), settings.clone());
-    let mut said = None;
-    let roles = move || {
-        let kafka = &config.kafka;
-        let of = |topics: &[String], role: TopicRole| topics.iter().map(|topic| (topic.clone(), role)).collect::<Vec<_>>();
-        [of(&kafka.predictions, TopicRole::Predictions), of(&kafka.features, TopicRole::Features), of(&kafka.labels, TopicRole::Labels)]
-            .concat()
-    };
-    let body = move || {
-        loop {
-            let (topics, asked) = (roles(), clock::now());
-            let names: Vec<String> = topics.iter().map(|(topic, _)| topic.clone()).collect();
-            match topic::input_partitions(&settings, &names) {
-                Ok(counts) => {
-                    let partitions = topics.iter().flat_map(|(topic, role)| {
-                        let name: Arc<str> = Arc::from(topic.as_str());
-                        let count = counts.get(topic).copied().unwrap_or(0);
-                        (0..count).map(move |partition| (SourceName { topic: Arc::clone(&name), partition }, *role))
-                    });
-                    let sources: Vec<(SourceName, TopicRole)> = partitions.collect();
-                    let trouble = apart(&topics, &counts).filter(|_| has_labels);
-                    if said != trouble
-                        && let Some(trouble) = &trouble
-                    {
-                        tracing::error!("{trouble}");
-                    }
-                    said = trouble;
-                    if out.send(InputPartitions { sources, asked }).is_err() {
-                        return;
-                    }
-                }
-                Err(error) => tracing::warn!(target: "driftline::kafka", %error, "the partitions of the input topics cannot be looked up"),
-            }
-            if let Err(RecvTimeoutError::Disconnected) = stopped.recv_timeout(INPUTS_EVERY) {
-                return;
-            }
-        }
-    };
-    std::thread::Builder::new().name("inputs".into()).spawn(body)?;
-    Ok(Inputs::new(inputs, running))
-}
-
-/// What keeps predictions and labels from being joined exactly: their topics differ in the number of partitions.
-fn apart(topics: &[(String, TopicRole)], counts: &BTreeMap<String, i32>) -> Option<String> {
-    let joined = topics.iter().filter(|(_, role)| *role != TopicRole::Features);
-    let counts: Vec<(&str, i32)> = joined.map(|(topic, _)| (topic.as_str(), counts.get(topic).copied().unwrap_or(0))).collect();
-    let (_, first) = counts.first()?;
-    let differ = counts.iter().any(|(_, count)| count != first);
-    differ.then(|| {
-        let all: Vec<String> = counts.iter().map(|(topic, count)| format!("{topic} has {count}")).collect();
-        format!(
-            "predictions and labels cannot be joined exactly over several replicas: their topics differ in the number of partitions \
-             ({}); a label is only looked for in the partitions of its own number. Give them the same number and the same key, or run one replica with local state",
-            all.join(", ")
-        )
-    })
 }
 
 fn kafka_error(error: &rdkafka::error::KafkaError) -> RunError {
