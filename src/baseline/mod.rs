@@ -131,9 +131,16 @@ impl Baseline {
     #[must_use]
     pub fn counting_distinct(mut self) -> Baseline {
         let layout = self.layout.counting_distinct();
+        let mut joined = JoinedLayout::clone(&self.joined);
+        // Classes have cells of their own.
+        if joined.label.columns.first().is_some_and(|label| matches!(label.kind, ColumnKind::Numeric(_))) {
+            joined.label = joined.label.counting_distinct();
+        }
         for reference in std::iter::once(&mut self.reference).chain(self.segments.values_mut()) {
             reference.pane.cells.resize(layout.cells, 0);
+            reference.joined.label.cells.resize(joined.label.cells, 0);
         }
+        self.joined = Arc::new(joined);
         if let Some(seasons) = &mut self.seasons {
             seasons.map(|mut pane| {
                 pane.cells.resize(layout.cells, 0);

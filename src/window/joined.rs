@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::baseline::layout::{ColumnKind, Layout, NumericBins, SPECIAL};
+use crate::sketch::distinct;
 use crate::stats::exact::ExactSum;
 
 use super::pane::Pane;
@@ -162,10 +163,14 @@ impl JoinedPane {
                 }
             }
             Observed::Value { truth, predicted } => {
-                let Some(ColumnKind::Numeric(bins)) = layout.label.columns.first().map(|column| &column.kind) else { return };
+                let Some(column) = layout.label.columns.first() else { return };
+                let ColumnKind::Numeric(bins) = &column.kind else { return };
                 let cell = bins.cell(truth);
-                if let Some(count) = self.label.cells.get_mut(SPECIAL + cell) {
-                    direction.count(count);
+                let of_value = column.distinct.map(|first| first + distinct::cell_of_number(truth));
+                for cell in std::iter::once(SPECIAL + cell).chain(of_value) {
+                    if let Some(count) = self.label.cells.get_mut(cell) {
+                        direction.count(count);
+                    }
                 }
                 if let Some(moments) = self.label.moments.first_mut() {
                     let z = (truth - bins.center) / bins.scale;
@@ -214,5 +219,30 @@ impl Direction {
             Direction::Add => sum.add(term),
             Direction::Remove => sum.subtract(term),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Subject;
+
+    #[test]
+    fn different_labels_are_counted_and_taken_back() {
+        let bins = NumericBins::new(vec![0.0, 10.0, 20.0], vec![10.0], (10.0, 5.0), (1.0, 20.0));
+        let label = Layout::new(vec![(Subject::Label, ColumnKind::Numeric(bins))]).counting_distinct();
+        let layout = JoinedLayout { classes: 0, positive: None, score: None, label };
+        let of_pane = |pane: &JoinedPane| distinct::estimate(&pane.label.cells[layout.label.columns[0].distinct.unwrap()..]).unwrap();
+        let pair = |truth| Observed::Value { truth, predicted: 1.0 };
+        let mut pane = JoinedPane::new(&layout);
+        for truth in [3.0, 3.0, 7.5, -2.0, 99.0, 0.0, -0.0] {
+            pane.add(&layout, &pair(truth));
+        }
+        assert_eq!(of_pane(&pane), 5.0);
+        // A label that is corrected to another one.
+        pane.remove(&layout, &pair(99.0));
+        pane.add(&layout, &pair(3.0));
+        assert_eq!(of_pane(&pane), 4.0);
+        assert_eq!((pane.label.n, pane.label.cells[SPECIAL..SPECIAL + 4].iter().sum::<u64>()), (7, 7));
     }
 }

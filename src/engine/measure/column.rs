@@ -5,7 +5,7 @@
 use crate::baseline::layout::{Column, ColumnKind, INFINITE, Levels, MISSING, NAN, NULL, SPECIAL, WRONG_TYPE};
 use crate::baseline::{Baseline, Inflations, Kind, Summary};
 use crate::engine::evidence::Evidence;
-use crate::event::Metric;
+use crate::event::{Metric, Subject};
 use crate::sketch::distinct;
 use crate::stats::counts::real;
 use crate::stats::entropy::entropy;
@@ -154,14 +154,20 @@ pub fn measure(sides: &Sides<'_>, wanted: Wanted, out: &mut Vec<Reading>) {
         ColumnKind::Embedding(_) => {}
     }
     rates(sides, wanted, out);
-    if wanted.has(Metric::DistinctCount)
-        && let Some(cells) = sides.current.distinct
-    {
-        let value = distinct::estimate(cells).map(|estimate| (estimate + sides.kept()).min(real(sides.current.valid)));
-        let recipe = match sides.column.kind {
-            ColumnKind::Numeric(_) | ColumnKind::Embedding(_) => "estimated over 128 x 20 hashed cells, standard error 6.5 %",
-            ColumnKind::Categorical(_) => "kept levels exactly, others estimated over 128 x 20 hashed cells, standard error 6.5 %",
+    if wanted.has(Metric::DistinctCount) {
+        let (value, recipe) = match (sides.current.distinct, &sides.column.kind) {
+            (Some(cells), ColumnKind::Numeric(_)) => {
+                (distinct::estimate(cells), "estimated over 128 x 20 hashed cells, standard error 6.5 %")
+            }
+            (Some(cells), ColumnKind::Categorical(_)) => (
+                distinct::estimate(cells).map(|others| others + sides.kept()),
+                "kept levels exactly, others estimated over 128 x 20 hashed cells, standard error 6.5 %",
+            ),
+            // Labels of a class that the baseline does not know are rejected.
+            (None, ColumnKind::Categorical(_)) if sides.column.subject == Subject::Label => (Some(sides.kept()), "classes, exactly"),
+            _ => return,
         };
+        let value = value.map(|value| value.min(real(sides.current.valid)));
         out.push(sides.reading(Metric::DistinctCount, value, None, recipe));
     }
 }
