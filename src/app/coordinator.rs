@@ -103,7 +103,7 @@ struct Loop {
     topic_ids: BTreeMap<String, Arc<str>>,
     /// What came in by topic lately, and gaps to be judged.
     intake: Intake,
-    /// What workers have changed and no cut could hold, because one of them owed letters.
+    /// What workers have changed and no cut could hold, because one of them owed letters or the end came first.
     unwritten: Vec<Vec<Change>>,
     /// Answers to the order for a snapshot; `None` while no checkpoint is under way.
     aligning: Option<Vec<Option<Snapshot>>>,
@@ -244,12 +244,15 @@ impl Loop {
             }
         }
         if let Some(snapshot) = saying.snapshot {
-            if let Some(place) = self.aligning.as_mut().and_then(|answers| answers.get_mut(number)) {
-                *place = Some(snapshot);
-            } else if let Some(place) = self.ended.get_mut(number)
-                && saying.is_last
-            {
-                *place = Some(snapshot);
+            let place = if saying.is_last {
+                self.ended.get_mut(number)
+            } else {
+                self.aligning.as_mut().and_then(|answers| answers.get_mut(number))
+            };
+            match place {
+                Some(place) => *place = Some(snapshot),
+                // The answer for a cut that will not be finished.
+                None => self.unwritten.push(snapshot.changes),
             }
         }
     }
@@ -422,10 +425,10 @@ impl Loop {
         if let Some(letters) = &self.of.publisher.letters {
             letters.end();
         }
-        // What answers have come belong to a cut that will not be finished; the last words are a better one.
-        if let Some(answers) = self.aligning.take() {
-            drop(answers);
-        }
+        // What answers have come belong to a cut that will not be finished. What they say has changed is said once: it goes
+        // with the last words.
+        let answers = self.aligning.take().into_iter().flatten().flatten();
+        self.unwritten.extend(answers.map(|answer| answer.changes));
         if let Some(consumer) = &mut self.of.consumer {
             consumer.stop_polling();
         }
