@@ -215,8 +215,8 @@ impl Evaluator {
             }
         }
         for ((_, key), records) in output.late {
-            if let Some(model) = self.models.get_mut(usize::from(key.model)) {
-                model.add_late(key, records);
+            if let (Some(plan), Some(model)) = (self.plan.model(key.model), self.models.get_mut(usize::from(key.model))) {
+                model.add_late(plan, key, records, true);
             }
         }
         for open in output.panes {

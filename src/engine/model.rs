@@ -126,9 +126,13 @@ impl ModelState {
         0
     }
 
-    /// Notes late records.
-    pub fn add_late(&mut self, key: LateKey, records: u64) {
-        *self.late.entry((key.slice, key.reached)).or_default() += records;
+    /// Notes late records. Windows that closed without waiting for their partition are said anew, where they are news.
+    pub fn add_late(&mut self, plan: &ModelPlan, LateKey { slice, reached, .. }: LateKey, records: u64, is_news: bool) {
+        *self.late.entry((slice, reached)).or_default() += records;
+        for (place, spec) in plan.windows.iter().enumerate().filter(|_| is_news) {
+            let shows = |start: &Timestamp| *start <= slice && *start + spec.size > slice.max(reached);
+            self.dirty.extend(self.closed_windows(plan, place, slice).filter(shows).map(|start| (place, start)));
+        }
     }
 
     /// Keeps a prediction for its labels.
@@ -558,6 +562,33 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn late_records_of_a_partition_that_was_not_waited_for_are_said_anew() {
+        let plan = plan();
+        let mut state = ModelState::new(0, &plan, 0);
+        for minute in (0..=200).step_by(10) {
+            state.add(&plan, Timestamp(minute * MINUTE), 0, 0, Pane { n: 1, ..Pane::default() });
+        }
+        assert!(advance(&mut state, &plan, 122 * MINUTE).iter().all(|closed| closed.summary.late == 0));
+        let late = |slice: i64, reached: i64| LateKey { model: 0, slice: Timestamp(slice * MINUTE), reached: Timestamp(reached * MINUTE) };
+        let said = |closed: &[Closed]| -> Vec<(i64, u64)> {
+            let short = closed.iter().filter(|closed| &*closed.summary.window.name == "short" && !closed.is_first);
+            short.map(|closed| (closed.summary.window.start.0 / MINUTE, closed.summary.late)).collect()
+        };
+        // Of the windows with minute 80 those until 100 are over for the partition as well; 80 to 110 has closed without it.
+        state.add_late(&plan, late(80, 100), 3, true);
+        assert_eq!(said(&advance(&mut state, &plan, 122 * MINUTE)), [(80, 3)]);
+        assert_eq!(said(&advance(&mut state, &plan, 122 * MINUTE)), []);
+        // What a window has still to say it says when it closes; what is no news was said.
+        state.add_late(&plan, late(110, 120), 1, true);
+        state.add_late(&plan, late(80, 80), 1, false);
+        assert_eq!(said(&advance(&mut state, &plan, 122 * MINUTE)), []);
+        let closed = advance(&mut state, &plan, 142 * MINUTE);
+        let of =
+            |start: i64| closed.iter().find(|closed| closed.summary.window.start.0 == start * MINUTE).map(|closed| closed.summary.late);
+        assert_eq!((of(100), of(110)), (Some(1), Some(1)));
     }
 
     #[test]

@@ -286,9 +286,11 @@ impl Owner {
             self.last_record = self.last_record.max(Some(at));
         }
         self.has_news = true;
-        if let Some((_, model)) = self.evaluator.model_mut() {
+        // What is heard before that may be what the previous owner said.
+        let is_news = self.has_caught_up;
+        if let Some((plan, model)) = self.evaluator.model_mut() {
             for ((slice, reached), records) in late {
-                model.add_late(crate::window::LateKey { model: 0, slice, reached }, records);
+                model.add_late(plan, crate::window::LateKey { model: 0, slice, reached }, records, is_news);
             }
         }
         self.hand_on(portions);
