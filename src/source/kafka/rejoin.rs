@@ -22,7 +22,7 @@ const METADATA_PATIENCE: Duration = Duration::from_secs(2);
 /// The state of a group that has given out what it has to give.
 const STABLE: &str = "Stable";
 /// Looks in a row, a second apart, at which partitions must be nobody's: those that change hands are taken within less.
-const LOOKS: u32 = 3;
+const LOOKS: u32 = 2;
 
 /// The look at the partitions after the first assignment.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl Rejoin {
         }
         let topics: Vec<&str> = context.settings.topics.iter().map(|topic| topic.name.as_str()).collect();
         // Whatever fails is tried again at the next call.
-        match left_out(consumer, &context.settings.group_id, &topics) {
+        match left_out(consumer, context, &topics) {
             Ok(Some(0)) => self.is_done = true,
             Ok(Some(partitions)) => {
                 self.looks += 1;
@@ -67,21 +67,25 @@ impl Rejoin {
 }
 
 /// How many partitions of the topics the group left out; none where it is about to divide them anew.
-fn left_out(consumer: &BaseConsumer<Callbacks>, group_id: &str, topics: &[&str]) -> Result<Option<usize>, KafkaError> {
-    let groups = consumer.fetch_group_list(Some(group_id), METADATA_PATIENCE)?;
+fn left_out(consumer: &BaseConsumer<Callbacks>, context: &Context, topics: &[&str]) -> Result<Option<usize>, KafkaError> {
+    let groups = consumer.fetch_group_list(Some(&context.settings.group_id), METADATA_PATIENCE)?;
     let Some(group) = groups.groups().iter().find(|group| group.state() == STABLE) else { return Ok(None) };
     let mut given = BTreeSet::new();
     for member in group.members() {
         let Some(partitions) = partitions_of(member.assignment().unwrap_or_default()) else { return Ok(None) };
         given.extend(partitions);
     }
-    let mut left_out = 0;
+    let mut left_out = BTreeSet::new();
     for topic in topics {
         let metadata = consumer.fetch_metadata(Some(topic), METADATA_PATIENCE)?;
         let partitions = metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
-        left_out += partitions.filter(|partition| !given.contains(&((*topic).to_owned(), partition.id()))).count();
+        left_out.extend(partitions.map(|partition| ((*topic).to_owned(), partition.id())).filter(|partition| !given.contains(partition)));
     }
-    Ok(Some(left_out))
+    let (registry, assigned) = (context.registry(), context.assigned());
+    let mut held = assigned.iter().filter_map(|(id, _)| registry.get(*id));
+    // What is still ours and given to nobody we are about to give up for somebody.
+    let is_changing = held.any(|source| left_out.contains(&(source.topic.clone(), source.partition)));
+    Ok((!is_changing).then_some(left_out.len()))
 }
 
 /// The partitions a member was given, from the bytes in which the members of a group tell each other: a version, then topics
