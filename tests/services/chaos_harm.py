@@ -11,10 +11,11 @@ PATIENCE = 300
 
 
 class Harm:
-    def __init__(self, seed, agents, brokers, add_partitions, say):
-        """`add_partitions` is called for each addition there is to be, and says whether it did one."""
+    def __init__(self, seed, agents, brokers, add_partitions, spare, say):
+        """`add_partitions` is called for each addition there is to be, and says whether it did one; `spare` before each harm, and
+        returns when there may be one."""
         self.rng = random.Random(f"harm/{seed}")
-        self.agents, self.brokers, self.add_partitions, self.say = agents, brokers, add_partitions, say
+        self.agents, self.brokers, self.add_partitions, self.spare, self.say = agents, brokers, add_partitions, spare, say
         self.done = {}
         self.began = time.monotonic()
 
@@ -40,6 +41,7 @@ class Harm:
             now = time.monotonic()
             assert now < end + PATIENCE, f"only {self.kills} kills within {now - self.began:.0f} s, and not yet {planned}"
             time.sleep(self.rng.uniform(*REST))
+            self.spare()
             if planned and (self.rng.random() < 0.3 or now > end):
                 name = planned.pop()
             else:

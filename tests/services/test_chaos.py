@@ -37,6 +37,8 @@ KILLS = int(os.environ.get("CHAOS_KILLS") or 9)
 RATE, PARTITIONS = 100, 4
 # Further ones come in twos.
 MOST_PARTITIONS = 8
+# How long agents may be hindered from finding a new partition, in seconds: well within the longest window.
+FIND_WITHIN = 10
 # Agents show the windows of this time, in milliseconds, whatever they have been through.
 SHOWN = 8 * 60_000
 # Numbers of workers that must give the same bytes.
@@ -174,7 +176,7 @@ class Run:
         self.folder, self.brokers, self.mode = folder, brokers, mode
         self.topics = {kind: f"{folder.name}.{kind}" for kind in ("predictions", "labels")}
         brokers.create(*self.topics.values(), partitions=PARTITIONS)
-        self.partitions, self.rude = PARTITIONS, rude
+        self.partitions, self.rude, self.added = PARTITIONS, rude, None
         self.baseline = self._baseline()
         # How many partitions there were when a window closed says when that was, once they become more.
         self.witness = Witness(ignore=("partitions",))
@@ -216,7 +218,7 @@ class Run:
         if not self.rude:
             self.wait_known(fresh.stop)
         self.producers.add(fresh)
-        self.partitions = fresh.stop
+        self.partitions, self.added = fresh.stop, self.added or time.monotonic()
         return f"{self.partitions} now"
 
     def wait_known(self, partitions):
@@ -228,12 +230,19 @@ class Run:
 
         eventually(known, PATIENCE, "the new partitions are assigned")
 
+    def spare(self):
+        """Windows are restated for as long as the longest of them: agents that are killed again and again before they find a new
+        partition are let find it in time."""
+        if self.added and time.monotonic() - self.added > FIND_WITHIN:
+            self.wait_known(self.partitions)
+            self.added = None
+
     def harm_it(self, seconds, kills):
         self.producers.add(range(PARTITIONS))
         for agent in self.agents:
             agent.start()
         self.producers.start()
-        self.harm = Harm(f"{SEED}/{self.folder.name}", self.agents, self.brokers, self.add_partitions, say)
+        self.harm = Harm(f"{SEED}/{self.folder.name}", self.agents, self.brokers, self.add_partitions, self.spare, say)
         self.harm.run(seconds, kills)
         say(f"done: {self.harm.done}")
         assert self.harm.kills >= kills
