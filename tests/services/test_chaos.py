@@ -37,7 +37,8 @@ KILLS = int(os.environ.get("CHAOS_KILLS") or 9)
 RATE, PARTITIONS = 100, 4
 # Further ones come in twos.
 MOST_PARTITIONS = 8
-# How long agents may be hindered from finding a new partition, in seconds: well within the longest window.
+# How long agents may be hindered from finding a new partition, in seconds: well within the longest window, for which windows are
+# restated, and within the horizon. Beyond the horizon windows of local state miss labels: a known fault, which this does not show.
 FIND_WITHIN = 10
 # Agents show the windows of this time, in milliseconds, whatever they have been through.
 SHOWN = 8 * 60_000
