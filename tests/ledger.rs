@@ -251,8 +251,7 @@ fn by_force(predictions: &[Read], labels: &[Label]) -> (Pairs, BTreeMap<&'static
         let mut truth = None;
         for (place, label) in labels.iter().enumerate().filter(|(_, label)| label.id.0 == u128::from(*id)) {
             let Truth::Class(class) = label.truth else { panic!("a class is expected") };
-            // A prediction is kept for its horizon and the rest of a bucket, here 1: whoever comes later does not meet it.
-            if label.ts.0 > ts + HORIZON || label.ts.0 < ts - PATIENCE || label.came.0 > ts + HORIZON + 1 {
+            if label.came.0 > ts + HORIZON || label.ts.0 < ts - PATIENCE {
                 continue;
             }
             let said = if truth == Some(class) {

@@ -208,6 +208,37 @@ fn alone(input: &Input) -> BTreeSet<String> {
     told
 }
 
+/// What one process says that learns of a partition of both topics only some time after it began.
+fn finds_late(input: &Input, partition: i32, found: i64, seed: u64) -> BTreeSet<String> {
+    let mut dice = Dice(seed);
+    let mut shard = Shard::new(Arc::clone(&PLAN.plan));
+    let mut evaluator = Evaluator::new(Arc::clone(&PLAN.plan), Arc::clone(&PLAN.rules));
+    let mut told = BTreeSet::new();
+    let mut read: BTreeMap<_, usize> = input.keys().map(|of| (*of, 0)).collect();
+    let mut is_found = false;
+    loop {
+        for (number, of) in (0u32..).zip(input.keys()).filter(|(_, (_, number))| is_found || *number != partition) {
+            evaluator.assign(SourceId(number), role(of.0));
+            let records = &input[of][read[of]..];
+            let ready = records.iter().take_while(|(_, arrival, _)| is_found || *arrival < found).count();
+            let most = dice.index(20).min(ready);
+            records[..most].iter().for_each(|record| ingest(&mut shard, SourceId(number), of.0, record));
+            *read.get_mut(of).unwrap() += most;
+        }
+        evaluator.absorb(0, shard.take_output());
+        said(&evaluator.advance(None), &mut told);
+        let is_done = input.iter().all(|(of, records)| {
+            let ready = records[read[of]..].first().is_some_and(|(_, arrival, _)| is_found || *arrival < found);
+            !ready || (of.1 == partition && !is_found)
+        });
+        match (is_done, is_found) {
+            (true, false) => is_found = true,
+            (true, true) => return told,
+            (false, _) => {}
+        }
+    }
+}
+
 /// The panes topic and the owners topic.
 #[derive(Default)]
 struct Exchange {
@@ -678,6 +709,47 @@ fn whoever_dies_hangs_or_comes_back_the_answer_is_the_same() {
     for seed in 0..6 {
         let input = input(seed + 10, 500);
         assert_same(&alone(&input), &together(&input, seed, true), &format!("seed {seed}"));
+    }
+}
+
+/// What was said last of each window that ends by then and of everything in it, without what tells revisions apart. Detectors see
+/// each window as it is when it closes.
+fn last_said(told: &BTreeSet<String>, until: i64) -> BTreeMap<String, serde_json::Value> {
+    let detectors = ["adwin", "page_hinkley", "ddm", "eddm", "hddm_a", "hddm_w"].map(serde_json::Value::from);
+    let mut last: BTreeMap<String, (u64, serde_json::Value)> = BTreeMap::new();
+    for line in told {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let is_over = line["window"]["end"].as_str().is_some_and(|end| Timestamp::parse_rfc3339(end).is_some_and(|end| end.0 <= until));
+        if line["type"] == "alert" || !is_over || detectors.contains(&line["metric"]) {
+            continue;
+        }
+        let about = ["type", "model", "version", "window", "segment", "subject", "metric"].map(|field| line[field].to_string()).join(" ");
+        let revision = line["revision"].as_u64().unwrap();
+        let fields = line.as_object_mut().unwrap();
+        ["revision", "partitions", "sequence"].iter().for_each(|field| drop(fields.remove(*field)));
+        if last.get(&about).is_none_or(|(before, _)| *before <= revision) {
+            last.insert(about, (revision, line));
+        }
+    }
+    last.into_iter().map(|(about, (_, line))| (about, line)).collect()
+}
+
+#[test]
+fn a_partition_that_is_found_when_labels_are_not_waited_for_any_more_is_in_all_its_windows() {
+    for seed in 0..3 {
+        let mut input = input(seed + 20, 700);
+        // Found between one and two horizons after it began.
+        let (begins, partition) = (START + 200_000, 2);
+        let found = begins + HORIZON + 20_000 + Dice(seed).time(HORIZON - 20_000);
+        input.iter_mut().filter(|((_, number), _)| *number == partition).for_each(|(_, records)| {
+            records.retain(|(_, arrival, _)| *arrival >= begins);
+        });
+        let until = START + 900_000 - HORIZON - 60_000 - LATENESS - 40_000;
+        let (wanted, got) = (last_said(&alone(&input), until), last_said(&finds_late(&input, partition, found, seed), until));
+        assert!(wanted.len() > 500, "{} lines", wanted.len());
+        let wrong: Vec<_> = wanted.iter().filter(|(about, line)| got.get(*about) != Some(line)).collect();
+        let shown = wrong.iter().take(3).map(|(about, line)| format!("{line}\n    and not {:?}", got.get(*about).map(ToString::to_string)));
+        assert!(wrong.is_empty(), "seed {seed}: {} of {} differ:\n{}", wrong.len(), wanted.len(), shown.collect::<Vec<_>>().join("\n"));
     }
 }
 

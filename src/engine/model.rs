@@ -228,11 +228,30 @@ impl ModelState {
         self.apply_parts(plan, before, clock);
         let Some(ledger) = &mut self.ledger else { return Tally::default() };
         let (versions, history) = (&self.versions, &mut self.history);
-        let tally = ledger.advance(clock, &mut |pair| count(plan, versions, history, pair));
+        let mut belated = BTreeSet::new();
+        let mut tally = ledger.catch_up(&mut |pair| {
+            let is_counted = count(plan, versions, history, pair);
+            belated.extend(is_counted.then(|| pair.prediction.ts.align(plan.slice, Span(0))));
+            is_counted
+        });
+        tally.merge(&ledger.advance(clock, &mut |pair| count(plan, versions, history, pair)));
+        self.say_again(plan, belated);
         if !tally.is_empty() {
             self.waiting.iter_mut().for_each(|waiting| waiting.has_news = true);
         }
         tally
+    }
+
+    /// Restates the closed windows of slices whose pairs came when the label clock had passed them, where no look is waited for
+    /// any more that would say them.
+    fn say_again(&mut self, plan: &ModelPlan, belated: BTreeSet<Timestamp>) {
+        for slice in belated {
+            for (place, waiting) in self.waiting.iter().enumerate() {
+                let with_it = self.closed_windows(plan, place, slice).take_while(|start| *start <= slice);
+                let is_over = |start: &Timestamp| *start >= self.forgotten && !waiting.tracks.contains_key(start);
+                self.dirty.extend(with_it.filter(is_over).map(|start| (place, start)));
+            }
+        }
     }
 
     /// Closes the next window of a specification.

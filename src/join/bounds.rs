@@ -10,7 +10,7 @@ use super::record::{Entry, Said};
 /// What a ledger is bounded by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bounds {
-    /// How long after its prediction a label may come.
+    /// How long after its prediction a label may come, in event time: be it later itself, or read behind one that is.
     pub horizon: Span,
     /// How far before its prediction a label may lie (producers' clocks differ); at least the lateness of predictions.
     pub patience: Span,
@@ -38,9 +38,9 @@ impl Bounds {
     /// What becomes of a label of this prediction. It is the same whichever of the two was read first.
     pub(super) fn meet(&self, entry: &mut Entry, (ts, came): (Timestamp, Timestamp), truth: Truth, count: &mut Count<'_>) -> Said {
         let prediction = &entry.prediction;
-        // When the clock is looked at must not show: a prediction that may have been forgotten is not met.
-        let is_forgotten = came > self.bucket(prediction.ts);
-        if is_forgotten || ts - prediction.ts > self.horizon || prediction.ts - ts > self.patience {
+        // It must have come within the horizon, not only be of that time: windows are looked at for the last time then, however
+        // long they are, and the prediction may be forgotten.
+        if came - prediction.ts > self.horizon || prediction.ts - ts > self.patience {
             return Said::Waiting;
         }
         if entry.truth == Some(truth) {

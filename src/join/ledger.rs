@@ -195,6 +195,13 @@ impl Ledger {
         None
     }
 
+    /// Applies the labels whose time the clock has passed already: their partition was not waited for.
+    pub fn catch_up(&mut self, count: &mut Count<'_>) -> Tally {
+        let mut tally = Tally::default();
+        self.apply_pending(self.books.clock, count, &mut tally);
+        tally
+    }
+
     /// Applies the labels that came up to and including `clock`, then gives up those that have waited too long.
     pub fn advance(&mut self, clock: Timestamp, count: &mut Count<'_>) -> Tally {
         let mut tally = Tally::default();
@@ -275,8 +282,10 @@ impl Ledger {
 
     fn apply(&mut self, label: &Label, count: &mut Count<'_>, tally: &mut Tally) {
         let mut record = self.record(label.id);
+        let clock = self.books.clock;
         let mut said = Said::Waiting;
-        for entry in &mut record.entries {
+        // Of those that can be forgotten some are still there.
+        for entry in record.entries.iter_mut().filter(|entry| entry.until >= clock) {
             said = said.max(self.bounds.meet(entry, (label.ts, label.came), label.truth, count));
         }
         if said == Said::Waiting {
@@ -634,6 +643,25 @@ mod tests {
         assert!(book.take_pairs().is_empty());
         book.predict(RecordId(many + 1), prediction(150));
         assert!(book.ledger.predictions() <= left, "each prediction clears away more than it brings");
+    }
+
+    #[test]
+    fn labels_of_a_partition_that_was_not_waited_for_join_what_the_clock_has_left() {
+        let mut book = Book::new(10);
+        let many = SWEPT_BY_STEP as u128 + 10;
+        book.ledger.bounds.capacity = 2 * SWEPT_BY_STEP;
+        (0..many).for_each(|id| book.predict(RecordId(id), prediction(0)));
+        book.predict(RecordId(many), prediction(60));
+        book.advance(150);
+        assert!(book.ledger.predictions() > 1, "some that are over are still there");
+        // Read after its time, it lives until the clock moves again.
+        book.predict(RecordId(many + 1), prediction(1));
+        (0..many + 2).for_each(|id| book.label(&label(id, 90, 1)));
+        book.label(&label(many, 151, 0));
+        book.run(Ledger::catch_up);
+        assert_eq!(book.take_pairs(), [(0, 60, 1, None), (0, 1, 1, None)]);
+        book.advance(151);
+        assert_eq!(book.take_pairs(), [(0, 60, 0, Some(1))]);
     }
 
     #[test]

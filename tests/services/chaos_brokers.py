@@ -216,7 +216,7 @@ class Producers:
         self.thread.join(30)
         now = int(time.time() * 1000)
         # Beyond the horizon of the last window, and of the label that comes last.
-        last = now + chaos_stream.TOO_LATE[1] + chaos_stream.HORIZON + 40_000
+        last = now + chaos_stream.TOO_LATE[1] + chaos_stream.HORIZON + 80_000
         for partition, source in self.sources.items():
             for record in source.rest():
                 self._send(partition, *record)

@@ -38,14 +38,15 @@ RATE, PARTITIONS = 100, 4
 # Further ones come in twos.
 MOST_PARTITIONS = 8
 # How long agents may be hindered from finding a new partition, in seconds: well within the longest window, for which windows are
-# restated, and within the horizon. Beyond the horizon windows of local state miss labels: a known fault, which this does not show.
-FIND_WITHIN = 10
+# restated, and far beyond the horizon.
+FIND_WITHIN = 60
 # Agents show the windows of this time, in milliseconds, whatever they have been through.
 SHOWN = 8 * 60_000
 # Numbers of workers that must give the same bytes.
 WORKERS = (1, 8)
 SEGMENTS = ("eu", "us")
-WINDOWS = [("short", 10_000, 5_000), ("long", 30_000, 10_000)]
+# How far they are restated is the size of the longest.
+WINDOWS = [("short", 10_000, 5_000), ("long", 30_000, 10_000), ("wide", 120_000, 30_000)]
 
 
 def say(text):

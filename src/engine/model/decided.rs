@@ -144,21 +144,7 @@ impl ModelState {
         if has_news {
             self.waiting.iter_mut().for_each(|waiting| waiting.has_news = true);
         }
-        // Windows that no look is waited for any more are restated, or what came too late would never be said.
-        for slice in belated {
-            for (place, spec) in plan.windows.iter().enumerate() {
-                let needed = self.needed(plan, place).max(self.forgotten);
-                let mut start = spec.first_start(slice);
-                while start <= slice {
-                    let is_past = self.schedules.get(place).is_some_and(|schedule| schedule.is_past(start));
-                    let is_watched = self.waiting.get(place).is_some_and(|waiting| waiting.tracks.contains_key(&start));
-                    if is_past && !is_watched && start >= needed {
-                        self.dirty.insert((place, start));
-                    }
-                    start = start + spec.slide;
-                }
-            }
-        }
+        self.say_again(plan, belated);
     }
 
     /// Slices before this have been forgotten.
