@@ -27,6 +27,8 @@ pub struct Known {
     pub idle_until: i64,
     /// Whether it was given up, and where.
     pub buried: Option<Buried>,
+    /// The late records that windows had been told of: by slice, and how far the partition had come.
+    pub late: BTreeMap<(Timestamp, Timestamp), u64>,
 }
 
 /// Where a source partition stood when it was given up because nothing was heard of it.
@@ -70,6 +72,19 @@ pub struct Portion {
     /// What is new of it.
     pub pane: Pane,
     /// Whether a previous owner had not handed it on.
+    pub is_news: bool,
+}
+
+/// More late records of one slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MoreLate {
+    /// First instant of the slice.
+    pub slice: Timestamp,
+    /// How far the partition had come.
+    pub reached: Timestamp,
+    /// How many more.
+    pub records: u64,
+    /// Whether a previous owner had not heard of all of them.
     pub is_news: bool,
 }
 
@@ -123,19 +138,22 @@ impl Book {
     }
 
     /// Takes progress in; false for what is known. Gives the late records that are new.
-    pub fn hear_progress(
-        &mut self,
-        progress: Progress,
-        late: BTreeMap<(Timestamp, Timestamp), u64>,
-    ) -> Option<Vec<((Timestamp, Timestamp), u64)>> {
+    pub fn hear_progress(&mut self, progress: Progress, late: BTreeMap<(Timestamp, Timestamp), u64>) -> Option<Vec<MoreLate>> {
         self.said_at = self.said_at.max(Some(progress.at));
         let place = (progress.end, progress.at);
         if self.progress.as_ref().is_some_and(|held| (held.end, held.at) >= place) {
             return None;
         }
+        let of = |known: &BTreeMap<_, u64>, key| known.get(key).copied().unwrap_or(0);
         let more = late.iter().filter_map(|(key, records)| {
-            let more = records.saturating_sub(self.late.get(key).copied().unwrap_or(0));
-            (more > 0).then_some((*key, more))
+            let (slice, reached) = *key;
+            let more = MoreLate {
+                slice,
+                reached,
+                records: records.saturating_sub(of(&self.late, key)),
+                is_news: *records > of(&self.known.late, key),
+            };
+            (more.records > 0).then_some(more)
         });
         let more = more.collect();
         self.late = late;
@@ -237,14 +255,18 @@ impl Book {
         progress.end > before.unwrap_or(progress.start)
     }
 
-    /// What has to be stored of it. Before everything was heard that the previous owner knew, that is what it stored.
+    /// What has to be stored of it, where slices before an instant are forgotten. Before everything was heard that the previous
+    /// owner knew, that is what it stored.
     #[must_use]
-    pub fn to_know(&self, has_caught_up: bool) -> Known {
+    pub fn to_know(&self, has_caught_up: bool, forgotten: Timestamp) -> Known {
         if !has_caught_up {
             return self.known.clone();
         }
         let said = self.progress.as_ref().map(|progress| progress.end).or(self.known.said);
-        Known { watermark: self.watermark(), said, idle_until: self.idle_until, buried: self.buried }
+        // Until something is said it is as the previous owner knew it.
+        let late = if self.progress.is_some() { &self.late } else { &self.known.late };
+        let late = late.range((forgotten, Timestamp(i64::MIN))..).map(|(key, records)| (*key, *records)).collect();
+        Known { watermark: self.watermark(), said, idle_until: self.idle_until, buried: self.buried, late }
     }
 
     /// Forgets the slices before an instant.
@@ -389,7 +411,7 @@ mod tests {
         say(&mut book, 0, 5, 2);
         read(&mut book, 5, 7, true);
         book.hand_on_open(2);
-        let known = book.to_know(true);
+        let known = book.to_know(true, Timestamp(0));
         // It hears the same again, and more, before it looks at anything.
         let mut next = Book::known(known.clone());
         assert_eq!(say(&mut next, 0, 5, 2), (true, vec![]));
@@ -407,7 +429,7 @@ mod tests {
         assert!(next.put_back_open().is_empty());
         // And what was sealed before is no news at all.
         read(&mut book, 9, 20, false);
-        let mut next = Book::known(book.to_know(true));
+        let mut next = Book::known(book.to_know(true, Timestamp(0)));
         say(&mut next, 2, 8, 6);
         assert_eq!(read(&mut next, 9, 20, false), [(6, false)]);
     }
@@ -416,13 +438,36 @@ mod tests {
     fn late_records_and_progress_are_told_once() {
         let mut book = Book::default();
         let late = |records| BTreeMap::from([((Timestamp(0), Timestamp(10)), records)]);
-        let more =
-            |said: Option<Vec<((Timestamp, Timestamp), u64)>>| said.map(|late| late.iter().map(|(_, records)| *records).sum::<u64>());
+        let more = |said: Option<Vec<MoreLate>>| said.map(|late| late.iter().map(|late| late.records).sum::<u64>());
         assert_eq!(more(book.hear_progress(progress(5, 1, false, 1), late(2))), Some(2));
         assert_eq!(more(book.hear_progress(progress(9, 3, false, 2), late(5))), Some(3));
         assert_eq!(more(book.hear_progress(progress(7, 2, false, 9), late(3))), None, "somebody who reads no longer");
         assert_eq!(more(book.hear_progress(progress(9, 3, true, 3), late(5))), Some(0));
         assert!(book.is_idle() && book.watermark() == Some(Timestamp(3)));
+    }
+
+    #[test]
+    fn late_records_that_a_previous_owner_had_not_heard_of_are_news() {
+        let late = |of_first, of_second| {
+            let of = |slice, records| ((Timestamp(slice), Timestamp(slice + 10)), records);
+            BTreeMap::from([of(0, of_first), of(20, of_second)])
+        };
+        let heard = |book: &mut Book, end, said| -> Vec<(i64, u64, bool)> {
+            let more = book.hear_progress(progress(end, 1, false, 1), said).unwrap();
+            more.iter().map(|late| (late.slice.0, late.records, late.is_news)).collect()
+        };
+        let mut book = Book::default();
+        heard(&mut book, 5, late(2, 3));
+        let known = book.to_know(true, Timestamp(0));
+        // The topic has kept what was said last.
+        let mut next = Book::known(known.clone());
+        assert_eq!(next.to_know(true, Timestamp(0)), Known { said: known.said, ..known.clone() }, "nothing has been said yet");
+        assert_eq!(heard(&mut next, 9, late(2, 4)), [(0, 2, false), (20, 4, true)]);
+        // Or what was known, too.
+        let mut next = Book::known(known);
+        assert_eq!(heard(&mut next, 5, late(2, 3)), [(0, 2, false), (20, 3, false)]);
+        assert_eq!(heard(&mut next, 9, late(2, 4)), [(20, 1, true)]);
+        assert_eq!(next.to_know(true, Timestamp(20)).late.len(), 1, "of a slice that is gone no window can say anything");
     }
 
     #[test]

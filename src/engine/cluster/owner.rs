@@ -14,8 +14,9 @@ use crate::engine::model::ModelState;
 use crate::engine::plan::Plan;
 use crate::event::{Span, Timestamp, TopicRole};
 use crate::rule::{Alerts, RuleSet};
+use crate::window::LateKey;
 
-use super::book::{Book, Portion, SeriesNumber};
+use super::book::{Book, MoreLate, Portion, SeriesNumber};
 use super::decision::Decision;
 use super::joined::{Part, Parts};
 use super::number::Number;
@@ -286,11 +287,9 @@ impl Owner {
             self.last_record = self.last_record.max(Some(at));
         }
         self.has_news = true;
-        // What is heard before that may be what the previous owner said.
-        let is_news = self.has_caught_up;
         if let Some((plan, model)) = self.evaluator.model_mut() {
-            for ((slice, reached), records) in late {
-                model.add_late(plan, crate::window::LateKey { model: 0, slice, reached }, records, is_news);
+            for MoreLate { slice, reached, records, is_news } in late {
+                model.add_late(plan, LateKey { model: 0, slice, reached }, records, is_news);
             }
         }
         self.hand_on(portions);
@@ -383,7 +382,8 @@ impl Owner {
         let heard = if self.has_caught_up { self.heard } else { self.known };
         let mut decision = Decision::new(self.layout, heard, model.decisions()).with_alerts(self.evaluator.alerts());
         decision.last_record = self.last_record;
-        decision.sources = self.books.iter().map(|(name, book)| (name.clone(), book.to_know(self.has_caught_up))).collect();
+        decision.sources =
+            self.books.iter().map(|(name, book)| (name.clone(), book.to_know(self.has_caught_up, model.forgotten()))).collect();
         let reached = |number: i32| model.parts().and_then(|parts| parts.reached(number));
         let ticks = self.numbers.iter().filter_map(|(number, state)| {
             let tick = if self.has_caught_up { state.tick().max(reached(*number)) } else { state.known_until() };
