@@ -407,6 +407,7 @@ impl Replicas {
         });
         let progress = Progress {
             role: reader.role,
+            topic_id: None,
             start: 0,
             end: reader.end,
             watermark: reader.watermark,

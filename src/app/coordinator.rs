@@ -307,7 +307,7 @@ impl Loop {
                 }
                 self.of.evaluator.add_gap(source, reason.into(), Lost { from, to });
             }
-            Notification::TopicId { topic, id } => drop(self.topic_ids.insert(topic, id)),
+            Notification::TopicId { topic, id, .. } => drop(self.topic_ids.insert(topic, id)),
             Notification::Trouble(what) => {
                 tracing::warn!(target: "driftline::kafka", "{what}");
                 if self.first_assigned.is_none() {

@@ -85,6 +85,13 @@ impl Registry {
         }
     }
 
+    /// Notes of which topic the position of a partition is.
+    pub fn reset_topic_id(&mut self, id: SourceId, topic_id: Option<Arc<str>>) {
+        if let Some(source) = self.sources.get_mut(id.0 as usize) {
+            source.topic_id = topic_id;
+        }
+    }
+
     /// All partitions in the order of their numbers.
     #[must_use]
     pub fn all(&self) -> &[SourceInfo] {

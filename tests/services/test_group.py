@@ -108,10 +108,15 @@ def test_a_new_partition_is_read_from_its_start_without_a_restart(make, group_br
     assert agent.drain() == 0, agent.server.tail()
 
 
-@pytest.mark.parametrize("moment", ["at-once", "after-a-while", "while-the-agent-is-away"])
-def test_a_topic_that_was_made_anew_is_read_from_its_start(moment, make, group_broker):
+@pytest.mark.parametrize(
+    ("mode", "moment"),
+    [("local", "at-once"), ("local", "after-a-while"), ("local", "while-the-agent-is-away"), ("cluster", "at-once"), ("cluster", "while-the-agent-is-away")],
+)
+def test_a_topic_that_was_made_anew_is_read_from_its_start(mode, moment, make, group_broker):
     # Static membership: the killed agent takes its partitions back at once.
-    agent = make(instance_id="pod-0").start()
+    agent = make(instance_id="pod-0")
+    agent.config["state"]["mode"] = mode
+    agent.start()
     old, new = carloan.predictions(21, 22), carloan.predictions(22, 26)
     group_broker.produce(agent.predictions, old)
     wait_counted(agent, len(old))

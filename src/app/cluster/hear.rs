@@ -53,8 +53,7 @@ impl Member {
                     None => self.lose(missing),
                 }
             }
-            // Positions are said with an epoch of their own.
-            Notification::TopicId { .. } => {}
+            Notification::TopicId { topic, id, begun } => self.replica.name_topic(&topic, &id, &begun),
             Notification::Trouble(what) => tracing::warn!(target: "driftline::kafka", "{what}"),
             Notification::Fatal(what) => {
                 let _ = self.of.fatal.send(format!("kafka: {what}"));

@@ -176,6 +176,7 @@ pub(super) mod tests {
         pub fn new(at: Timestamp) -> Replica {
             let said = Progress {
                 role: TopicRole::Predictions,
+                topic_id: None,
                 start: 0,
                 end: -1,
                 watermark: None,

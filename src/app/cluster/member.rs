@@ -278,6 +278,7 @@ impl Member {
         let next = resumed.as_ref().map_or(0, |resumed| resumed.next);
         self.flush.assign(source.id, next);
         self.replica.assign(source.id, name, source.role, next, resumed.map(|resumed| *resumed));
+        self.replica.name_partition(source.id, source.topic_id.as_ref());
         let missing = self.awaited.remove(&source.id).unwrap_or_default();
         self.sources.insert(source.id, source);
         missing.into_iter().for_each(|missing| self.lose(missing));

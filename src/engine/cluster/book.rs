@@ -335,6 +335,7 @@ mod tests {
     fn progress(end: i64, watermark: i64, is_idle: bool, at: i64) -> Progress {
         Progress {
             role: TopicRole::Predictions,
+            topic_id: None,
             start: 0,
             end,
             watermark: Some(Timestamp(watermark)),

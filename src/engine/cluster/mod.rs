@@ -19,6 +19,7 @@ pub mod joined;
 pub mod joiner;
 pub mod number;
 pub mod owner;
+mod reading;
 pub mod replica;
 pub mod shelving;
 pub mod stretch;

@@ -9,42 +9,22 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::engine::evaluator::{Gap, Lost, SourceState};
 use crate::engine::model::EARLY_LABEL_PATIENCE;
-use crate::engine::output::{Counts, JoinHalf, ShardOutput};
+use crate::engine::output::{JoinHalf, ShardOutput};
 use crate::engine::plan::Plan;
 use crate::engine::series::SeriesKey;
 use crate::engine::shard::Shard;
 use crate::event::{Outcome, Reject, SourceId, Span, Timestamp, TopicRole};
 use crate::join::{Kept, Prediction};
-use crate::window::LateKey;
 
 use super::address::{Addresses, Post};
 use super::directory::{ResumedGroup, ResumedSource};
 use super::joiner::Joiner;
+use super::reading::Reading;
 use super::shelving::Shelving;
-use super::wire::{Events, Key, LIFE, Labels, Late, Progress, SourceName, offset_of, to_bytes};
+use super::wire::{Events, Key, LIFE, Labels, Late, SourceName, offset_of, to_bytes};
 
 /// Predictions and labels that all joins apply at one go: some 100 ms, during which nobody is listened to.
 const PACE: usize = 20_000;
-
-/// A source partition that this replica reads.
-#[derive(Debug)]
-struct Reading {
-    name: SourceName,
-    role: TopicRole,
-    start: i64,
-    watermark: Option<Timestamp>,
-    earliest: Option<Timestamp>,
-    is_idle: bool,
-    counts: Counts,
-    late: BTreeMap<LateKey, u64>,
-    gaps: Vec<Gap>,
-    tombstones: u64,
-    example: Option<(i64, Reject)>,
-    /// The offset after the last record that joins were told of, or where reading began.
-    seen: i64,
-    /// Joins are told of the records before this position by reading them again.
-    told_again: i64,
-}
 
 /// The counting half of a replica, besides its shards.
 #[derive(Debug)]
@@ -55,6 +35,8 @@ pub struct Replica {
     /// The series of each shard by its own numbers.
     series: Vec<Vec<SeriesKey>>,
     readings: BTreeMap<SourceId, Reading>,
+    /// The ids of topics as they were told last.
+    topic_ids: BTreeMap<String, Arc<str>>,
     /// By number of the partitions and number of the model.
     pub(super) joiners: BTreeMap<(i32, u16), Joiner>,
     pub(super) shelving: Shelving,
@@ -78,7 +60,7 @@ impl Replica {
     pub fn new(plan: Arc<Plan>, addresses: Arc<Addresses>, instance: Arc<str>) -> Replica {
         let shelving = Shelving::in_memory(plan.ledger_capacity);
         let (series, readings, joiners) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Replica { plan, addresses, instance, series, readings, joiners, shelving, pace: PACE }
+        Replica { plan, addresses, instance, series, readings, topic_ids: BTreeMap::new(), joiners, shelving, pace: PACE }
     }
 
     /// Has joins apply another number of predictions and labels at one go.
@@ -90,38 +72,29 @@ impl Replica {
     /// A source partition is ours to read, from `start` or from where it was resumed.
     pub fn assign(&mut self, source: SourceId, name: SourceName, role: TopicRole, start: i64, resumed: Option<ResumedSource>) {
         let reading = match resumed {
-            None => Reading {
-                name,
-                role,
-                start,
-                watermark: None,
-                earliest: None,
-                is_idle: false,
-                counts: Counts::default(),
-                late: BTreeMap::new(),
-                gaps: Vec::new(),
-                tombstones: 0,
-                example: None,
-                seen: start,
-                told_again: 0,
-            },
-            Some(ResumedSource { progress, late, .. }) => Reading {
-                name,
-                role,
-                start: progress.start,
-                watermark: progress.watermark,
-                earliest: progress.earliest,
-                is_idle: false,
-                counts: progress.counts,
-                late,
-                gaps: progress.gaps,
-                tombstones: progress.tombstones,
-                example: progress.example,
-                seen: start,
-                told_again: 0,
-            },
+            None => Reading::begun(name, role, start),
+            Some(resumed) => Reading::resumed(name, role, start, resumed),
         };
         self.readings.insert(source, reading);
+    }
+
+    /// The broker tells the id of a topic. Partitions of it that were `begun` under another one begin again: their positions are
+    /// of the new topic when they have.
+    pub fn name_topic(&mut self, topic: &str, id: &Arc<str>, begun: &[SourceId]) {
+        self.topic_ids.insert(topic.to_owned(), Arc::clone(id));
+        for (source, reading) in self.readings.iter_mut().filter(|(_, reading)| *reading.name.topic == *topic) {
+            reading.hear_id(id, begun.contains(source));
+        }
+    }
+
+    /// The id of the topic of a partition, if any was told when it became ours: where it went on from what somebody said under
+    /// another one, it begins again.
+    pub fn name_partition(&mut self, source: SourceId, id: Option<&Arc<str>>) {
+        let Some(reading) = self.readings.get_mut(&source) else { return };
+        // One that was told since may have been heard of before the partition.
+        let since = self.topic_ids.get(&*reading.name.topic);
+        let is_begun = offset_of(reading.seen) > 0;
+        id.into_iter().chain(since).for_each(|id| reading.hear_id(id, is_begun));
     }
 
     /// The positions between which joins have to be told again of a partition's records.
@@ -222,18 +195,7 @@ impl Replica {
         }
         for progress in output.progress {
             let Some(reading) = self.readings.get_mut(&progress.source) else { continue };
-            if progress.watermark > reading.watermark {
-                reading.is_idle = false;
-            }
-            reading.watermark = reading.watermark.max(progress.watermark);
-            reading.earliest = match (reading.earliest, progress.earliest) {
-                (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
-                (ours, theirs) => ours.or(theirs),
-            };
-            let watermark = reading.watermark;
-            for gap in reading.gaps.iter_mut().filter(|gap| gap.until.is_none() && gap.from < watermark) {
-                gap.until = watermark;
-            }
+            reading.advance(progress.watermark, progress.earliest);
         }
         for ((source, key), records) in output.late {
             if let Some(reading) = self.readings.get_mut(&source) {
@@ -292,6 +254,7 @@ impl Replica {
         for (source, end) in ends {
             let Some(reading) = self.readings.get_mut(source) else { continue };
             reading.prune(&self.plan);
+            reading.reach(*end);
             let key = Key::Progress { source: reading.name.clone() }.to_bytes();
             for home in self.addresses.homes() {
                 let late = reading.late.iter().filter_map(|(key, records)| {
@@ -299,21 +262,7 @@ impl Replica {
                     let (model, layout) = (Arc::clone(&address.name), address.layout);
                     Some(Late { model, layout, slice: key.slice, reached: key.reached, records: *records })
                 });
-                let progress = Progress {
-                    role: reading.role,
-                    start: reading.start,
-                    end: *end,
-                    watermark: reading.watermark,
-                    earliest: reading.earliest,
-                    is_idle: reading.is_idle,
-                    counts: reading.counts.clone(),
-                    late: late.collect(),
-                    gaps: reading.gaps.clone(),
-                    tombstones: reading.tombstones,
-                    example: reading.example,
-                    instance: Arc::clone(&self.instance),
-                    at: now,
-                };
+                let progress = reading.said(*end, late.collect(), Arc::clone(&self.instance), now);
                 posts.push(Post { home, key: key.clone(), value: to_bytes(&progress) });
             }
         }
@@ -374,32 +323,6 @@ impl Replica {
     #[must_use]
     pub fn kept(&self) -> Kept {
         self.joiners.values().map(Joiner::kept).sum()
-    }
-}
-
-impl Reading {
-    /// Forgets late records of old slices, but for as many slices as windows may show at a time. Not by the watermark: where
-    /// that leaps, nobody has been told of them yet, and other partitions may be far behind.
-    fn prune(&mut self, plan: &Plan) {
-        let most =
-            |model: u16| plan.model(model).map_or(0, |plan| (3 * plan.longest_window().0 + plan.lateness.0) / plan.slice.0.max(1) + 2);
-        // The one that was looked at last, and how many slices of its model are left.
-        let (mut last, mut left) = (None, 0);
-        let mut old = Vec::new();
-        for key in self.late.keys().rev() {
-            let at = (key.model, key.slice);
-            if last.is_none_or(|(model, _)| model != key.model) {
-                left = most(key.model) + 1;
-            }
-            left -= i64::from(last != Some(at));
-            last = Some(at);
-            if left <= 0 {
-                old.push(*key);
-            }
-        }
-        for key in old {
-            self.late.remove(&key);
-        }
     }
 }
 
@@ -478,6 +401,7 @@ fn take_halves(
 #[cfg(test)]
 mod tests {
     use super::super::address::NO_MODEL;
+    use super::super::wire::Progress;
     use super::super::wire::{from_bytes, home};
     use super::*;
     use crate::engine::cluster::Directory;

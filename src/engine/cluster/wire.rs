@@ -130,6 +130,8 @@ pub struct Joined {
 pub struct Progress {
     /// What its topic carries.
     pub role: TopicRole,
+    /// The broker's id of the topic that `end` is a position of, where it is known.
+    pub topic_id: Option<Arc<str>>,
     /// The position at which reading once began.
     pub start: i64,
     /// The position after the last record read.

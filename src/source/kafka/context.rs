@@ -115,7 +115,7 @@ impl Context {
 
     /// Whether the broker tells the ids of topics.
     pub fn knows_id(&self, topic: &str) -> bool {
-        lock(&self.identities).is_known(topic)
+        lock(&self.identities).get(topic).is_some()
     }
 
     /// The cell that holds where reading of a partition has come to: written for each record without a lock.
@@ -163,12 +163,23 @@ impl Context {
         let mut turns = Vec::new();
         for ((topic, partition), resumed) in names.into_iter().zip(resumed) {
             let next = resumed.as_ref().map(|resumed| NextOffset(offset_of(resumed.next)));
+            let theirs = resumed.as_ref().and_then(|resumed| resumed.progress.topic_id.clone());
             let mut registry = self.registry();
+            // Ids are told at any time: before this, or to what this leaves behind.
+            let told = lock(&self.identities).get(&topic).cloned();
+            let is_gone = theirs.is_some() && told.is_some() && theirs != told;
             let id = registry.register(&topic, partition, self.settings.role(&topic));
             registry.reset_next(id, next);
+            registry.reset_topic_id(id, told.clone());
             turns.extend(registry.get(id).cloned().map(|source| Turn::Resume { source, resumed: resumed.map(Box::new) }));
-            drop(registry);
-            self.cell(id).store(next.map_or(NOWHERE, |next| next.0), Ordering::Relaxed);
+            registry.reset_topic_id(id, told.or(theirs));
+            let mut remade = lock(&self.remade);
+            remade.retain(|(of, _)| *of != id);
+            // Whoever read it last has not learnt that the topic was made anew.
+            remade.extend(next.filter(|_| is_gone).map(|next| (id, next.0)));
+            drop(remade);
+            let position = next.map_or(NOWHERE, |next| if is_gone { 0 } else { next.0 });
+            self.cell(id).store(position, Ordering::Relaxed);
         }
         self.turn(turns);
     }
@@ -270,7 +281,7 @@ impl Context {
         let _ = self.notifications.send(Notification::Revoked(revoked.to_vec()));
     }
 
-    /// Takes in the id of a topic. Where it is another one, all positions in it are of a topic that is gone.
+    /// Takes in the id of a topic. Positions under another id are of a topic that is gone.
     fn hear_id(&self, topic: &str, id: &str) {
         let told = lock(&self.identities).hear(topic, id);
         let (id, is_another) = match told {
@@ -279,26 +290,26 @@ impl Context {
             Told::Another(id) => (id, true),
         };
         let mut registry = self.registry();
-        if is_another {
+        let mut begun = Vec::new();
+        let is_gone = |source: &&SourceInfo| source.topic_id.as_ref().map_or(is_another, |held| *held != id);
+        for source in registry.all().iter().filter(|source| source.topic == topic).filter(is_gone) {
             self.partition_counts().insert(topic.to_owned(), 0);
-            let assigned = self.assigned();
-            for source in registry.all().iter().filter(|source| source.topic == topic) {
-                let is_ours = assigned.iter().any(|(ours, _)| *ours == source.id);
-                let position = self.position(source);
-                if let Some(position) = position {
-                    lock(&self.remade).push((source.id, position));
-                }
-                if is_ours || position.is_some() {
-                    self.cell(source.id).store(0, Ordering::Relaxed);
-                }
-                if is_ours {
-                    self.must_restart.store(true, Ordering::Relaxed);
-                }
+            let is_ours = self.assigned().iter().any(|(ours, _)| *ours == source.id);
+            let position = self.position(source);
+            if let Some(position) = position {
+                lock(&self.remade).push((source.id, position));
             }
+            if is_ours || position.is_some() {
+                self.cell(source.id).store(0, Ordering::Relaxed);
+            }
+            if is_ours {
+                self.must_restart.store(true, Ordering::Relaxed);
+            }
+            begun.extend(position.filter(|position| *position > 0).map(|_| source.id));
         }
         registry.set_topic_id(topic, &id);
         drop(registry);
-        let _ = self.notifications.send(Notification::TopicId { topic: topic.to_owned(), id });
+        let _ = self.notifications.send(Notification::TopicId { topic: topic.to_owned(), id, begun });
     }
 }
 

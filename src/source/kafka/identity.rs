@@ -33,8 +33,8 @@ impl Identities {
         self.0.insert(topic.to_owned(), Arc::clone(id));
     }
 
-    pub fn is_known(&self, topic: &str) -> bool {
-        self.0.contains_key(topic)
+    pub fn get(&self, topic: &str) -> Option<&Arc<str>> {
+        self.0.get(topic)
     }
 
     pub fn hear(&mut self, topic: &str, id: &str) -> Told {
@@ -70,6 +70,6 @@ mod tests {
         assert_eq!(known.hear("b", "2"), Told::First("2".into()));
         assert_eq!(known.hear("a", "3"), Told::Another("3".into()));
         assert_eq!(known.hear("a", "3"), Told::Known);
-        assert!(known.is_known("a") && !known.is_known("c"));
+        assert_eq!((known.get("a").map(|id| &**id), known.get("c")), (Some("3"), None));
     }
 }

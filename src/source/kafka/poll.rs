@@ -69,6 +69,8 @@ pub enum Notification {
         topic: String,
         /// Its id.
         id: Arc<str>,
+        /// Partitions that were read under another id: theirs are positions of a topic that is gone, until they begin again.
+        begun: Vec<SourceId>,
     },
     /// Something to be logged; reading goes on.
     Trouble(String),
