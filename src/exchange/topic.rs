@@ -24,6 +24,9 @@ const NEWS_PATIENCE: Duration = Duration::from_secs(30);
 /// How often is asked for them meanwhile.
 const NEWS_EVERY: Duration = Duration::from_millis(200);
 
+/// Why topics are not administered over a connection of SASL OAUTHBEARER.
+const WITH_TOKENS: &str = "with fetched tokens topics can be read and written, not administered";
+
 /// Why the topics cannot be used.
 #[derive(Debug, Error)]
 pub enum TopicError {
@@ -80,21 +83,26 @@ pub fn prepare(settings: &Settings) -> Result<Prepared, TopicError> {
     let mut warnings = Vec::new();
     let topics = [&settings.panes, &settings.owners];
     let there = topics.map(|topic| partitions(&metadata, topic));
-    let admin: Admin = settings
-        .admin()
-        .create_with_context(Context::new(&settings.connection, ()))
+    let admin: Option<Admin> = settings
+        .connection
+        .lets_administer()
+        .then(|| settings.admin().create_with_context(Context::new(&settings.connection, ())))
+        .transpose()
         .map_err(|error| TopicError::Client(describe(&error)))?;
     // Where one of them is there, the other one gets as many.
     let count = there.into_iter().flatten().next().map_or(settings.partitions, |(partitions, _)| partitions);
     if there.contains(&None) {
         let copies = copies(settings, metadata.brokers().len(), &mut warnings);
         let missing: Vec<&String> = topics.iter().zip(there).filter(|(_, there)| there.is_none()).map(|(topic, _)| *topic).collect();
-        create(settings, &admin, &missing, count, copies)?;
+        match &admin {
+            Some(admin) => create(settings, admin, &missing, count, copies)?,
+            None => return Err(TopicError::Wrong(missing.iter().map(|topic| cannot_make(settings, topic, count, copies)).collect())),
+        }
     }
     let [panes, owners] = appear(settings, &reader)?;
     // Any broker knows the settings; a cluster in tests has no controller that could be asked.
     let broker = metadata.brokers().first().map(MetadataBroker::id);
-    let configs = configs(settings, &admin, broker, &mut warnings);
+    let configs = configs(settings, admin.as_ref(), broker, &mut warnings);
     let of = |topic: &String, (partitions, copies): (i32, usize)| Found { partitions, copies, config: configs.get(topic).cloned() };
     let findings = examine(settings, &of(&settings.panes, panes), &of(&settings.owners, owners));
     warnings.extend(findings.warnings);
@@ -150,6 +158,11 @@ fn copies(settings: &Settings, brokers: usize, warnings: &mut Vec<String>) -> i3
         }
         brokers.min(REPLICATION)
     })
+}
+
+fn cannot_make(settings: &Settings, topic: &str, count: i32, copies: i32) -> String {
+    let (topic, command) = (topic.to_owned(), create_command(settings, topic, count, copies));
+    TopicError::Create { topic, reason: WITH_TOKENS.to_owned(), command }.to_string()
 }
 
 fn create(settings: &Settings, admin: &Admin, topics: &[&String], count: i32, copies: i32) -> Result<(), TopicError> {
@@ -208,7 +221,7 @@ fn appear(settings: &Settings, reader: &Reader) -> Result<[(i32, usize); 2], Top
 }
 
 /// The settings of both topics, as far as they can be read.
-fn configs(settings: &Settings, admin: &Admin, broker: Option<i32>, warnings: &mut Vec<String>) -> BTreeMap<String, TopicConfig> {
+fn configs(settings: &Settings, admin: Option<&Admin>, broker: Option<i32>, warnings: &mut Vec<String>) -> BTreeMap<String, TopicConfig> {
     let topics = [&settings.panes, &settings.owners];
     let unseen = |topic: &str, reason: String| {
         format!(
@@ -216,6 +229,10 @@ fn configs(settings: &Settings, admin: &Admin, broker: Option<i32>, warnings: &m
              see that cleanup.policy has compact: kafka-configs.sh --bootstrap-server {} --describe --entity-type topics --entity-name {topic}",
             settings.connection.bootstrap_servers()
         )
+    };
+    let Some(admin) = admin else {
+        warnings.extend(topics.map(|topic| unseen(topic, WITH_TOKENS.into())));
+        return BTreeMap::new();
     };
     let asked = topics.map(|topic| ResourceSpecifier::Topic(topic));
     let options = AdminOptions::new().request_timeout(Some(PATIENCE)).broker_id(broker);

@@ -91,6 +91,13 @@ impl Connection {
         config
     }
 
+    /// Whether a client that administers topics gets in: it is never polled, so it can only be given the tokens that librdkafka
+    /// makes itself.
+    #[must_use]
+    pub fn lets_administer(&self) -> bool {
+        matches!(self.tokens, Tokens::Unsecured { .. })
+    }
+
     /// The token of SASL OAUTHBEARER, for `ClientContext::generate_oauth_token`.
     ///
     /// # Errors

@@ -1,10 +1,12 @@
 """The connection to Kafka: TLS with and without client certificates, every SASL mechanism, and what is said when it fails."""
 
 import pathlib
+import re
 import time
 
 import pytest
 import yaml
+from confluent_kafka.admin import NewTopic
 
 import carloan
 from agent import Agent
@@ -79,10 +81,17 @@ GOOD = {
 }
 
 
-@pytest.mark.parametrize("name", GOOD)
-def test_a_window_is_read_and_closed_with(name, folder, secure, baseline, driftline):
+# In a cluster every client of the exchange has to get in, too: the one that makes its topics, its producer and its consumers.
+SHARED = ["a client certificate", "SCRAM-SHA-512", "a token endpoint", "unsecured tokens"]
+
+
+@pytest.mark.parametrize(("name", "mode"), [*((name, "local") for name in GOOD), *((name, "cluster") for name in SHARED)])
+def test_a_window_is_read_and_closed_with(name, mode, folder, secure, baseline, driftline):
     listener, properties = GOOD[name]
-    agent = make(folder / f"secure-{name.replace(' ', '-').lower()}", secure, baseline, listener, properties(secure))
+    agent = make(folder / f"secure-{name.replace(' ', '-').lower()}-{mode}", secure, baseline, listener, properties(secure))
+    agent.config["state"]["mode"] = mode
+    if (name, mode) == ("a token endpoint", "cluster"):
+        make_topics(agent, secure, driftline)
     driftline("check", *agent.write(), "--connect")
     try:
         agent.start()
@@ -99,6 +108,22 @@ def test_a_window_is_read_and_closed_with(name, folder, secure, baseline, driftl
     finally:
         agent.stop()
     assert not [secret for secret in SECRETS if secret in agent.server.log]
+
+
+def make_topics(agent, broker, driftline):
+    """The client that would make the topics of the exchange is given no tokens: the operator is told how to."""
+    said = driftline("check", *agent.write(), "--connect", status=69)
+    group, reason = agent.config["kafka"]["group_id"], "with fetched tokens topics can be read and written, not administered"
+    for topic in (f"{group}.panes", f"{group}.owners"):
+        line = re.search(rf"the topic {topic} is missing and cannot be created: {reason}; create it: kafka-topics.sh (.*)", said.stdout + said.stderr)
+        told = line[1].split()
+        assert told[told.index("--topic") + 1] == topic
+        config = dict(part.split("=", 1) for flag, part in zip(told, told[1:]) if flag == "--config")
+        new = NewTopic(topic, int(told[told.index("--partitions") + 1]), int(told[told.index("--replication-factor") + 1]), config=config)
+        for future in broker.admin.create_topics([new]).values():
+            future.result(30)
+    said = driftline("check", *agent.write(), "--connect")
+    assert f"the settings of the topic {group}.panes cannot be read and were not examined: {reason}" in said.stdout + said.stderr
 
 
 def test_tokens_are_renewed_before_they_expire(folder, secure, baseline):
