@@ -95,7 +95,7 @@ fn main() {
     let open = resident();
 
     let load = Load { events_per_second: rate as f64, partitions: u64::from(PARTITIONS) };
-    let expected = footprint(&plan.models[0], &load, 0);
+    let expected = footprint(&plan.models[0], &load, 0, false);
     let models = u64::from(MODELS);
     println!("{events_taken} events of each model, {windows} windows closed, {:.0} s", began.elapsed().as_secs_f64());
     println!("{:32} {:>10} {:>10}", "", "measured", "estimated");

@@ -4,10 +4,12 @@
 mod replay_support;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
+use driftline::engine::state::evaluator::pane_key;
 use driftline::engine::state::{Part, Piece, partition};
-use driftline::engine::{Emission, Evaluator, Plan, Record, Shard};
+use driftline::engine::{Emission, Evaluator, PairShelf, Plan, Record, Shard};
 use driftline::event::decode::RecordMeta;
 use driftline::event::{Outcome, Reject, SourceId, Span, Timestamp, TopicRole};
 use driftline::join::{Bounds, Change, Label, Ledger, MemoryShelf, Predicted, Prediction, RecordId, Shelf, Space, Tally, Truth};
@@ -340,6 +342,25 @@ impl Dice {
     }
 }
 
+/// The panes of the one model as they are stored, by the keys of their pieces, and those that were refused.
+#[derive(Debug, Default)]
+struct Panes {
+    stored: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
+    fetched: AtomicUsize,
+    refused: Mutex<Vec<Vec<u8>>>,
+}
+
+impl PairShelf for Panes {
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.fetched.fetch_add(1, Ordering::Relaxed);
+        self.stored.lock().unwrap().get(&pane_key(0, key)).cloned()
+    }
+
+    fn refuse(&self, key: &[u8]) {
+        self.refused.lock().unwrap().push(key.to_vec());
+    }
+}
+
 /// Everything that is there to see of an engine that has labels to join.
 struct Seen {
     emissions: Vec<Emission>,
@@ -352,18 +373,22 @@ fn engine(plan: &Arc<Plan>, rules: &Arc<RuleSet>, shelf: Option<&Arc<MemoryShelf
     let mut dice = Dice(7);
     let mut shard = Shard::new(Arc::clone(plan));
     let mut evaluator = Evaluator::new(Arc::clone(plan), Arc::clone(rules));
+    let panes = Arc::new(Panes::default());
     let open = |evaluator: &mut Evaluator| {
         if let Some(shelf) = shelf {
             evaluator.shelve(&|_| Arc::clone(shelf) as Arc<dyn Shelf>, plan.ledger_capacity, 5);
+            evaluator.shelve_pairs(&|_| Arc::clone(&panes) as Arc<dyn PairShelf>);
         }
     };
+    if shelf.is_some() {
+        evaluator = Evaluator::restore(Arc::clone(plan), Arc::clone(rules), &[]).unwrap();
+    }
     open(&mut evaluator);
     let (predictions, labels) = (SourceId(0), SourceId(1));
     evaluator.assign(predictions, TopicRole::Predictions);
     evaluator.assign(labels, TopicRole::Labels);
     let mut emissions = Vec::new();
     let mut received = 0;
-    let mut panes = std::collections::BTreeMap::new();
     for step in 0..STEPS {
         let at = START + step * 20_000;
         for number in 0..20 {
@@ -406,19 +431,22 @@ fn engine(plan: &Arc<Plan>, rules: &Arc<RuleSet>, shelf: Option<&Arc<MemoryShelf
             && step % 3 == 0
         {
             let changes = evaluator.take_ledger_changes();
+            let of_panes = evaluator.take_pane_changes();
             shelf.apply(changes.into_iter().flat_map(|(_, changes)| changes).collect());
-            evaluator.settle_ledger_changes();
+            for change in of_panes {
+                let mut stored = panes.stored.lock().unwrap();
+                match change.value {
+                    Some(value) => stored.insert(change.key, value),
+                    None => stored.remove(&change.key),
+                };
+            }
+            evaluator.settle_changes();
             assert_eq!(evaluator.unsettled_ledger_changes(), 0);
             if step % 2 == 0 {
                 // The series of the shards are told again after a start; here the shard goes on, so the state must do.
                 let mut pieces = evaluator.pieces().unwrap();
-                for change in evaluator.take_pane_changes() {
-                    match change.value {
-                        Some(value) => panes.insert(change.key, value),
-                        None => panes.remove(&change.key),
-                    };
-                }
-                pieces.extend(panes.iter().map(|(key, value)| Piece { part: Part::Panes, key: key.clone(), value: value.clone() }));
+                let stored = panes.stored.lock().unwrap().clone();
+                pieces.extend(stored.into_iter().map(|(key, value)| Piece { part: Part::Panes, key, value }));
                 let mut again = Evaluator::restore(Arc::clone(plan), Arc::clone(rules), &pieces).unwrap();
                 open(&mut again);
                 assert_eq!(again.kept(), evaluator.kept());
@@ -434,6 +462,8 @@ fn engine(plan: &Arc<Plan>, rules: &Arc<RuleSet>, shelf: Option<&Arc<MemoryShelf
         }
     }
     let counts = evaluator.sources().iter().map(|(source, state)| (*source, state.counts.all().collect())).collect();
+    assert!(shelf.is_none() || panes.fetched.load(Ordering::Relaxed) > 50, "joined panes lie on the shelf");
+    assert!(panes.refused.lock().unwrap().is_empty());
     Seen { emissions, counts }
 }
 

@@ -15,7 +15,7 @@ use crate::source::kafka::Routing;
 use crate::source::{Registry, SourceInfo};
 use crate::store::{Batch, Store, StoreError};
 
-use super::shelf::StoreShelf;
+use super::shelf::{PaneShelf, StoreShelf};
 use super::worker::Snapshot;
 
 /// Number of the format; another is refused, never guessed at.
@@ -180,6 +180,7 @@ impl Restored {
         let capacity = usize::try_from(LEDGER_DISK_BYTES / LEDGER_STORED_BYTES / joined).unwrap_or(usize::MAX);
         let reader = store.reader();
         evaluator.shelve(&|model| Arc::new(StoreShelf::new(reader.clone(), model)), capacity, plan.ledger_capacity / LEDGER_CACHE_SHARE);
+        evaluator.shelve_pairs(&|model| Arc::new(PaneShelf::new(reader.clone(), model)));
         let outbox = outbox.into_iter().next().map(|piece| piece.value).unwrap_or_default();
         // What a shelf has said so far must be true.
         store.reader().usable()?;

@@ -67,7 +67,9 @@ impl MemoryReport {
     pub fn new(config: &Config, plan: &Plan, events_per_second: f64, partitions: u64) -> MemoryReport {
         #[allow(clippy::cast_precision_loss)]
         let load = Load { events_per_second: events_per_second / plan.models.len().max(1) as f64, partitions };
-        let of_models: Vec<Footprint> = plan.models.iter().map(|model| footprint(model, &load, plan.ledger_capacity)).collect();
+        // Replicas have no disk of their own to lay them on.
+        let is_local = config.state.cluster.is_none();
+        let of_models: Vec<Footprint> = plan.models.iter().map(|model| footprint(model, &load, plan.ledger_capacity, is_local)).collect();
         let sum = |part: fn(&Footprint) -> Part| {
             of_models.iter().fold(Part::default(), |mut sum, of| {
                 sum.add(part(of));
@@ -84,7 +86,11 @@ impl MemoryReport {
             of("baselines", |of| of.baselines, "with their references"),
             of("open panes", |of| of.open, "accept records, by partition"),
             of("sealed panes", |of| of.sealed, "added up as windows close"),
-            of("joined panes", |of| of.joined, "of predictions with labels"),
+            of(
+                "joined panes",
+                |of| of.joined,
+                if is_local { "of predictions with labels; on disk but for their keys" } else { "of predictions with labels" },
+            ),
             of("waiting windows", |of| of.waiting, "until the horizon of their labels"),
             of("ledger", |of| of.ledger, "predictions until their label or its horizon"),
             of("detectors", |of| of.detectors, "sequential; after ten years of five minutes"),

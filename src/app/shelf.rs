@@ -1,7 +1,9 @@
-//! The label ledgers' shelves: the committed entries of each ledger in the store, under what its keys begin with.
+//! The shelves in the store: the committed entries of each label ledger, and the joined panes of each model, under what their
+//! keys begin with.
 
+use crate::engine::PairShelf;
 use crate::engine::state::Part;
-use crate::engine::state::evaluator::ledger_key;
+use crate::engine::state::evaluator::{ledger_key, pane_key};
 use crate::join::{Shelf, Space};
 use crate::store::Reader;
 
@@ -49,6 +51,31 @@ impl Shelf for StoreShelf {
 
     fn refuse(&self, space: Space, key: &[u8]) {
         self.reader.distrust(self.place.0, &self.key(space, key), "is not what a ledger writes");
+    }
+}
+
+/// The joined panes of one model. Where they cannot be read, the store remembers it and commits nothing any more.
+#[derive(Debug)]
+pub struct PaneShelf {
+    reader: Reader,
+    model: u16,
+}
+
+impl PaneShelf {
+    /// Those of the model of that number.
+    #[must_use]
+    pub fn new(reader: Reader, model: u16) -> PaneShelf {
+        PaneShelf { reader, model }
+    }
+}
+
+impl PairShelf for PaneShelf {
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.reader.get(Part::Panes.number(), &pane_key(self.model, key)).unwrap_or_default()
+    }
+
+    fn refuse(&self, key: &[u8]) {
+        self.reader.distrust(Part::Panes.number(), &pane_key(self.model, key), "is not the joined pane that was stored");
     }
 }
 

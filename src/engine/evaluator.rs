@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Measurement, Metric, Outcome, SourceId, Timestamp, TopicRole, WindowRef, WindowSummary};
-use crate::join::{Change, Kept, Ledger, Prediction, Shelf, Tally};
+use crate::join::{Prediction, Tally};
 use crate::rule::breach::breached;
 use crate::rule::{Alerts, Happening, IngestSilence, InputKind, RuleSet, TopicGap, TopicRejects, WindowInput};
 use crate::window::SeriesId;
@@ -26,6 +26,7 @@ use super::series::SeriesKey;
 
 mod gap;
 mod owned;
+mod shelved;
 
 pub use gap::{Gap, Lost};
 
@@ -128,37 +129,6 @@ impl Evaluator {
     #[must_use]
     pub fn sources(&self) -> &BTreeMap<SourceId, SourceState> {
         &self.sources
-    }
-
-    /// What the ledgers hold, over all models.
-    #[must_use]
-    pub fn kept(&self) -> Kept {
-        self.models.iter().filter_map(ModelState::ledger).map(Ledger::kept).sum()
-    }
-
-    /// Goes on with ledgers that lie on shelves, one for each model, with at most `cached` records of each in memory
-    /// beside what changes, and at most `capacity` in all.
-    pub fn shelve(&mut self, shelf: &dyn Fn(u16) -> Arc<dyn Shelf>, capacity: usize, cached: usize) {
-        for (number, (model, plan)) in (0..).zip(self.models.iter_mut().zip(&self.plan.models)) {
-            model.shelve(plan, capacity, shelf(number), cached);
-        }
-    }
-
-    /// What the shelves do not have yet, by model, to be committed as one with the rest of the state. It comes again until
-    /// it is settled.
-    pub fn take_ledger_changes(&mut self) -> Vec<(u16, Vec<Change>)> {
-        (0..).zip(&mut self.models).map(|(number, model)| (number, model.take_ledger_changes())).collect()
-    }
-
-    /// What was last taken is committed, and the shelves show it.
-    pub fn settle_ledger_changes(&mut self) {
-        self.models.iter_mut().for_each(ModelState::settle_ledger_changes);
-    }
-
-    /// Changes that wait for a commit, in memory until then, over all models.
-    #[must_use]
-    pub fn unsettled_ledger_changes(&self) -> usize {
-        self.models.iter().filter_map(ModelState::ledger).map(Ledger::unsettled).sum()
     }
 
     /// A source partition is ours to read from now on.

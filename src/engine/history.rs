@@ -1,7 +1,7 @@
 //! The sealed panes of one model by slice, and the joined panes beside them: what windows are merged from.
 //!
 //! Sealed panes are kept as bytes and added up over coarser slices as soon as no window needs the finer ones; so are joined
-//! panes, except for those that labels are being counted into.
+//! panes, except for those that labels are being counted into. Joined panes that rest and are stored may lie on a shelf.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,9 +9,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Span, Timestamp, WindowRef};
-use crate::window::bytes::{Malformed, Reader, put_varint};
+use crate::window::bytes::Malformed;
 use crate::window::{JoinedLayout, JoinedPane, Observed, Pane, SparseJoined, SparsePane};
 
+use super::pairs::{PAIRS, PairShelf, Pairs, key, read_value, value};
 use super::retention::Retention;
 use super::slices::{Slice, Slices};
 
@@ -21,44 +22,6 @@ pub type Place = (u16, u16);
 /// Joined panes that are open for counting at the same time: some megabytes for a model, and more than the slices that the
 /// labels of one tick are usually about.
 const OPEN_PAIRS: usize = 1_024;
-
-/// Joined panes as they are kept.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-enum Pairs {
-    /// Being counted into.
-    Open(Box<JoinedPane>),
-    /// At rest.
-    Sparse(SparseJoined),
-}
-
-impl Default for Pairs {
-    fn default() -> Pairs {
-        Pairs::Sparse(SparseJoined::default())
-    }
-}
-
-impl Pairs {
-    fn matched(&self) -> u64 {
-        match self {
-            Pairs::Open(pane) => pane.matched,
-            Pairs::Sparse(pane) => pane.matched(),
-        }
-    }
-
-    fn add_to(&self, sum: &mut JoinedPane) {
-        match self {
-            Pairs::Open(pane) if sum.label.cells.is_empty() => *sum = JoinedPane::clone(pane),
-            Pairs::Open(pane) => sum.merge(pane),
-            Pairs::Sparse(pane) => pane.add_to(sum),
-        }
-    }
-
-    fn rest(&mut self) {
-        if let Pairs::Open(pane) = self {
-            *self = Pairs::Sparse(SparseJoined::of(pane));
-        }
-    }
-}
 
 /// A part of a history as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,11 +34,9 @@ pub struct Piece {
 
 /// First byte of the key of a pane of events.
 const EVENTS: u8 = b'e';
-/// First byte of the key of a joined pane.
-const PAIRS: u8 = b'p';
 
 /// Sealed and joined panes of one model.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct History {
     sealed: Slices<SparsePane>,
     joined: Slices<Pairs>,
@@ -83,9 +44,29 @@ pub struct History {
     open: Vec<(Timestamp, Place)>,
     /// Grows with every change of a joined pane.
     epoch: u64,
+    /// Where joined panes lie that are stored.
+    shelf: Option<Arc<dyn PairShelf>>,
+    /// Those that were given away to be stored, and are not yet.
+    taken: Vec<(Timestamp, Place)>,
 }
 
 impl History {
+    /// Goes on with a shelf that has all joined panes as they are. From now on those that are stored lie there alone.
+    pub fn shelve(&mut self, shelf: Arc<dyn PairShelf>) {
+        self.rest();
+        self.shelf = Some(shelf);
+        self.joined.unchanged_mut().for_each(Pairs::shelve);
+    }
+
+    /// What was last taken is on the shelf.
+    pub fn settle_changes(&mut self) {
+        for (start, place) in std::mem::take(&mut self.taken) {
+            if !self.joined.has_changed(start, place) {
+                self.joined.form(start, place).into_iter().for_each(Pairs::shelve);
+            }
+        }
+    }
+
     /// Adds a pane of the slice that starts there and is so long.
     pub fn add(&mut self, start: Timestamp, length: Span, place: Place, pane: Pane) {
         if let (_, Some(sealed)) = self.sealed.pane_mut((start, length), place, 0) {
@@ -107,9 +88,9 @@ impl History {
         }
         self.epoch += 1;
         let (start, Some(pairs)) = self.joined.pane_mut((start, length), place, self.epoch) else { return };
-        if let Pairs::Sparse(sparse) = pairs {
+        if !matches!(pairs, Pairs::Open(_)) {
             let mut pane = Box::new(JoinedPane::new(layout));
-            sparse.add_to(&mut pane);
+            pairs.add_to(self.shelf.as_ref(), (start, place), &mut pane);
             *pairs = Pairs::Open(pane);
             self.open.push((start, place));
         }
@@ -127,9 +108,9 @@ impl History {
             self.rest();
         }
         let (start, Some(pairs)) = self.joined.pane_mut((start, length), place, epoch) else { return };
-        if let Pairs::Sparse(sparse) = pairs {
+        if !matches!(pairs, Pairs::Open(_)) {
             let mut pane = Box::new(JoinedPane::default());
-            sparse.add_to(&mut pane);
+            pairs.add_to(self.shelf.as_ref(), (start, place), &mut pane);
             *pairs = Pairs::Open(pane);
             self.open.push((start, place));
         }
@@ -207,12 +188,12 @@ impl History {
 
     /// The joined panes of all events of each version in a stretch of time, in the order of slices and then of versions.
     pub(super) fn overall_pairs(&self, (from, until): (Timestamp, Timestamp)) -> impl Iterator<Item = (Timestamp, u16, JoinedPane)> {
-        self.joined.between(from, until).flat_map(|(start, slice)| {
+        self.joined.between(from, until).flat_map(move |(start, slice)| {
             let panes = slice.panes().filter(|((_, segment), _)| *segment == 0);
-            panes.map(move |((version, _), pairs)| {
+            panes.map(move |(place, pairs)| {
                 let mut pane = JoinedPane::default();
-                pairs.add_to(&mut pane);
-                (start, version, pane)
+                pairs.add_to(self.shelf.as_ref(), (start, place), &mut pane);
+                (start, place.0, pane)
             })
         })
     }
@@ -220,24 +201,26 @@ impl History {
     /// The pairs of one version and segment over a window, added up.
     #[must_use]
     pub fn pairs(&self, window: &WindowRef, place: Place) -> Option<JoinedPane> {
-        let mut panes = self.joined.within(window).filter_map(|slice| slice.pane(place)).peekable();
+        let slices = self.joined.between(window.start, window.end);
+        let mut panes = slices.filter_map(|(start, slice)| Some((start, slice.pane(place)?))).peekable();
         panes.peek()?;
         let mut sum = JoinedPane::default();
-        panes.for_each(|pane| pane.add_to(&mut sum));
+        panes.for_each(|(start, pane)| pane.add_to(self.shelf.as_ref(), (start, place), &mut sum));
         Some(sum)
     }
 
     /// Forgets the events and the pairs that no window needs any more, and adds up those that only longer ones need.
     pub fn retain(&mut self, events: &Retention, pairs: &Retention) {
         self.rest();
-        self.sealed.retain(events, |panes| {
+        self.sealed.retain(events, |_, panes| {
             let mut sum = Pane::default();
-            panes.iter().for_each(|pane| pane.add_to(&mut sum));
+            panes.iter().for_each(|(_, pane)| pane.add_to(&mut sum));
             SparsePane::of(&sum)
         });
-        self.joined.retain(pairs, |panes| {
+        let shelf = self.shelf.as_ref();
+        self.joined.retain(pairs, |place, panes| {
             let mut sum = JoinedPane::default();
-            panes.iter().for_each(|pane| pane.add_to(&mut sum));
+            panes.iter().for_each(|(start, pane)| pane.add_to(shelf, (*start, place), &mut sum));
             Pairs::Sparse(SparseJoined::of(&sum))
         });
     }
@@ -247,20 +230,24 @@ impl History {
     /// Before the first call nothing is noted, so that a history that nobody stores costs nothing more.
     pub fn take_changes(&mut self) -> Vec<Piece> {
         self.rest();
+        self.taken.clear();
         let of_events = self.sealed.take_changed().into_iter().map(|(start, place)| {
             let found = self.sealed.get(start).and_then(|slice| Some((slice, slice.pane(place)?)));
             let value = found.map(|(slice, pane)| value(slice.length, 0, pane.bytes()));
             Piece { key: key(EVENTS, start, place), value }
         });
         let mut pieces: Vec<Piece> = of_events.collect();
-        pieces.extend(self.joined.take_changed().into_iter().map(|(start, place)| {
+        for (start, place) in self.joined.take_changed() {
             let found = self.joined.get(start).and_then(|slice| Some((slice, slice.pane(place)?)));
-            let value = found.map(|(slice, pairs)| match pairs {
-                Pairs::Sparse(pane) => value(slice.length, slice.epoch, pane.bytes()),
-                Pairs::Open(pane) => value(slice.length, slice.epoch, SparseJoined::of(pane).bytes()),
-            });
-            Piece { key: key(PAIRS, start, place), value }
-        }));
+            let value = found.map(|(slice, pairs)| pairs.value(slice.length, slice.epoch));
+            if value.is_some() && self.shelf.is_some() {
+                self.taken.push((start, place));
+            }
+            // What lies on the shelf has not changed.
+            if value != Some(None) {
+                pieces.push(Piece { key: key(PAIRS, start, place), value: value.flatten() });
+            }
+        }
         pieces
     }
 
@@ -272,16 +259,14 @@ impl History {
         let mut history = History { sealed: Slices::noted(), joined: Slices::noted(), ..History::default() };
         for (key, value) in pieces {
             let (kind, start, place) = read_key(key.as_ref())?;
-            let mut reader = Reader::new(value.as_ref());
-            let length = Span(i64::try_from(reader.varint()?).map_err(|_| Malformed)?);
-            let epoch = reader.varint()?;
+            let (length, epoch, bytes) = read_value(value.as_ref())?;
             match kind {
                 EVENTS => {
-                    let pane = SparsePane::from_bytes(reader.rest())?;
+                    let pane = SparsePane::from_bytes(bytes)?;
                     history.sealed.restore((start, length), place, epoch, pane);
                 }
                 PAIRS => {
-                    let pane = SparseJoined::from_bytes(reader.rest())?;
+                    let pane = SparseJoined::from_bytes(bytes)?;
                     history.joined.restore((start, length), place, epoch, Pairs::Sparse(pane));
                     history.epoch = history.epoch.max(epoch);
                 }
@@ -292,29 +277,11 @@ impl History {
     }
 }
 
-/// Keys sort as what they name: kind, start of the slice, version, segment.
-fn key(kind: u8, start: Timestamp, (version, segment): Place) -> Vec<u8> {
-    let mut key = Vec::with_capacity(13);
-    key.push(kind);
-    key.extend((start.0.cast_unsigned() ^ (1 << 63)).to_be_bytes());
-    key.extend(version.to_be_bytes());
-    key.extend(segment.to_be_bytes());
-    key
-}
-
 fn read_key(key: &[u8]) -> Result<(u8, Timestamp, Place), Malformed> {
     let [kind, start @ .., v0, v1, s0, s1] = key else { return Err(Malformed) };
     let start = u64::from_be_bytes(start.try_into().map_err(|_| Malformed)?);
     let start = Timestamp((start ^ (1 << 63)).cast_signed());
     Ok((*kind, start, (u16::from_be_bytes([*v0, *v1]), u16::from_be_bytes([*s0, *s1]))))
-}
-
-fn value(length: Span, epoch: u64, bytes: &[u8]) -> Vec<u8> {
-    let mut value = Vec::with_capacity(bytes.len() + 16);
-    put_varint(&mut value, length.0.unsigned_abs());
-    put_varint(&mut value, epoch);
-    value.extend_from_slice(bytes);
-    value
 }
 
 /// Versions of a model by number, in the order in which they were first seen.
@@ -342,6 +309,7 @@ impl Versions {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::Mutex;
 
     use proptest::collection::vec;
     use proptest::prelude::*;
@@ -397,8 +365,10 @@ mod tests {
         Pair(i64, u16, u64),
         /// The next windows of a specification close.
         Close(usize, i64),
-        /// What has changed is stored.
-        Store,
+        /// What has changed is given away to be stored.
+        Take,
+        /// It is.
+        Settle,
         /// The process starts again from what is stored.
         Restart,
     }
@@ -408,7 +378,8 @@ mod tests {
             6 => (0i64..60, 0u16..3, any::<u64>()).prop_map(|(slice, segment, seed)| Step::Events(slice, segment, seed)),
             6 => (0i64..60, 0u16..3, any::<u64>()).prop_map(|(slice, segment, seed)| Step::Pair(slice, segment, seed)),
             4 => (0usize..3, 1i64..6).prop_map(|(place, windows)| Step::Close(place, windows)),
-            1 => Just(Step::Store),
+            2 => Just(Step::Take),
+            2 => Just(Step::Settle),
             1 => Just(Step::Restart),
         ]
     }
@@ -420,12 +391,42 @@ mod tests {
         pairs: BTreeMap<(i64, Place), JoinedPane>,
     }
 
+    /// A store that is as large as what is put into it.
+    #[derive(Debug, Default)]
+    struct MapShelf(Mutex<BTreeMap<Vec<u8>, Vec<u8>>>, Mutex<Vec<Vec<u8>>>);
+
+    impl MapShelf {
+        fn apply(&self, pieces: Vec<Piece>) {
+            let mut stored = self.0.lock().unwrap();
+            for piece in pieces {
+                match piece.value {
+                    Some(value) => stored.insert(piece.key, value),
+                    None => stored.remove(&piece.key),
+                };
+            }
+        }
+    }
+
+    impl PairShelf for MapShelf {
+        fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+            self.0.lock().unwrap().get(key).cloned()
+        }
+
+        fn refuse(&self, key: &[u8]) {
+            self.1.lock().unwrap().push(key.to_vec());
+        }
+    }
+
     struct Run {
         specs: Vec<WindowSpec>,
         /// The first window of each specification that is needed.
         from: Vec<Timestamp>,
         history: History,
-        stored: BTreeMap<Vec<u8>, Vec<u8>>,
+        shelf: Arc<MapShelf>,
+        /// Whether joined panes lie on the shelf.
+        is_shelved: bool,
+        /// What is on its way to be stored.
+        taken: Option<Vec<Piece>>,
         brute: Brute,
         /// The greatest number of each window's pairs that was seen.
         epochs: BTreeMap<(usize, Timestamp), (u64, u64)>,
@@ -436,12 +437,18 @@ mod tests {
             Retention::new(self.specs.iter().zip(self.from.iter().copied()))
         }
 
-        fn store(&mut self) {
-            for piece in self.history.take_changes() {
-                match piece.value {
-                    Some(value) => self.stored.insert(piece.key, value),
-                    None => self.stored.remove(&piece.key),
-                };
+        fn take(&mut self) {
+            if self.taken.is_none() {
+                self.taken = Some(self.history.take_changes());
+            }
+        }
+
+        fn settle(&mut self) {
+            if let Some(pieces) = self.taken.take() {
+                // What has come meanwhile may be packed by now.
+                self.history.rest();
+                self.shelf.apply(pieces);
+                self.history.settle_changes();
             }
         }
 
@@ -466,10 +473,16 @@ mod tests {
                     let retention = self.retention();
                     self.history.retain(&retention, &retention);
                 }
-                Step::Store => self.store(),
+                Step::Take => self.take(),
+                Step::Settle => self.settle(),
                 Step::Restart => {
-                    self.store();
-                    let restored = History::restore(&self.stored).unwrap();
+                    self.settle();
+                    self.take();
+                    self.settle();
+                    let mut restored = History::restore(&*self.shelf.0.lock().unwrap()).unwrap();
+                    if self.is_shelved {
+                        restored.shelve(Arc::clone(&self.shelf) as Arc<dyn PairShelf>);
+                    }
                     prop_assert_eq!(restored.take_changes_of_copy(), vec![]);
                     self.history = restored;
                 }
@@ -541,17 +554,20 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
         #[test]
-        fn every_window_is_the_sum_of_what_came_for_it(specs in specs(), steps in vec(step(), 1..60)) {
+        fn every_window_is_the_sum_of_what_came_for_it(specs in specs(), steps in vec(step(), 1..60), is_shelved in any::<bool>()) {
             prop_assert!(slice_length(&specs).0 % LENGTH.0 == 0);
             let from = specs.iter().map(|spec| spec.first_start(Timestamp(10_000))).collect();
             let mut run = Run {
                 specs,
                 from,
                 history: History::default(),
-                stored: BTreeMap::new(),
+                shelf: Arc::default(),
+                is_shelved,
+                taken: None,
                 brute: Brute::default(),
                 epochs: BTreeMap::new(),
             };
+            run.step(&Step::Restart)?;
             for step in &steps {
                 run.step(step)?;
             }
@@ -593,6 +609,42 @@ mod tests {
         let retention = Retention::new([(&spec, Timestamp(5))]);
         history.retain(&retention, &retention);
         assert_eq!(history.take_changes(), vec![Piece { key: key(EVENTS, Timestamp(0), (0, 0)), value: None }]);
+    }
+
+    #[test]
+    fn what_is_stored_lies_on_the_shelf_alone_until_it_changes() {
+        let (shelf, layout) = (Arc::new(MapShelf::default()), layout());
+        let mut history = History::restore(&*shelf.0.lock().unwrap()).unwrap();
+        history.shelve(Arc::clone(&shelf) as Arc<dyn PairShelf>);
+        let count = |history: &mut History, slice: i64| history.join((Timestamp(slice), LENGTH), (0, 0), &layout, &pair(1), None);
+        let shelved = |history: &History| {
+            let panes = history.joined.between(Timestamp(0), Timestamp(100)).flat_map(|(_, slice)| slice.panes());
+            panes.map(|(_, pairs)| matches!(pairs, Pairs::Shelved(_))).collect::<Vec<_>>()
+        };
+        [0, 5, 10].iter().for_each(|slice| count(&mut history, *slice));
+        let pieces = history.take_changes();
+        // One changes while it is on its way, and rests again.
+        count(&mut history, 5);
+        history.rest();
+        shelf.apply(pieces);
+        history.settle_changes();
+        assert_eq!(shelved(&history), [true, false, true]);
+        let window = WindowRef { name: "w".into(), start: Timestamp(0), end: Timestamp(15) };
+        assert_eq!((history.matched(&window).0, history.pairs(&window, (0, 0)).unwrap().matched), (4, 4));
+        count(&mut history, 0);
+        let pieces = history.take_changes();
+        assert_eq!(pieces.len(), 2);
+        shelf.apply(pieces);
+        history.settle_changes();
+        assert_eq!(shelved(&history), [true; 3]);
+        assert_eq!((history.matched(&window).0, history.pairs(&window, (0, 0)).unwrap().matched), (5, 5));
+        assert!(shelf.1.lock().unwrap().is_empty());
+        // What is not there, or is another one, is told.
+        let (first, last) = (key(PAIRS, Timestamp(0), (0, 0)), key(PAIRS, Timestamp(10), (0, 0)));
+        let other = shelf.get(&last).unwrap();
+        shelf.apply(vec![Piece { key: first.clone(), value: Some(other) }, Piece { key: last.clone(), value: None }]);
+        let _ = history.pairs(&window, (0, 0));
+        assert_eq!(*shelf.1.lock().unwrap(), [first, last]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! restated only at the first tick at which a coverage that somebody waits for is reached, and at the first tick after
 //! the horizon. So a million labels do not make a million results, and no result depends on how labels were batched.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +32,7 @@ pub struct Track {
     /// Whether its coverage of the input was complete.
     pub complete: bool,
     /// The versions and segments with events in it; their panes may be gone when the labels come.
-    pub places: BTreeSet<Place>,
+    pub places: Box<[Place]>,
 }
 
 /// The waiting windows of one window specification.
@@ -154,7 +154,7 @@ mod tests {
     }
 
     fn waiting(starts: &[i64]) -> Waiting {
-        let track = Track { n: 10, added: 10, late: 0, revision: 0, epoch: 0, complete: true, places: BTreeSet::new() };
+        let track = Track { n: 10, added: 10, late: 0, revision: 0, epoch: 0, complete: true, places: Box::default() };
         Waiting {
             tracks: starts.iter().map(|start| (Timestamp(*start), track.clone())).collect(),
             has_news: false,

@@ -18,6 +18,7 @@ pub mod measure;
 pub mod model;
 pub mod output;
 mod pair;
+mod pairs;
 pub mod plan;
 pub mod result;
 pub mod retention;
@@ -31,5 +32,6 @@ pub use closed::Closed;
 pub use evaluator::{Emission, Evaluator, SourceState};
 
 pub use output::{Counts, ShardOutput};
+pub use pairs::PairShelf;
 pub use plan::{DriftRecipe, FeaturesFrom, ModelPlan, Plan, SegmentPlan};
 pub use shard::{Record, Shard};

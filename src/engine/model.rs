@@ -17,6 +17,7 @@ use super::history::{History, Piece, Versions};
 use super::labels::{DEFAULT_COVERAGE, Look, Settings, Track, Waiting};
 use super::measure;
 use super::pair::count;
+use super::pairs::PairShelf;
 use super::plan::ModelPlan;
 use super::retention::{Retention, reach};
 
@@ -95,9 +96,15 @@ impl ModelState {
         self.ledger.as_mut().map(Ledger::take_changes).unwrap_or_default()
     }
 
-    /// What was last taken is on the shelf.
-    pub fn settle_ledger_changes(&mut self) {
+    /// Goes on with joined panes that lie on a shelf where they are stored.
+    pub fn shelve_pairs(&mut self, shelf: Arc<dyn PairShelf>) {
+        self.history.shelve(shelf);
+    }
+
+    /// What was last taken of the ledger and of the panes is on the shelves.
+    pub fn settle_changes(&mut self) {
         self.ledger.iter_mut().for_each(Ledger::settle_changes);
+        self.history.settle_changes();
     }
 
     /// The ledger, where labels are joined.
@@ -279,7 +286,7 @@ impl ModelState {
                 revision: 0,
                 epoch: 0,
                 complete: closed.summary.complete,
-                places: self.history.places(&due.window),
+                places: self.history.places(&due.window).into_iter().collect(),
             };
             if let Some(waiting) = self.waiting.get_mut(place) {
                 waiting.tracks.insert(due.window.start, track);
@@ -307,7 +314,8 @@ impl ModelState {
             // Later windows that leave it out now, or no longer, are restated after it.
             ready.extend(self.note_drift(plan, key.0, &restated).into_iter().map(|start| (key.0, start)));
             restated.is_first = false;
-            let (places, added) = (self.history.places(&window), self.history.count(&last_slide(spec, &window)));
+            let (places, added): (Box<[_]>, _) =
+                (self.history.places(&window).into_iter().collect(), self.history.count(&last_slide(spec, &window)));
             if self.history.matched(&window).0 > 0 {
                 // What the labels said is restated, too, lest the window seems to have lost them.
                 let of_labels = self.measure_labels(plan, &window, &places, revision, clocks);

@@ -5,15 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
-
 use crate::event::{Span, Timestamp, WindowRef};
 
 use super::history::Place;
 use super::retention::Retention;
 
 /// The panes of one slice.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub(super) struct Slice<P> {
     /// How long it is.
     pub length: Span,
@@ -37,11 +35,10 @@ impl<P> Slice<P> {
 }
 
 /// The slices of one model.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Slices<P> {
     by_start: BTreeMap<Timestamp, Slice<P>>,
     /// What has changed since somebody asked; nothing is noted before.
-    #[serde(skip)]
     changed: Option<BTreeSet<(Timestamp, Place)>>,
 }
 
@@ -87,6 +84,8 @@ impl<P: Default> Slices<P> {
         let slice = self.by_start.entry(start).or_insert_with(|| Slice { length, epoch, panes: Vec::new() });
         slice.epoch = slice.epoch.max(epoch);
         let at = slice.panes.binary_search_by_key(&place, |(place, _)| *place).unwrap_or_else(|at| {
+            // Most slices have one pane, and there are many of them.
+            slice.panes.reserve_exact(1);
             slice.panes.insert(at, (place, P::default()));
             at
         });
@@ -107,8 +106,23 @@ impl<P: Default> Slices<P> {
         slice.panes.get_mut(found).map(|(_, pane)| pane)
     }
 
+    /// Whether that pane has changed since somebody asked.
+    pub fn has_changed(&self, start: Timestamp, place: Place) -> bool {
+        self.changed.as_ref().is_none_or(|changed| changed.contains(&(start, place)))
+    }
+
+    /// The panes that have not changed since somebody asked, to be kept in another form.
+    pub fn unchanged_mut(&mut self) -> impl Iterator<Item = &mut P> {
+        let changed = self.changed.as_ref();
+        let panes =
+            self.by_start.iter_mut().flat_map(|(start, slice)| slice.panes.iter_mut().map(move |(place, pane)| ((*start, *place), pane)));
+        panes.filter(move |(at, _)| changed.is_some_and(|changed| !changed.contains(at))).map(|(_, pane)| pane)
+    }
+
     /// Forgets what nobody needs, and adds slices up to the coarsest that are still fine enough.
-    pub fn retain(&mut self, retention: &Retention, sum: impl Fn(&[P]) -> P) {
+    ///
+    /// `sum` adds up the panes of one place, each with the start of its slice.
+    pub fn retain(&mut self, retention: &Retention, sum: impl Fn(Place, &[(Timestamp, P)]) -> P) {
         let kept = self.by_start.split_off(&retention.from);
         let gone = std::mem::replace(&mut self.by_start, kept);
         gone.iter().for_each(|(start, slice)| self.note(*start, slice));
@@ -125,9 +139,9 @@ impl<P: Default> Slices<P> {
         }
     }
 
-    fn add_up(&mut self, cell: Timestamp, length: Span, parts: &[Timestamp], sum: impl Fn(&[P]) -> P) {
+    fn add_up(&mut self, cell: Timestamp, length: Span, parts: &[Timestamp], sum: impl Fn(Place, &[(Timestamp, P)]) -> P) {
         let mut whole = Slice { length, epoch: 0, panes: Vec::new() };
-        let mut by_place: BTreeMap<Place, Vec<P>> = BTreeMap::new();
+        let mut by_place: BTreeMap<Place, Vec<(Timestamp, P)>> = BTreeMap::new();
         // One that has the whole length already is added to, too.
         for start in parts.iter().copied().chain((!parts.contains(&cell)).then_some(cell)) {
             let Some(part) = self.by_start.remove(&start) else { continue };
@@ -135,10 +149,10 @@ impl<P: Default> Slices<P> {
             whole.epoch = whole.epoch.max(part.epoch);
             whole.length = whole.length.max(part.length);
             for (place, pane) in part.panes {
-                by_place.entry(place).or_default().push(pane);
+                by_place.entry(place).or_default().push((start, pane));
             }
         }
-        whole.panes = by_place.into_iter().map(|(place, panes)| (place, sum(&panes))).collect();
+        whole.panes = by_place.into_iter().map(|(place, panes)| (place, sum(place, &panes))).collect();
         self.note(cell, &whole);
         self.by_start.insert(cell, whole);
     }

@@ -113,7 +113,7 @@ impl Loop {
         let Some(Writing { mark, positions }) = self.writing.take() else { return };
         match answer {
             Ok(bytes) => {
-                self.of.evaluator.settle_ledger_changes();
+                self.of.evaluator.settle_changes();
                 self.of.publisher.outbox.release(mark);
                 self.tell(&AppEvent::Checkpoint(bytes));
                 if let Some(consumer) = &self.of.consumer {

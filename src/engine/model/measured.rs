@@ -1,6 +1,5 @@
 //! What a window of a model says: its summary, and the measurements of everything that is in it. Decides nothing.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::engine::clocks::Clocks;
@@ -58,7 +57,7 @@ impl ModelState {
         &self,
         plan: &ModelPlan,
         window: &WindowRef,
-        places: &BTreeSet<Place>,
+        places: &[Place],
         revision: u32,
         clocks: &Clocks<'_>,
     ) -> Closed {
@@ -77,7 +76,7 @@ impl ModelState {
     }
 
     /// Adds what detectors say of the errors of a window.
-    pub(super) fn measure_errors(&self, plan: &ModelPlan, told: Told, closed: &mut Closed, places: &BTreeSet<Place>) {
+    pub(super) fn measure_errors(&self, plan: &ModelPlan, told: Told, closed: &mut Closed, places: &[Place]) {
         let (window, revision) = (&closed.summary.window, closed.summary.revision);
         for (version, segment) in places.iter().copied().filter(|(_, segment)| *segment == 0) {
             let name = self.versions.name(version);

@@ -38,7 +38,7 @@ impl Evaluator {
     pub fn take_pane_changes(&mut self) -> Vec<Change> {
         let of_model = |(number, model): (u16, &mut ModelState)| {
             model.take_changes().into_iter().map(move |mut piece| {
-                piece.key.splice(..0, number.to_be_bytes());
+                piece.key = pane_key(number, &piece.key);
                 Change::from((Part::Panes, piece))
             })
         };
@@ -94,6 +94,12 @@ impl Evaluator {
         }
         Ok(evaluator.resume(plan, rules))
     }
+}
+
+/// The key of a piece of one model's history.
+#[must_use]
+pub fn pane_key(model: u16, key: &[u8]) -> Vec<u8> {
+    [&model.to_be_bytes()[..], key].concat()
 }
 
 /// What the keys of one space of one model's ledger begin with.
