@@ -1,6 +1,7 @@
 """A person opens the console in a browser and reads the drift off it."""
 
 import pytest
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 
 import carloan
@@ -29,8 +30,12 @@ def test_a_drifting_feature_says_why(stream, browser):
     browser.get(f"{stream.url}/")
 
     def opened():
-        browser.find_element(By.CSS_SELECTOR, 'tr[data-subject="feature:car_value"] button').click()
-        sentence = browser.find_element(By.CSS_SELECTOR, '#detail-explanation[data-feature="car_value"]').text
+        try:
+            browser.find_element(By.CSS_SELECTOR, 'tr[data-subject="feature:car_value"] button').click()
+            sentence = browser.find_element(By.CSS_SELECTOR, '#detail-explanation[data-feature="car_value"]').text
+        except WebDriverException as error:
+            # Not filled yet, or drawn anew at this moment.
+            raise AssertionError(str(error)) from None
         assert sentence.startswith("car_value rose: mean +") and " of PSI " in sentence, sentence
         bars = browser.find_elements(By.CSS_SELECTOR, "#detail-cells svg rect")
         assert len(bars) == 10, len(bars)
