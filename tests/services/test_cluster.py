@@ -115,7 +115,7 @@ def test_three_agents_say_what_one_says(start):
 def test_agents_that_are_killed_take_nothing_along(start):
     run = start(3)
     for agent in run.agents * 2:
-        wait_for_windows(run, 3)
+        wait_for_windows(run, 2)
         say(f"kill {agent.name}")
         agent.kill()
         agent.start(ready=False)
@@ -132,7 +132,7 @@ def test_an_agent_that_ends_hands_over(start):
         assert agent.drain() == 0, agent.server.tail()
         say(f"{agent.name} ended within {time.monotonic() - began:.1f} s")
         eventually(lambda: sum(readers(run)) == 2 * run.partitions, PATIENCE, "the others read all partitions")
-        wait_for_windows(run, 4)
+        wait_for_windows(run, 3)
     # What they said they show again when they are back.
     for agent in run.agents[1:]:
         agent.start()
@@ -143,12 +143,12 @@ def test_an_agent_that_ends_hands_over(start):
 def test_an_owner_that_hangs_and_comes_back_changes_nothing(start):
     run = start(3)
     for _ in range(2):
-        wait_for_windows(run, 3)
+        wait_for_windows(run, 2)
         [zombie] = owners(run)
         zombie.server.signal(signal.SIGSTOP)
         began = time.monotonic()
         eventually(lambda: owners(run), PATIENCE, "somebody else owns the model")
-        wait_for_windows(run, 3)
+        wait_for_windows(run, 2)
         say(f"{zombie.name} was replaced within {time.monotonic() - began:.1f} s with its windows")
         # It goes on in the middle of what it did: it counts, decides and sends as if nothing had happened, until it is told.
         zombie.server.signal(signal.SIGCONT)
