@@ -2,6 +2,7 @@
 take each other's place."""
 
 import os
+import shutil
 import signal
 import time
 
@@ -143,6 +144,79 @@ def test_a_topic_that_was_made_anew_is_read_from_its_start(mode, moment, make, g
     group_broker.produce(agent.predictions, more)
     wait_counted(agent, len(old) + len(new) + len(more))
     assert agent.server.log.count("topic recreated") == 2, "once for each partition"
+
+
+@pytest.mark.parametrize("how", ["transaction", "deleted", "from-now-on"])
+@pytest.mark.parametrize("mode", ["local", "cluster"])
+def test_nothing_to_read_holds_nothing_up(mode, how, make, group_broker):
+    agent = make(idle_timeout="3s", start="latest" if how == "from-now-on" else "earliest")
+    agent.config["state"]["mode"] = mode
+    old, new = carloan.predictions(20, 21), carloan.predictions(21, 25)
+    if how == "transaction":
+        # The last offset of the partition is that of the marker.
+        producer = Producer({"bootstrap.servers": group_broker.address, "transactional.id": agent.folder.name})
+        producer.init_transactions(30)
+        producer.begin_transaction()
+        for key, value, millis in old:
+            producer.produce(agent.predictions, value=value, key=key, timestamp=millis, partition=1)
+        producer.commit_transaction(30)
+    else:
+        produce(group_broker, agent.predictions, old, 1)
+    if how == "deleted":
+        for future in group_broker.admin.delete_records([TopicPartition(agent.predictions, 1, -1)]).values():
+            future.result()
+    agent.start()
+    agent.wait_for(lambda: len(agent.status()["partitions"]) >= 4, "all partitions are ours")
+    read = len(old) if how == "transaction" else 0
+    wait_counted(agent, read)
+    produce(group_broker, agent.predictions, new, 0)
+    wait_counted(agent, read + len(new))
+    window, count = wait_window(agent, 23)
+    assert (window["n"], window["complete"]) == (count, True), window
+    assert agent.drain() == 0, agent.server.tail()
+
+
+@pytest.mark.parametrize("mode", ["local", "cluster"])
+def test_from_now_on_is_not_from_a_crash_on(mode, make, group_broker):
+    agent = make(start="latest", instance_id="pod-0")
+    agent.config["state"]["mode"] = mode
+    group_broker.produce(agent.predictions, carloan.predictions(20, 21))
+    agent.start()
+    agent.wait_for(lambda: len(agent.status()["partitions"]) >= 4, "all partitions are ours")
+    # A checkpoint knows where they were, although nothing has come.
+    time.sleep(3)
+    agent.kill()
+    group_broker.produce(agent.predictions, carloan.predictions(21, 22))
+    agent.start()
+    wait_counted(agent, carloan.week(21)[1])
+    assert agent.drain() == 0, agent.server.tail()
+
+
+def test_without_its_state_an_agent_goes_on_behind_what_was_deleted(make, group_broker):
+    agent = make().start()
+    read, lost, rest = carloan.predictions(21, 22), carloan.predictions(22, 23), carloan.predictions(23, 26)
+    # Of now, as the broker sees it: what it holds is looked up by the times of records.
+    now = int(time.time() * 1000)
+    stamped = lambda records: [(key, value, now) for key, value, _ in records]
+    produce(group_broker, agent.predictions, stamped(read), 0)
+    wait_counted(agent, len(read))
+    assert agent.drain() == 0, agent.server.tail()
+    shutil.rmtree(agent.config["state"]["path"])
+    produce(group_broker, agent.predictions, stamped(lost), 0)
+    for future in group_broker.admin.delete_records([TopicPartition(agent.predictions, 0, len(read) + len(lost) - 50)]).values():
+        future.result()
+    # Without a record as young as that the commit is gone on from, and that is deleted.
+    agent.config["models"][0]["windows"] = [{"name": "7d", "size": "7d"}]
+    agent.start()
+    wait_counted(agent, 50)
+    produce(group_broker, agent.predictions, stamped(rest), 0)
+    produce(group_broker, agent.predictions, stamped(rest[-1:]), 1)
+    wait_counted(agent, 50 + len(rest) + 1)
+    window, count = wait_window(agent, 24)
+    assert window["n"] == count, window
+    assert "retention has passed" in agent.server.log
+    gaps = [gap for window in agent.windows().values() for gap in window["gaps"]]
+    assert any("retention has passed" in gap for gap in gaps), gaps
 
 
 def test_records_that_were_deleted_leave_a_gap_and_reading_goes_on(make, group_broker):

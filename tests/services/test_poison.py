@@ -65,7 +65,7 @@ def test_a_label_event_without_its_label_is_counted(agent):
 
 
 def test_bare_tokens_are_read_and_counted(agent):
-    assert agent.status()["nonstandard_json"] == 1
+    agent.wait_for(lambda: agent.status()["nonstandard_json"] == 1, "nonstandard_json: 1")
 
 
 def test_no_record_was_rejected_for_another_reason(agent):

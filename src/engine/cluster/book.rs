@@ -97,7 +97,7 @@ pub struct Book {
     open: BTreeMap<(Timestamp, SeriesNumber), Held>,
     sealed: BTreeMap<Timestamp, BTreeSet<SeriesNumber>>,
     /// The greatest end of a pane that was said.
-    end: i64,
+    end: Option<i64>,
     known: Known,
     /// The last wall time at which anybody said anything of it.
     said_at: Option<Timestamp>,
@@ -118,7 +118,7 @@ impl Book {
         if self.sealed.get(&at.0).is_some_and(|sealed| sealed.contains(&at.1)) {
             return (false, Vec::new());
         }
-        self.end = self.end.max(events.end);
+        self.end = self.end.max(Some(events.end));
         let mut portions = Vec::new();
         if let Some(held) = self.open.get_mut(&at) {
             if held.end >= events.end {
@@ -210,7 +210,7 @@ impl Book {
     /// Whether it is at its end without news: its panes, which are said first, are no further either.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.progress.as_ref().is_some_and(|progress| progress.is_idle && progress.end >= self.end)
+        self.progress.as_ref().is_some_and(|progress| progress.is_idle && self.end.is_none_or(|end| progress.end >= end))
     }
 
     /// Whether it has been silent for so long that it is not waited for.
@@ -433,6 +433,15 @@ mod tests {
         let mut next = Book::known(book.to_know(true, Timestamp(0)));
         say(&mut next, 2, 8, 6);
         assert_eq!(read(&mut next, 9, 20, false), [(6, false)]);
+    }
+
+    #[test]
+    fn a_partition_of_which_nothing_was_read_is_idle_when_that_is_said() {
+        let mut book = Book::default();
+        book.hear_progress(Progress { watermark: None, ..progress(-1, 0, false, 1) }, BTreeMap::new());
+        assert!(!book.is_idle());
+        book.hear_progress(Progress { watermark: None, ..progress(-1, 0, true, 2) }, BTreeMap::new());
+        assert!(book.is_idle());
     }
 
     #[test]

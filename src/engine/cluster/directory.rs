@@ -1,7 +1,7 @@
 //! What has been said of every source partition by whoever read it: what a replica goes on from when the partition becomes
 //! its own. Only what can still change is kept: progress, panes that still take records, joined panes within their horizon.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::engine::plan::Plan;
@@ -70,6 +70,8 @@ impl Group {
 pub struct Directory {
     plan: Arc<Plan>,
     addresses: Arc<Addresses>,
+    /// The partitions of the panes topic that are listened to.
+    homes: BTreeSet<i32>,
     sources: BTreeMap<SourceName, BTreeMap<i32, Said>>,
     groups: BTreeMap<(i32, Arc<str>, u64), Group>,
 }
@@ -78,7 +80,7 @@ impl Directory {
     /// An empty one.
     #[must_use]
     pub fn new(plan: Arc<Plan>, addresses: Arc<Addresses>) -> Directory {
-        Directory { plan, addresses, sources: BTreeMap::new(), groups: BTreeMap::new() }
+        Directory { plan, homes: addresses.homes(), addresses, sources: BTreeMap::new(), groups: BTreeMap::new() }
     }
 
     /// Takes a record of the panes topic in.
@@ -88,6 +90,10 @@ impl Directory {
     pub fn hear(&mut self, home: i32, key: &[u8], value: Option<&[u8]>) -> Result<(), WireError> {
         let key = Key::from_bytes(key)?;
         let Some(value) = value else { return Ok(()) };
+        // Where no model is at home any more nobody goes on saying anything: what was said there would be gone on from for ever.
+        if !self.homes.contains(&home) {
+            return Ok(());
+        }
         match key {
             Key::Progress { source } => {
                 let progress: Progress = from_bytes(value)?;

@@ -1,6 +1,6 @@
 //! The callbacks of the consumer: they look positions up, hand facts on and do nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,8 +21,8 @@ use crate::source::registry::{Registry, SourceInfo};
 
 use super::identity::{Identities, Told, told_id};
 use super::poll::Notification;
-use super::settings::Settings;
-use super::start::{Start, starts};
+use super::settings::{Settings, StartAt};
+use super::start::{LOOKUP_TIMEOUT, Start, count, starts};
 use super::statistics::{End, Statistics};
 
 /// The position of a partition of which nothing has been read.
@@ -64,6 +64,8 @@ pub(super) struct Context {
     /// Whether the group's coordinator was there and had taken us in when the last statistics were made, and nothing has
     /// been heard since that speaks against it.
     pub is_member: AtomicBool,
+    /// Where reading begins in partitions that begin at their end: that is a position before anything is read of them.
+    pub begun: Mutex<Vec<(SourceId, i64)>>,
     /// The session with the group.
     pub session: Session,
 }
@@ -95,6 +97,7 @@ impl Context {
             told: Mutex::default(),
             last_trouble: Mutex::default(),
             is_member: AtomicBool::new(false),
+            begun: Mutex::default(),
             session: Session::default(),
             turns: Mutex::default(),
             has_turns: AtomicBool::new(false),
@@ -191,6 +194,14 @@ impl Context {
 
     fn assign(&self, consumer: &BaseConsumer<Callbacks>, partitions: &TopicPartitionList) -> Result<(), KafkaError> {
         self.session.begin();
+        if self.settings.start == StartAt::Latest {
+            let topics: BTreeSet<String> = partitions.elements().iter().map(|element| element.topic().to_owned()).collect();
+            for topic in &topics {
+                if let Err(error) = count(self, consumer, topic) {
+                    self.tell_trouble(format!("the broker does not tell the partitions of {topic}: {error}"));
+                }
+            }
+        }
         self.resume(partitions);
         let mut sources = Vec::new();
         {
@@ -218,14 +229,17 @@ impl Context {
             self.tell_trouble(format!("the broker does not tell where to begin, it is asked again: {error}"));
             Vec::new()
         });
+        let begin = |source: &SourceInfo| {
+            let is_it = |start: &&Start| start.topic == source.topic && start.partition == source.partition;
+            match self.position(source) {
+                Some(next) => Some(Offset::Offset(next)),
+                None => self.pin(consumer, source, fresh.iter().find(is_it)?.offset?),
+            }
+        };
+        let begins: Vec<Option<Offset>> = sources.iter().map(begin).collect();
         let mut list = TopicPartitionList::new();
         let (mut assigned, mut waiting) = (self.assigned(), lock(&self.waiting));
-        for source in sources {
-            let is_it = |start: &&Start| start.topic == source.topic && start.partition == source.partition;
-            let offset = match self.position(source) {
-                Some(next) => Some(Offset::Offset(next)),
-                None => fresh.iter().find(is_it).and_then(|start| start.offset),
-            };
+        for (source, offset) in sources.iter().zip(begins) {
             waiting.retain(|id| *id != source.id);
             match offset {
                 Some(offset) => {
@@ -240,6 +254,26 @@ impl Context {
             }
         }
         Ok(list)
+    }
+
+    /// Where the end of a log is now, in place of wherever it is when reading begins, or begins again after a crash: what is
+    /// written meanwhile is to be read. `None` where the broker does not tell.
+    fn pin(&self, consumer: &BaseConsumer<Callbacks>, source: &SourceInfo, offset: Offset) -> Option<Offset> {
+        if offset != Offset::End {
+            return Some(offset);
+        }
+        match consumer.fetch_watermarks(&source.topic, source.partition, LOOKUP_TIMEOUT) {
+            Ok((_, end)) => {
+                self.cell(source.id).store(end, Ordering::Relaxed);
+                lock(&self.begun).push((source.id, end));
+                self.has_turns.store(true, Ordering::Relaxed);
+                Some(Offset::Offset(end))
+            }
+            Err(error) => {
+                self.tell_trouble(format!("the broker does not tell where {}/{} ends: {error}", source.topic, source.partition));
+                None
+            }
+        }
     }
 
     fn revoke(&self, consumer: &BaseConsumer<Callbacks>, partitions: &TopicPartitionList) -> Result<(), KafkaError> {
@@ -361,7 +395,7 @@ impl ClientContext for Callbacks {
                 let id = partition.parse().ok().and_then(|partition| registry.find(topic, partition));
                 if let (Some(id), Some(offset)) = (id, partition_report.end()) {
                     let confirmed = report.silence_of(partition_report).and_then(|silence| now.checked_sub(silence));
-                    ends.push((id, End { offset, confirmed }));
+                    ends.push((id, End { offset, is_drained: partition_report.is_drained(), confirmed }));
                 }
             }
         }

@@ -35,7 +35,9 @@ impl Loop {
         let mut gaps = Vec::new();
         for (source, start) in &self.ours() {
             let mut offset = *start;
-            if let Some(position) = self.context.position(source) {
+            // Where nothing was taken yet it is the place where reading was to begin that may be gone.
+            let begun = if let Offset::Offset(begun) = start { Some(*begun) } else { None };
+            if let Some(position) = self.context.position(source).or(begun) {
                 let Ok((low, high)) = self.consumer.fetch_watermarks(&source.topic, source.partition, ENDS_PATIENCE) else { return };
                 offset = Offset::Offset(position);
                 if position < low {

@@ -1,6 +1,6 @@
 //! The polling thread.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread::JoinHandle;
@@ -169,6 +169,8 @@ pub(super) struct Loop {
     known: KnownTopics,
     /// Position of each partition when it was last reported, and when it last moved.
     pub(super) moved: Vec<Moved>,
+    /// Partitions that were seen fetched to their end: where reading was, and the end.
+    pub(super) drained: BTreeMap<SourceId, (Option<i64>, i64)>,
     pub(super) reported: Instant,
     /// A position lies outside the log and could not be mended yet.
     pub(super) is_broken: bool,
@@ -194,6 +196,7 @@ impl Loop {
             paused: BTreeSet::new(),
             known: KnownTopics::default(),
             moved: Vec::new(),
+            drained: BTreeMap::new(),
             reported: Instant::now(),
             is_broken: false,
             suspected: BTreeSet::new(),

@@ -28,13 +28,21 @@ impl Loop {
             let place = id.0 as usize;
             let source = self.context.registry().get(id).cloned();
             let position = source.as_ref().and_then(|source| self.context.position(source));
-            let behind = position.map_or(end.offset, |position| (end.offset - position).max(0));
+            let is_paused = source.is_some_and(|source| self.paused.contains(&Routing::worker(source.partition, self.filling.len())));
+            if is_paused {
+                // What was fetched ahead has been thrown away.
+                self.drained.remove(&id);
+            } else if end.is_drained {
+                self.drained.insert(id, (position, end.offset));
+            }
+            // What was drained once stays so until something comes, however much is fetched of others.
+            let is_drained = self.drained.get(&id) == Some(&(position, end.offset));
+            let behind = if is_drained { 0 } else { position.map_or(end.offset, |position| (end.offset - position).max(0)) };
             lag.push((id, behind));
             if self.moved.len() <= place {
                 self.moved.resize(place + 1, None);
             }
             let Some(moved) = self.moved.get_mut(place) else { continue };
-            let is_paused = source.is_some_and(|source| self.paused.contains(&Routing::worker(source.partition, self.filling.len())));
             if is_quiet(moved, (position, end.confirmed.filter(|_| !is_paused)), idle_after, fresh, Instant::now()) && behind == 0 {
                 idle.push(id);
             }

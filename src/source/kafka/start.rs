@@ -15,7 +15,7 @@ use super::context::{Callbacks, Context};
 use super::settings::StartAt;
 
 /// How long the broker may take for one answer.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where to begin in a partition.
 pub(super) struct Start {
@@ -40,6 +40,11 @@ pub(super) fn starts(context: &Context, consumer: &BaseConsumer<Callbacks>, want
         StartAt::At(instant) => Some(offsets_at(consumer, wanted, instant)?),
         StartAt::Earliest | StartAt::Latest => None,
     };
+    // Where nothing at all is as young as what windows look back to, records tell of another time than now.
+    let is_live = wanted
+        .elements()
+        .iter()
+        .any(|element| matches!(find(look_back.as_ref(), element.topic(), element.partition()), Some(Offset::Offset(_))));
     let mut starts = Vec::new();
     for element in wanted.elements() {
         let (topic, partition) = (element.topic(), element.partition());
@@ -47,6 +52,8 @@ pub(super) fn starts(context: &Context, consumer: &BaseConsumer<Callbacks>, want
         let offset = match committed.map(|element| (element.error(), element.offset())) {
             Some((Ok(()), Offset::Offset(committed))) => find(look_back.as_ref(), topic, partition).map(|back| match back {
                 Offset::Offset(back) => Offset::Offset(back.min(committed)),
+                // It has long been silent: what came before is in no window that others are read for again.
+                _ if is_live => Offset::Offset(committed),
                 _ => Offset::Beginning,
             }),
             Some((Ok(()), _)) => match context.settings.start {
@@ -64,14 +71,23 @@ pub(super) fn starts(context: &Context, consumer: &BaseConsumer<Callbacks>, want
 
 /// Whether a partition has come into being since reading of its topic began: nothing of it lies before "from now on".
 fn is_new(context: &Context, consumer: &BaseConsumer<Callbacks>, topic: &str, partition: i32) -> Result<bool, KafkaError> {
+    Ok(partition >= count(context, consumer, topic)?)
+}
+
+/// How many partitions a topic had when reading of it began: now, at the first time.
+///
+/// # Errors
+/// Where the broker does not answer.
+pub(super) fn count(context: &Context, consumer: &BaseConsumer<Callbacks>, topic: &str) -> Result<i32, KafkaError> {
     let mut counts = context.partition_counts();
     if let Some(count) = counts.get(topic) {
-        return Ok(partition >= *count);
+        return Ok(*count);
     }
     let metadata = consumer.fetch_metadata(Some(topic), LOOKUP_TIMEOUT)?;
     let partitions = metadata.topics().iter().find(|found| found.name() == topic).map_or(0, |found| found.partitions().len());
-    counts.insert(topic.to_owned(), i32::try_from(partitions).unwrap_or(i32::MAX));
-    Ok(false)
+    let partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
+    counts.insert(topic.to_owned(), partitions);
+    Ok(partitions)
 }
 
 /// An offset as it was looked up; `None` where there was an error.

@@ -10,6 +10,9 @@ use serde::Deserialize;
 pub(super) struct End {
     /// The offset that the next readable record will have.
     pub offset: i64,
+    /// Whether it has been fetched to there and nothing waits to be taken. What lies last in a log need not be a record: a
+    /// transaction ends with a marker, and a log may have been deleted up to its end.
+    pub is_drained: bool,
     /// When the broker last said so.
     pub confirmed: Option<Instant>,
 }
@@ -81,6 +84,12 @@ pub(super) struct PartitionStatistics {
     /// End of the log.
     #[serde(default = "unknown")]
     pub hi_offset: i64,
+    /// Where fetching goes on.
+    #[serde(default = "unknown")]
+    pub next_offset: i64,
+    /// Records that were fetched and not taken yet, of all partitions.
+    #[serde(default = "unknown")]
+    pub fetchq_cnt: i64,
 }
 
 impl Statistics {
@@ -101,6 +110,11 @@ impl PartitionStatistics {
     pub fn end(&self) -> Option<i64> {
         [self.ls_offset, self.hi_offset].into_iter().find(|offset| *offset >= 0)
     }
+
+    /// Whether it has been fetched to its end and nothing waits to be taken.
+    pub fn is_drained(&self) -> bool {
+        self.fetch_state == "active" && self.fetchq_cnt == 0 && self.end().is_some_and(|end| self.next_offset >= end)
+    }
 }
 
 fn unknown() -> i64 {
@@ -110,6 +124,20 @@ fn unknown() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_is_drained_when_nothing_is_left_to_fetch_or_to_take() {
+        let drained = |fields: &str| {
+            let text = format!(r#"{{"broker":1,"hi_offset":7,"ls_offset":7,{fields}}}"#);
+            serde_json::from_str::<PartitionStatistics>(&text).unwrap().is_drained()
+        };
+        assert!(drained(r#""fetch_state":"active","next_offset":7,"fetchq_cnt":0"#));
+        assert!(!drained(r#""fetch_state":"active","next_offset":6,"fetchq_cnt":0"#));
+        assert!(!drained(r#""fetch_state":"active","next_offset":7,"fetchq_cnt":1"#));
+        assert!(!drained(r#""fetch_state":"stopped","next_offset":7,"fetchq_cnt":0"#));
+        assert!(!drained(r#""fetch_state":"active","next_offset":-1001,"fetchq_cnt":0"#));
+        assert!(!drained(r#""fetch_state":"active""#), "nothing is known");
+    }
 
     fn silence(broker: &str, partition: &str) -> Option<Duration> {
         let text =

@@ -9,7 +9,8 @@ use crate::source::batch::{Batch, Turn};
 use super::context::Context;
 use super::poll::Routing;
 
-/// Puts changes of hands in line: behind every record that was read before, in front of every record that comes after.
+/// Puts changes of hands, and positions without a record, in line: behind every record that was read before, in front of every
+/// record that comes after.
 #[cold]
 #[allow(clippy::disallowed_methods)] // the age of a batch
 pub(super) fn hand_turns(context: &Context, routing: &Routing, filling: &mut [Batch], since: &mut [Option<Instant>]) {
@@ -30,6 +31,14 @@ pub(super) fn hand_turns(context: &Context, routing: &Routing, filling: &mut [Ba
         batch.turns.push(turn);
         if let Some(since) = since.get_mut(worker) {
             *since = Some(Instant::now());
+        }
+    }
+    for (id, next) in std::mem::take(&mut *context.begun.lock().unwrap_or_else(PoisonError::into_inner)) {
+        let Some(partition) = context.registry().get(id).map(|source| source.partition) else { continue };
+        let worker = Routing::worker(partition, filling.len());
+        if let (Some(batch), Some(since)) = (filling.get_mut(worker), since.get_mut(worker)) {
+            batch.push_move(id, next);
+            since.get_or_insert_with(Instant::now);
         }
     }
 }
