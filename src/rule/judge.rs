@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Segment, Subject, Timestamp, WindowRef};
+use crate::event::{Segment, Span, Subject, Timestamp, WindowRef};
 
 use super::announce::{Moment, Turn, context, tell_end};
 use super::datum::{Bindings, short};
@@ -61,6 +61,10 @@ pub struct Alerts {
     /// was not there says nothing.
     #[serde(skip)]
     watched: BTreeMap<String, Timestamp>,
+    /// For how many whole minutes each model has been silent while somebody listened: after a start its silence goes on from
+    /// there. In minutes, so that silence does not make every second another state.
+    #[serde(default)]
+    silent: BTreeMap<String, i64>,
 }
 
 /// An instance after its step.
@@ -147,13 +151,17 @@ impl Alerts {
     pub fn tick(&mut self, rules: &RuleSet, silences: &[IngestSilence<'_>]) -> Vec<Happening> {
         let mut out = Vec::new();
         for silence in silences {
-            let since = match silence.last_record {
-                Some(last) => {
-                    self.watched.remove(silence.model);
-                    last
-                }
-                None => *self.watched.entry(silence.model.to_owned()).or_insert(silence.now),
+            let since = if let Some(last) = silence.last_record {
+                self.watched.remove(silence.model);
+                last
+            } else {
+                let before = Span(self.silent.get(silence.model).copied().unwrap_or(0) * Span::MINUTE.0);
+                *self.watched.entry(silence.model.to_owned()).or_insert(silence.now - before)
             };
+            match (silence.now - since).0.div_euclid(Span::MINUTE.0) {
+                minutes @ 1.. => drop(self.silent.insert(silence.model.to_owned(), minutes)),
+                _ => drop(self.silent.remove(silence.model)),
+            }
             for rule in rules.rules().iter().filter(|rule| rule.kind == Kind::Absence && &*rule.model == silence.model) {
                 self.judge_silence(rules, rule, silence, since, &mut out);
             }

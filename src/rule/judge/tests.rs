@@ -515,6 +515,23 @@ fn silence_fires_and_records_end_it() {
 }
 
 #[test]
+fn silence_goes_on_over_a_restart_without_the_time_that_nobody_listened() {
+    let set = set("kind: absence, fire: { critical: { above: 15m } }");
+    let restarted = |alerts: &Alerts| -> Alerts { serde_json::from_str(&serde_json::to_string(alerts).unwrap()).unwrap() };
+    let mut alerts = Alerts::new();
+    assert!(alerts.tick(&set, &silence(Some(0), 14)).is_empty());
+    // Killed after 14 minutes, back after two hours: whatever came meanwhile is only about to be read.
+    let mut alerts = restarted(&alerts);
+    assert!(alerts.tick(&set, &silence(None, 120)).is_empty());
+    assert_eq!(told(&alerts.tick(&set, &silence(None, 122)))[0], "inactive>firing");
+    // A record ends it, and with it what was stored.
+    assert_eq!(told(&alerts.tick(&set, &silence(Some(122), 123)))[0], "firing>resolved");
+    let mut alerts = restarted(&alerts);
+    assert!(alerts.tick(&set, &silence(None, 130)).is_empty());
+    assert!(alerts.tick(&set, &silence(None, 143)).is_empty());
+}
+
+#[test]
 fn a_model_that_never_sends_is_silent_too() {
     let (set, mut alerts) = (set("kind: absence, fire: { critical: { above: 15m } }"), Alerts::new());
     assert!(alerts.tick(&set, &silence(None, 0)).is_empty());
