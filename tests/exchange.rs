@@ -21,6 +21,11 @@ use secrecy::SecretString;
 const PATIENCE: Duration = Duration::from_secs(60);
 const PARTITIONS: i32 = 4;
 
+/// A clock that stands still: nobody pauses.
+fn now() -> Timestamp {
+    Timestamp(0)
+}
+
 struct Cluster(MockCluster<'static, DefaultProducerContext>);
 
 impl Cluster {
@@ -322,7 +327,7 @@ fn an_owner_hears_all_decisions_then_all_panes_and_a_second_one_takes_over() {
     publish_panes(&publisher, 0, 100);
 
     let (mut left, mut right) = (Journal::default(), Journal::default());
-    let first = Owners::start(&cluster.settings()).unwrap();
+    let first = Owners::start(&cluster.settings(), now).unwrap();
     listen(&mut [(&first, &mut left)], "the first one owns all", |members| members[0].1.owned.len() == 4 && members[0].1.is_caught_up(100));
     let numbers = |to: usize| (0..to).map(|number| number.to_string()).collect::<Vec<_>>();
     assert_eq!(left.owned[&1].decisions, ["decided 0", "decided 1", "decided 2"]);
@@ -337,7 +342,7 @@ fn an_owner_hears_all_decisions_then_all_panes_and_a_second_one_takes_over() {
     listen(&mut [(&first, &mut left)], "new panes follow", |members| members[0].1.is_caught_up(150));
     assert_eq!(left.owned[&0].decisions, Vec::<String>::new());
 
-    let second = Owners::start(&cluster.settings()).unwrap();
+    let second = Owners::start(&cluster.settings(), now).unwrap();
     let mut published = 150;
     listen(&mut [(&first, &mut left), (&second, &mut right)], "both own some", |members| {
         // What comes during the hand-over is lost for nobody.
@@ -373,7 +378,7 @@ fn an_owner_that_is_busy_keeps_its_partitions_and_loses_nothing() {
     let publisher = Publisher::start(&cluster.settings()).unwrap();
     publish(&publisher, (0..600).map(|number| decision(3, "model", &number.to_string())).collect());
     publish_panes(&publisher, 0, 500);
-    let owners = Owners::start(&cluster.settings()).unwrap();
+    let owners = Owners::start(&cluster.settings(), now).unwrap();
     // Longer than the session: who does not poll is put out of the group.
     let until = Instant::now() + PATIENCE;
     while !owners.heard().is_full() {
@@ -395,7 +400,7 @@ fn an_owner_survives_a_broker_that_is_away() {
     let cluster = Cluster::start();
     let publisher = Publisher::start(&cluster.settings()).unwrap();
     publish_panes(&publisher, 0, 20);
-    let owners = Owners::start(&cluster.settings()).unwrap();
+    let owners = Owners::start(&cluster.settings(), now).unwrap();
     let mut journal = Journal::default();
     listen(&mut [(&owners, &mut journal)], "all is owned", |members| members[0].1.owned.len() == 4 && members[0].1.is_caught_up(20));
     cluster.0.broker_down(-1).unwrap();
@@ -411,7 +416,7 @@ fn an_owner_that_fences_itself_joins_again() {
     let cluster = Cluster::start();
     let publisher = Publisher::start(&cluster.settings()).unwrap();
     publish_panes(&publisher, 0, 20);
-    let owners = Owners::start(&Settings { instance_id: Some("pod-0".into()), ..cluster.settings() }).unwrap();
+    let owners = Owners::start(&Settings { instance_id: Some("pod-0".into()), ..cluster.settings() }, now).unwrap();
     let mut journal = Journal::default();
     listen(&mut [(&owners, &mut journal)], "all is owned", |members| members[0].1.owned.len() == 4 && members[0].1.is_caught_up(20));
     // The session ends, and what is asked of the coordinator before it has taken the member in again names another one.

@@ -195,10 +195,9 @@ pub async fn run(assembly: Assembly, settings: Settings, handle: Handle) -> Resu
             let plan = Arc::clone(&plan);
             let surroundings =
                 cluster::Surroundings { config, plan, rules, workers, publisher, control: control_in, heartbeat, fatal, cache };
-            let member = tokio::task::spawn_blocking(move || cluster::start(surroundings)).await;
-            let member = member.map_err(|error| RunError::Fatal(format!("the replica cannot be started: {error}")))??;
+            let member = cluster::start(surroundings, handle.stop.notified()).await?;
             std::thread::Builder::new().name("member".into()).spawn(move || {
-                member.run();
+                member.into_iter().for_each(cluster::Member::run);
                 None
             })?
         }

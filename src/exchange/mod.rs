@@ -24,6 +24,7 @@ mod follower;
 mod member;
 mod owners;
 mod publisher;
+mod pulse;
 mod requirement;
 mod reread;
 mod settings;

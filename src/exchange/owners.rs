@@ -15,11 +15,13 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use crate::event::Timestamp;
 use crate::kafka::Session;
 
 use super::client::{Context, Reader, close, describe};
 use super::ends::ends;
 use super::member::{self, Change, Member};
+use super::pulse::Pulse;
 use super::settings::Settings;
 
 /// What waits for the application, in items. A new owner reads all panes of its models; most are some KiB.
@@ -77,6 +79,7 @@ pub enum Heard {
 /// The running member of the group of owners. Dropping it leaves the group.
 pub struct Owners {
     heard: Receiver<Heard>,
+    pulse: Arc<Pulse>,
     /// Taken away to end the thread.
     running: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -89,11 +92,12 @@ impl fmt::Debug for Owners {
 }
 
 impl Owners {
-    /// Joins the group.
+    /// Joins the group. `now` is the wall clock.
     ///
     /// # Errors
     /// A configuration that librdkafka refuses.
-    pub fn start(settings: &Settings) -> Result<Owners, KafkaError> {
+    pub fn start(settings: &Settings, now: fn() -> Timestamp) -> Result<Owners, KafkaError> {
+        let pulse = Arc::new(Pulse::new(settings.session(), now));
         let session = Arc::new(Session::default());
         let member = member::join(settings, &session)?;
         let reader: Reader = settings.reader().create_with_context(Context::new(&settings.connection, ()))?;
@@ -102,6 +106,7 @@ impl Owners {
         let looping = Loop {
             settings: settings.clone(),
             session,
+            pulse: Arc::clone(&pulse),
             member,
             reader,
             owned: BTreeMap::new(),
@@ -114,13 +119,20 @@ impl Owners {
             .name("exchange-owners".into())
             .spawn(move || looping.run(&ended))
             .map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
-        Ok(Owners { heard, running: Some(running), thread: Some(thread) })
+        Ok(Owners { heard, pulse, running: Some(running), thread: Some(thread) })
     }
 
     /// What is heard. It is bounded: when the application is busy, partitions are paused and the group is kept.
     #[must_use]
     pub fn heard(&self) -> &Receiver<Heard> {
         &self.heard
+    }
+
+    /// Whether what is told can be relied on. It cannot after the process stood still for so long that the group may have given
+    /// its partitions to others, until it would have heard of that.
+    #[must_use]
+    pub fn is_steady(&self) -> bool {
+        self.pulse.is_steady()
     }
 }
 
@@ -149,6 +161,7 @@ enum Stage {
 struct Loop {
     settings: Settings,
     session: Arc<Session>,
+    pulse: Arc<Pulse>,
     member: Member,
     reader: Reader,
     owned: BTreeMap<i32, Stage>,
@@ -164,6 +177,7 @@ struct Loop {
 impl Loop {
     fn run(mut self, ended: &Receiver<()>) {
         while ended.try_recv() != Err(TryRecvError::Disconnected) {
+            self.pulse.beat();
             let goes_on = self.hand_over() && self.poll_member() && self.poll_reader();
             if !goes_on {
                 // The last words, as far as anybody listens.

@@ -139,8 +139,18 @@ impl Settings {
     /// silent member. A process that was stopped for longer, and continued, has lost its partitions to another; what it
     /// still had to say of them is old by then and times out here instead of being delivered after the other's.
     fn message_timeout(&self) -> u64 {
+        MESSAGE_TIMEOUT.min(self.session_timeout() / 3 * 2).max(1)
+    }
+
+    /// After how long without a word the group takes a member for dead, in milliseconds.
+    fn session_timeout(&self) -> u64 {
         let session = self.connection.property("session.timeout.ms").and_then(|text| text.expose_secret().parse().ok());
-        MESSAGE_TIMEOUT.min(session.unwrap_or(SESSION_TIMEOUT) / 3 * 2).max(1)
+        session.unwrap_or(SESSION_TIMEOUT)
+    }
+
+    /// The same as a span.
+    pub(super) fn session(&self) -> Span {
+        Span(i64::try_from(self.session_timeout()).unwrap_or(i64::MAX))
     }
 }
 

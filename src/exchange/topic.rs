@@ -109,6 +109,14 @@ pub fn prepare(settings: &Settings) -> Result<Prepared, TopicError> {
     if findings.faults.is_empty() { Ok(Prepared { partitions: panes.0, warnings }) } else { Err(TopicError::Wrong(findings.faults)) }
 }
 
+/// Whether librdkafka takes the configuration. Nobody is asked.
+///
+/// # Errors
+/// [`TopicError::Client`].
+pub fn check(settings: &Settings) -> Result<(), TopicError> {
+    connect(settings).map(drop)
+}
+
 /// The number of partitions of each of the topics.
 ///
 /// # Errors

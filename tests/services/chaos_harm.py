@@ -65,7 +65,8 @@ class Harm:
 
     def stop_agent(self):
         agent = self.rng.choice(self.agents)
-        pause = self.rng.uniform(0.5, 8)
+        # Within its session, or so long that its partitions and its models are somebody else's when it goes on.
+        pause = self.rng.uniform(*self.rng.choice([(0.5, 8), (11, 16)]))
         agent.server.signal(signal.SIGSTOP)
         time.sleep(pause)
         # Half of them die while they stand still.

@@ -34,12 +34,13 @@ def start(request, folder, cluster):
     """Starts so many agents on topics of their own and lets producers write; all of it ends with the test."""
     runs = []
 
-    def start(agents):
+    def start(agents, more_rules=()):
         run = Run(folder / request.node.name.replace("test_", "").replace("_", "-"), cluster, agents, "cluster", False)
         runs.append(run)
         for agent in run.agents:
             # A group of its own, and with it topics of its own.
             agent.config["kafka"]["group_id"] = run.folder.name
+            agent.rules["groups"][0]["rules"] += more_rules
         run.producers.add(range(test_chaos.PARTITIONS))
         for agent in run.agents:
             agent.start(ready=False)
@@ -155,6 +156,48 @@ def test_an_owner_that_hangs_and_comes_back_changes_nothing(start):
     wait_for_windows(run, 4)
     judge(run)
     drain(run)
+
+
+def test_an_owner_that_hangs_for_long_takes_nobody_for_silent(start):
+    """What it slept through looks like silence, until it knows that the model is somebody else's."""
+    quiet = {"alert": "Quiet", "kind": "absence", "fire": {"critical": {"above": "18s"}}}
+    run = start(3, [quiet])
+    wait_for_windows(run, 2)
+    [zombie] = owners(run)
+    zombie.server.signal(signal.SIGSTOP)
+    began = time.monotonic()
+    eventually(lambda: owners(run), PATIENCE, "somebody else owns the model")
+    wait_for_windows(run, 2)
+    # As a process finds it that was stopped between two of its steps.
+    time.sleep(max(0, 25 - (time.monotonic() - began)))
+    zombie.server.signal(signal.SIGCONT)
+    wait_for_windows(run, 3)
+    eventually(lambda: "it says and judges nothing" in zombie.server.log, PATIENCE, "it knows that it stood still")
+    quiet = [body for bodies in run.hook.by_id().values() for body in bodies if b'"Quiet"' in body]
+    assert not quiet, quiet
+    drain(run)
+
+
+def test_an_agent_that_is_there_before_its_brokers_waits_for_them(folder, cluster):
+    run = Run(folder / "before-its-brokers", cluster, 1, "cluster", False)
+    [agent] = run.agents
+    agent.config["kafka"]["group_id"] = run.folder.name
+    try:
+        cluster.kill(0)
+        agent.start(ready=False)
+        agent.server.wait_for(lambda: "brokers are waited for" in agent.server.log, PATIENCE, "it says what it waits for")
+        status, _, text = fetch(f"{agent.url}/readyz")
+        assert status == 503 and "refused" in text.lower(), text
+        # It can be told to stop meanwhile.
+        assert agent.drain() == 0, agent.server.tail()
+        agent.start(ready=False)
+        agent.server.wait_for(lambda: "brokers are waited for" in agent.server.log, PATIENCE, "it says what it waits for")
+        cluster.restart(0)
+        agent.server.wait_for(lambda: ready(agent), PATIENCE, "it is ready")
+        drain(run)
+    finally:
+        cluster.restart(0)
+        run.stop()
 
 
 @pytest.fixture

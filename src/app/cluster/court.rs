@@ -26,13 +26,23 @@ const URGENT_EVERY: Span = Span(250);
 /// give back.
 #[derive(Debug, Serialize, Deserialize)]
 struct Decision {
+    /// How many owners there have been, with this one. What an owner says that has been replaced without knowing is left out.
+    term: u64,
     judge: Vec<u8>,
     outbox: Vec<u8>,
+}
+
+/// A model that is ours and is not judged, because what was decided of it cannot be read.
+struct Refused {
+    home: i32,
+    reason: String,
 }
 
 /// One owned model, or the alerts of none.
 struct Seat {
     home: i32,
+    /// See [`Decision::term`].
+    term: u64,
     /// The plan of this model alone.
     plan: Arc<Plan>,
     judge: Judge,
@@ -51,6 +61,8 @@ pub(super) struct Court {
     plan: Arc<Plan>,
     rules: Arc<RuleSet>,
     addresses: Arc<Addresses>,
+    /// The name of the owners topic.
+    topic: String,
     outbox: OutboxHandle,
     every: Span,
     /// All source partitions there are, and when the brokers were asked for them.
@@ -58,6 +70,7 @@ pub(super) struct Court {
     /// The last decisions of the models of partitions that are being taken over.
     decided: BTreeMap<i32, BTreeMap<Vec<u8>, Vec<u8>>>,
     seats: BTreeMap<Arc<str>, Seat>,
+    refused: BTreeMap<Arc<str>, Refused>,
 }
 
 /// What came out of a model's owner.
@@ -70,16 +83,18 @@ pub(super) struct Judgement {
 }
 
 impl Court {
-    pub fn new(plan: Arc<Plan>, rules: Arc<RuleSet>, addresses: Arc<Addresses>, outbox: OutboxHandle, every: Span) -> Court {
+    pub fn new(plan: Arc<Plan>, rules: Arc<RuleSet>, addresses: Arc<Addresses>, topic: String, outbox: OutboxHandle, every: Span) -> Court {
         Court {
             plan,
             rules,
             addresses,
+            topic,
             outbox,
             every,
             expected: InputPartitions::unknown(),
             decided: BTreeMap::new(),
             seats: BTreeMap::new(),
+            refused: BTreeMap::new(),
         }
     }
 
@@ -91,13 +106,17 @@ impl Court {
         }
     }
 
-    /// A decision of the owner before.
+    /// A decision of an owner before. One of an owner that had been replaced by then is left out.
     pub fn decision(&mut self, home: i32, key: Vec<u8>, value: Option<Vec<u8>>) {
+        let term = |value: &[u8]| wire::begin_of::<u64>(value).ok();
         let decided = self.decided.entry(home).or_default();
-        match value {
-            Some(value) => decided.insert(key, value),
-            None => decided.remove(&key),
-        };
+        let Some(value) = value else { return drop(decided.remove(&key)) };
+        let known = decided.get(&key).and_then(|known| term(known));
+        if term(&value).zip(known).is_some_and(|(new, known)| new < known) {
+            tracing::warn!(home, key = %String::from_utf8_lossy(&key), "a decision of an owner that had been replaced is left out");
+            return;
+        }
+        decided.insert(key, value);
     }
 
     /// All decisions of a partition have been read: its models are ours from now on.
@@ -107,42 +126,44 @@ impl Court {
         let input = (self.addresses.input() == home).then(|| Arc::from(NO_MODEL));
         let names: Vec<Arc<str>> = models.chain(input).collect();
         for name in names {
-            let owned = shown(&name);
-            let stored = decided.get(&key_of(&name)).map(|value| wire::from_bytes::<Decision>(value));
-            let decision = match stored {
-                Some(Ok(decision)) => Some(decision),
-                Some(Err(error)) => {
-                    tracing::error!(owned, %error, "what was decided before cannot be read; it begins anew");
-                    None
+            let plan = if *name == *NO_MODEL { Some(Plan::empty()) } else { self.plan.only(&name) };
+            let Some(plan) = plan.map(Arc::new) else { continue };
+            match self.seat_for(home, plan, decided.get(&key_of(&name)).map(Vec::as_slice), now) {
+                Ok(seat) => drop(self.seats.insert(name, seat)),
+                Err(reason) => {
+                    let key = String::from_utf8_lossy(&key_of(&name)).into_owned();
+                    let reason = format!(
+                        "what was decided of {} cannot be read: {reason}; it is not judged. Run the version that wrote it, or begin it anew: \
+                         delete the record of the key {key} in partition {home} of {} (a record without a value) and restart the owner",
+                        shown(&name),
+                        self.topic
+                    );
+                    tracing::error!("{reason}");
+                    self.refused.insert(name, Refused { home, reason });
                 }
-                None => None,
-            };
-            let Some(plan) = (if *name == *NO_MODEL { Some(Plan::empty()) } else { self.plan.only(&name) }) else { continue };
-            let plan = Arc::new(plan);
-            let made = Judge::new(&plan, &self.rules, decision.as_ref().map(|decision| decision.judge.as_slice()));
-            let (mut judge, notes) = match made {
-                Ok(made) => made,
-                Err(error) => {
-                    tracing::error!(owned, %error, "what was decided before cannot be read; it begins anew");
-                    match Judge::new(&plan, &self.rules, None) {
-                        Ok(made) => made,
-                        Err(_) => continue,
-                    }
-                }
-            };
-            for note in notes {
-                tracing::warn!(owned, "{note}");
             }
-            if let Some(decision) = &decision
-                && let Err(error) = self.outbox.adopt(&decision.outbox)
-            {
-                tracing::error!(owned, %error, "what was to be delivered cannot be read");
-            }
-            judge.expect(&self.expected.sources, self.expected.asked);
-            tracing::info!(owned, resumed = decision.is_some(), "it is ours");
-            let seat = Seat { home, plan, judge, is_ready: false, is_urgent: false, stored: now, last: Vec::new(), flight: None };
-            self.seats.insert(name, seat);
         }
+    }
+
+    /// The seat of whoever goes on from what was decided.
+    fn seat_for(&mut self, home: i32, plan: Arc<Plan>, decided: Option<&[u8]>, now: Timestamp) -> Result<Seat, String> {
+        let decision = decided.map(wire::from_bytes::<Decision>).transpose().map_err(|error| error.to_string())?;
+        let made = Judge::new(&plan, &self.rules, decision.as_ref().map(|decision| decision.judge.as_slice()));
+        let (mut judge, notes) = made.map_err(|error| error.to_string())?;
+        if let Some(decision) = &decision {
+            self.outbox.adopt(&decision.outbox).map_err(|error| format!("what is to be delivered: {error}"))?;
+        }
+        let owned = shown(plan.models.first().map_or(NO_MODEL, |model| &*model.name));
+        notes.into_iter().for_each(|note| tracing::warn!(owned, "{note}"));
+        judge.expect(&self.expected.sources, self.expected.asked);
+        tracing::info!(owned, resumed = decision.is_some(), "it is ours");
+        let term = decision.map_or(0, |decision| decision.term) + 1;
+        Ok(Seat { home, term, plan, judge, is_ready: false, is_urgent: false, stored: now, last: Vec::new(), flight: None })
+    }
+
+    /// Why models that are ours are not judged, one sentence each.
+    pub fn refused(&self) -> impl Iterator<Item = &str> {
+        self.refused.values().map(|refused| refused.reason.as_str())
     }
 
     /// A record of the panes topic.
@@ -171,6 +192,7 @@ impl Court {
     /// The models of a partition are somebody else's.
     pub fn leave(&mut self, home: i32) {
         self.decided.remove(&home);
+        self.refused.retain(|_, refused| refused.home != home);
         self.seats.retain(|name, seat| {
             if seat.home == home {
                 tracing::info!(owned = shown(name), "it is somebody else's");
@@ -226,7 +248,7 @@ impl Court {
                     continue;
                 }
             };
-            let value = wire::to_bytes(&Decision { judge: seat.judge.state(), outbox });
+            let value = wire::to_bytes(&Decision { term: seat.term, judge: seat.judge.state(), outbox });
             if value == seat.last {
                 self.outbox.release_share(name, mark);
                 continue;
@@ -311,7 +333,7 @@ mod tests {
     fn court(dispatcher: &Dispatcher) -> Court {
         let plan = Arc::new(Plan::empty());
         let addresses = Arc::new(Addresses::new(&plan, 8));
-        Court::new(plan, rules(), addresses, dispatcher.outbox(), EVERY)
+        Court::new(plan, rules(), addresses, "risk.owners".into(), dispatcher.outbox(), EVERY)
     }
 
     fn dispatcher() -> Dispatcher {
@@ -392,15 +414,52 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_decision_that_cannot_be_read_is_begun_anew() {
+    async fn a_decision_that_cannot_be_read_is_refused_and_kept() {
         let dispatcher = dispatcher();
         let mut court = court(&dispatcher);
         let home = wire::home(NO_MODEL, 8);
-        let damaged = wire::to_bytes(&Decision { judge: b"rubbish".to_vec(), outbox: b"{}".to_vec() });
-        court.decision(home, key_of(NO_MODEL), Some(damaged));
+        let damaged = wire::to_bytes(&Decision { term: 1, judge: b"rubbish".to_vec(), outbox: b"{}".to_vec() });
+        for value in [damaged, vec![wire::FORMAT - 1, 0, 0], Vec::new()] {
+            court.decision(home, key_of(NO_MODEL), Some(value));
+            court.seat(home, NOW);
+            court.caught_up(home);
+            court.hear(home, 0, &key().to_bytes(), Some(&Replica::new(NOW).lose(Lost { from: 3, to: 9 }, NOW)), NOW);
+            assert!(court.tick(NOW).is_empty(), "it is not judged");
+            assert_eq!(stored(&mut court, NOW + EVERY, 1), [], "and what cannot be read is not written over");
+            let reasons: Vec<&str> = court.refused().collect();
+            let way_out = format!("the key {{\"owner\":\"\"}} in partition {home} of risk.owners");
+            assert!(reasons.len() == 1 && reasons[0].contains(&way_out), "{reasons:?}");
+            court.leave(home);
+            assert_eq!(court.refused().count(), 0);
+        }
+        court.decision(home, key_of(NO_MODEL), None);
         court.seat(home, NOW);
-        court.caught_up(home);
-        court.hear(home, 0, &key().to_bytes(), Some(&Replica::new(NOW).lose(Lost { from: 3, to: 9 }, NOW)), NOW);
-        assert_eq!(court.tick(NOW).len(), 1);
+        assert_eq!(court.seats.len(), 1, "the record was deleted");
+    }
+
+    #[tokio::test]
+    async fn what_a_replaced_owner_says_late_is_left_out() {
+        let dispatcher = dispatcher();
+        let home = wire::home(NO_MODEL, 8);
+        let record = Replica::new(NOW).lose(Lost { from: 3, to: 9 }, NOW);
+        // Each goes on from what the one before has stored: an owner of the first term, and one of the second with an alert.
+        let mut decisions = Vec::new();
+        for ticket in 1..3 {
+            let mut court = court(&dispatcher);
+            decisions.last().cloned().into_iter().for_each(|last| court.decision(home, key_of(NO_MODEL), Some(last)));
+            court.seat(home, NOW);
+            court.caught_up(home);
+            if ticket == 2 {
+                court.hear(home, 0, &key().to_bytes(), Some(&record), NOW);
+                assert_eq!(court.tick(NOW).len(), 1);
+            }
+            decisions.push(stored(&mut court, NOW + EVERY, ticket).remove(0).2);
+        }
+        let mut court = court(&dispatcher);
+        for late in [&decisions[0], &decisions[1], &decisions[0]] {
+            court.decision(home, key_of(NO_MODEL), Some(late.clone()));
+        }
+        court.seat(home, NOW);
+        assert_eq!((court.alerts().0.len(), court.seats.values().next().map(|seat| seat.term)), (1, Some(3)));
     }
 }

@@ -9,6 +9,9 @@ use crate::exchange::Ticket;
 
 use super::super::worker::Published;
 
+/// For how long nothing need arrive before nothing further is counted: what was counted stays in memory until it has.
+const BRAKE: Span = Span(60_000);
+
 /// Where a round stands.
 #[derive(Debug)]
 enum Stage {
@@ -25,6 +28,8 @@ enum Stage {
 pub(super) struct Flush {
     every: Span,
     begun: Timestamp,
+    /// When a round has last arrived.
+    arrived: Timestamp,
     stage: Stage,
     /// Up to which offset everything of a partition has arrived.
     acknowledged: BTreeMap<SourceId, i64>,
@@ -32,7 +37,7 @@ pub(super) struct Flush {
 
 impl Flush {
     pub fn new(every: Span, now: Timestamp) -> Flush {
-        Flush { every, begun: now, stage: Stage::Resting, acknowledged: BTreeMap::new() }
+        Flush { every, begun: now, arrived: now, stage: Stage::Resting, acknowledged: BTreeMap::new() }
     }
 
     /// Begins a round if one is due; gives what the workers are to be told.
@@ -65,8 +70,13 @@ impl Flush {
         self.stage = Stage::Resting;
     }
 
+    /// Whether the workers are to wait: the exchange has taken nothing for long. Those that are asked are listened to.
+    pub fn is_braked(&self, now: Timestamp) -> bool {
+        now - self.arrived > BRAKE && !matches!(self.stage, Stage::Asking(_))
+    }
+
     /// What came of a ticket, if it is that of this round: the offsets up to which everything has arrived.
-    pub fn settle(&mut self, ticket: Ticket, arrived: bool) -> Option<Vec<(SourceId, i64)>> {
+    pub fn settle(&mut self, ticket: Ticket, arrived: bool, now: Timestamp) -> Option<Vec<(SourceId, i64)>> {
         let Stage::Sent { ticket: ours, ends } = &mut self.stage else { return None };
         if *ours != ticket {
             return None;
@@ -76,6 +86,7 @@ impl Flush {
         if !arrived {
             return Some(Vec::new());
         }
+        self.arrived = now;
         // Of a partition that has changed hands meanwhile nothing is known any more.
         for (source, end) in &ends {
             if let Some(known) = self.acknowledged.get_mut(source) {
@@ -131,9 +142,28 @@ mod tests {
         assert!(flush.answer(0, published(9)).is_none());
         assert_eq!(flush.answer(1, Published::default()).unwrap().len(), 2);
         flush.sent(Ticket(7), vec![(SourceId(0), 9)]);
-        assert!(flush.settle(Ticket(6), true).is_none());
-        assert_eq!(flush.settle(Ticket(7), false), Some(Vec::new()));
+        assert!(flush.settle(Ticket(6), true, Timestamp(40)).is_none());
+        assert_eq!(flush.settle(Ticket(7), false, Timestamp(40)), Some(Vec::new()));
         assert_eq!(flush.begin(2, Timestamp(40)).unwrap()[&SourceId(0)], 5, "nothing is acknowledged by a failure");
+    }
+
+    #[test]
+    fn workers_wait_while_nothing_arrives_and_are_heard_when_they_are_asked() {
+        let mut flush = Flush::new(Span(10), Timestamp(0));
+        let late = BRAKE.0 + 10;
+        assert!(!flush.is_braked(Timestamp(BRAKE.0)) && flush.is_braked(Timestamp(late)));
+        flush.begin(1, Timestamp(late));
+        assert!(!flush.is_braked(Timestamp(late)), "they are asked");
+        flush.answer(0, published(9));
+        flush.sent(Ticket(1), vec![(SourceId(0), 9)]);
+        assert!(flush.is_braked(Timestamp(late)));
+        flush.settle(Ticket(1), false, Timestamp(late));
+        assert!(flush.is_braked(Timestamp(late)), "it has not arrived");
+        flush.begin(1, Timestamp(late + 10));
+        flush.answer(0, published(9));
+        flush.sent(Ticket(2), vec![(SourceId(0), 9)]);
+        flush.settle(Ticket(2), true, Timestamp(late + 20));
+        assert!(!flush.is_braked(Timestamp(late + 30)));
     }
 
     #[test]
@@ -144,7 +174,7 @@ mod tests {
         flush.answer(0, published(9));
         flush.sent(Ticket(1), vec![(SourceId(0), 9)]);
         flush.revoke(SourceId(0));
-        flush.settle(Ticket(1), true);
+        flush.settle(Ticket(1), true, Timestamp(15));
         assert!(flush.begin(1, Timestamp(20)).unwrap().is_empty());
     }
 }

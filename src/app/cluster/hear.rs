@@ -26,7 +26,8 @@ impl Member {
         match notification {
             Notification::Assigned(sources) => {
                 tracing::info!(partitions = sources.len(), "partitions assigned");
-                self.of.publisher.view.set_checks(vec![Check::new("kafka", true, "partitions assigned")]);
+                self.unassigned = None;
+                self.show_checks();
                 self.tell(&AppEvent::Assigned(sources.len()));
                 // In a cluster it is the workers who tell, in line with the records, where they go on.
                 for source in &sources {
@@ -54,7 +55,7 @@ impl Member {
                 }
             }
             Notification::TopicId { topic, id, begun } => self.replica.name_topic(&topic, &id, &begun),
-            Notification::Trouble(what) => tracing::warn!(target: "driftline::kafka", "{what}"),
+            Notification::Trouble(what) => self.warn(&what),
             Notification::Fatal(what) => {
                 let _ = self.of.fatal.send(format!("kafka: {what}"));
                 self.stop();
@@ -103,7 +104,10 @@ impl Member {
         match heard {
             Heard::Assigned(homes) => tracing::debug!(?homes, "partitions of the panes topic assigned"),
             Heard::Decision { partition, key, value, .. } => self.court.decision(partition, key, value),
-            Heard::Decided(partition) => self.court.seat(partition, (self.of.now)()),
+            Heard::Decided(partition) => {
+                self.court.seat(partition, (self.of.now)());
+                self.show_checks();
+            }
             Heard::Pane { partition, offset, key, value } => self.court.hear(partition, offset, &key, value.as_deref(), (self.of.now)()),
             Heard::CaughtUp(partition) => {
                 self.court.caught_up(partition);
@@ -112,14 +116,41 @@ impl Member {
             }
             Heard::Revoked(homes) => {
                 homes.into_iter().for_each(|home| self.court.leave(home));
+                self.show_checks();
                 self.show_alerts();
             }
-            Heard::Trouble(what) => tracing::warn!(target: "driftline::kafka", "{what}"),
+            Heard::Trouble(what) => self.warn(&what),
             Heard::Fatal(what) => {
                 let _ = self.of.fatal.send(format!("kafka: {what}"));
                 self.stop();
             }
         }
+    }
+
+    /// Tells of a trouble; until partitions are assigned it is why they are not.
+    fn warn(&mut self, what: &str) {
+        tracing::warn!(target: "driftline::kafka", "{what}");
+        if let Some(unassigned) = &mut self.unassigned {
+            what.clone_into(unassigned);
+            self.show_checks();
+        }
+    }
+
+    /// Shows whether the replica is ready: it has been given partitions, and can judge all that it owns.
+    fn show_checks(&self) {
+        let kafka = Check::new("kafka", self.unassigned.is_none(), self.unassigned.as_deref().unwrap_or("partitions assigned"));
+        let refused = self.court.refused().map(|reason| Check::new("decisions", false, reason));
+        self.of.publisher.view.set_checks(std::iter::once(kafka).chain(refused).collect());
+    }
+
+    /// Whether what was counted and judged here may be said. Not after this process stood still for so long that others may own
+    /// what it takes for its own: it waits until it would have heard of that.
+    pub(super) fn may_speak(&mut self) -> bool {
+        let is_steady = self.of.owners.is_steady();
+        if std::mem::replace(&mut self.is_steady, is_steady) && !is_steady {
+            tracing::warn!("this process stood still; it says and judges nothing until it knows that what it owned is its own still");
+        }
+        is_steady
     }
 
     pub(super) fn arrived(&mut self, ticket: exchange::Ticket, result: &Result<(), String>) {
@@ -130,7 +161,7 @@ impl Member {
         if self.court.settle(ticket, is_ok) {
             return;
         }
-        if let Some(ends) = self.flush.settle(ticket, is_ok).filter(|_| is_ok) {
+        if let Some(ends) = self.flush.settle(ticket, is_ok, (self.of.now)()).filter(|_| is_ok) {
             self.replica.acknowledge();
             for (source, end) in &ends {
                 if let Some(info) = self.sources.get_mut(source).filter(|_| *end >= 0) {

@@ -11,7 +11,7 @@ use crate::engine::cluster::wire::{SourceName, offset_of};
 use crate::engine::cluster::{Addresses, Directory, Post, Replica, ResumedSource};
 use crate::engine::{Emission, Plan, SourceState};
 use crate::event::{SourceId, Span, Timestamp, TopicRole};
-use crate::exchange::{self, Ack, Outgoing, Owners, Range, Reread, Which};
+use crate::exchange::{self, Ack, Outgoing, Owners, Range, Which};
 use crate::rule::RuleSet;
 use crate::source::kafka::{Consumer, Notification};
 use crate::source::{SourceInfo, Turn};
@@ -26,18 +26,16 @@ use super::flood::Flood;
 use super::flush::Flush;
 use super::hear::Missing;
 use super::partitions::Inputs;
-use super::rebuild::Rebuild;
+use super::rebuild::{Rebuilds, Wanted};
 
 /// How often the clocks are looked at while nothing comes.
-const BEAT: Duration = Duration::from_millis(50);
+pub(super) const BEAT: Duration = Duration::from_millis(50);
 /// How far ahead of the wall clock event time may close windows.
 const CLOCK_SLACK: Span = Span(5 * 60_000);
 /// How often the status is made anew.
 const STATUS_EVERY: Span = Span(500);
 /// Things taken in from one channel at one go, so that none starves the others.
 const TURN: usize = 4096;
-/// How long the last words may take to arrive at the end.
-const LAST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a replica is made of.
 pub struct Parts {
@@ -91,7 +89,7 @@ pub struct Member {
     pub(super) replica: Replica,
     pub(super) court: Court,
     pub(super) flush: Flush,
-    pub(super) rebuilds: Vec<Rebuild>,
+    pub(super) rebuilds: Rebuilds,
     pub(super) sources: BTreeMap<SourceId, SourceInfo>,
     pub(super) lags: BTreeMap<SourceId, i64>,
     pub(super) idle: BTreeSet<SourceId>,
@@ -106,6 +104,10 @@ pub struct Member {
     pub(super) has_said: bool,
     pub(super) is_draining: bool,
     pub(super) is_broken: bool,
+    /// Why no partitions have been assigned yet.
+    pub(super) unassigned: Option<String>,
+    /// Nothing says that others own what is taken for ours; see [`Owners::is_steady`].
+    pub(super) is_steady: bool,
     pub(super) shown: Timestamp,
     pub(super) ticked: Timestamp,
     pub(super) rotated: Timestamp,
@@ -119,7 +121,9 @@ impl Member {
         let mut replica = Replica::new(Arc::clone(&of.plan), Arc::clone(&of.addresses), Arc::clone(&of.instance));
         of.cache.iter().for_each(|cache| cache.shelve(&mut replica, &of.plan));
         let outbox = of.publisher.outbox.clone();
-        let court = Court::new(Arc::clone(&of.plan), Arc::clone(&of.rules), Arc::clone(&of.addresses), outbox, of.every);
+        let topic = of.reading.owners.clone();
+        let court = Court::new(Arc::clone(&of.plan), Arc::clone(&of.rules), Arc::clone(&of.addresses), topic, outbox, of.every);
+        let rebuilds = Rebuilds::new(Arc::clone(&of.plan), of.reading.clone(), of.headers);
         let flood = of.publisher.letters.is_some().then(|| Flood::new(Arc::clone(&of.rules)));
         Member {
             flood,
@@ -129,7 +133,7 @@ impl Member {
             of,
             replica,
             court,
-            rebuilds: Vec::new(),
+            rebuilds,
             sources: BTreeMap::new(),
             lags: BTreeMap::new(),
             idle: BTreeSet::new(),
@@ -137,6 +141,8 @@ impl Member {
             has_said: false,
             is_draining: false,
             is_broken: false,
+            unassigned: Some("no partitions assigned yet".to_owned()),
+            is_steady: true,
             shown: Timestamp(0),
             ticked: now,
             rotated: now,
@@ -147,6 +153,10 @@ impl Member {
     pub fn run(mut self) {
         self.show_alerts();
         self.of.publisher.show_thresholds(&self.of.plan, &self.of.rules);
+        // It may have been told to stop while it was being started.
+        if self.of.is_stopping.load(Ordering::Relaxed) {
+            self.stop();
+        }
         while !(self.is_draining && self.ended.iter().all(|ended| *ended)) {
             self.wait();
             self.listen();
@@ -158,8 +168,9 @@ impl Member {
     /// Waits a beat for anybody to speak.
     fn wait(&self) {
         let mut select = Select::new();
+        let is_braked = self.is_braked();
         for (worker, ended) in self.of.workers.iter().zip(&self.ended) {
-            if !ended {
+            if !ended && !is_braked {
                 select.recv(&worker.sayings);
             }
         }
@@ -171,11 +182,16 @@ impl Member {
             select.recv(&self.of.notifications);
             select.recv(&self.of.control);
             select.recv(self.of.owners.heard());
-            self.rebuilds.iter().filter(|_| !self.is_full()).for_each(|rebuild| {
-                select.recv(rebuild.read());
+            self.rebuilds.read().filter(|_| !self.is_full()).for_each(|read| {
+                select.recv(read);
             });
         }
         let _ = select.ready_timeout(BEAT);
+    }
+
+    /// Whether workers are to wait until the exchange takes again what they have counted.
+    fn is_braked(&self) -> bool {
+        !self.is_draining && self.flush.is_braked((self.of.now)())
     }
 
     fn listen(&mut self) {
@@ -190,7 +206,8 @@ impl Member {
                 Err(_) => break,
             }
         }
-        for number in 0..self.of.workers.len() {
+        let heard = if self.is_braked() { 0 } else { self.of.workers.len() };
+        for number in 0..heard {
             for _ in 0..TURN {
                 let Some(worker) = self.of.workers.get(number).filter(|_| !self.ended.get(number).is_some_and(|ended| *ended)) else {
                     break;
@@ -219,8 +236,7 @@ impl Member {
             self.court.expect(inputs);
         }
         if !self.is_full() {
-            let replica = &mut self.replica;
-            self.rebuilds.retain_mut(|rebuild| !rebuild.step(replica));
+            self.rebuilds.step(&mut self.replica);
         }
         match self.of.control.try_recv() {
             Ok(Control::Rules(rules)) => {
@@ -291,13 +307,13 @@ impl Member {
         self.idle.remove(&source);
         self.lags.remove(&source);
         if let Some(gone) = self.sources.remove(&source).filter(|gone| gone.role != TopicRole::Features) {
-            self.rebuilds.retain(|rebuild| rebuild.partition() != gone.partition);
+            self.rebuilds.forget(gone.partition);
         }
     }
 
     /// Takes the joins of the partitions of one number over.
     fn join(&mut self, partition: i32) {
-        self.rebuilds.retain(|rebuild| rebuild.partition() != partition);
+        self.rebuilds.forget(partition);
         let mut group = self.of.directory.lock().unwrap_or_else(PoisonError::into_inner).group(partition);
         let Some(since) = self.replica.join(partition, &mut group) else { return };
         let of = |role: TopicRole| self.sources.values().filter(move |source| source.role == role && source.partition == partition);
@@ -310,18 +326,13 @@ impl Member {
             least: offset_of(self.replica.read_between(source.id).start),
             until: offset_of(self.replica.read_between(source.id).end),
         });
-        match Reread::start(&self.of.reading, ranges.collect(), self.of.plan.max_bytes, self.of.headers) {
-            Ok(reread) => self.rebuilds.push(Rebuild::new(partition, &self.of.plan, reread, sources)),
-            Err(error) => {
-                tracing::error!(partition, %error, "predictions and labels cannot be read again; labels of before are not joined");
-                self.replica.rebuilt(partition);
-            }
-        }
+        let ranges = ranges.collect();
+        self.rebuilds.want(Wanted { partition, sources, ranges });
     }
 
     /// Sends one round: panes, then joined panes and how far the joins are, then progress.
-    fn send(&mut self, answers: Vec<Published>) {
-        if !self.is_cache_usable() {
+    pub(super) fn send(&mut self, answers: Vec<Published>) {
+        if !self.is_cache_usable() || !self.may_speak() {
             return self.flush.failed();
         }
         let now = (self.of.now)();
@@ -354,17 +365,23 @@ impl Member {
             self.replica.advance(Some(cap));
         }
         self.step_cache();
-        let began = super::super::clock::monotonic();
-        let judgements = self.court.advance(cap, now);
-        self.time_closing(&judgements, began.elapsed());
-        self.publish(&judgements);
+        let may_speak = self.may_speak();
+        if may_speak {
+            let began = super::super::clock::monotonic();
+            let judgements = self.court.advance(cap, now);
+            self.time_closing(&judgements, began.elapsed());
+            self.publish(&judgements);
+        }
         if now - self.ticked >= Span::SECOND {
             self.ticked = now;
             self.close_letters(now);
-            let judgements = self.court.tick(now);
-            self.publish(&judgements);
+            if may_speak {
+                let judgements = self.court.tick(now);
+                self.publish(&judgements);
+            }
         }
         if !self.is_draining
+            && may_speak
             && let Some(acknowledged) = self.flush.begin(self.of.workers.len(), now)
         {
             for worker in &self.of.workers {
@@ -375,8 +392,10 @@ impl Member {
         if std::mem::take(&mut self.has_said) {
             self.of.publisher.said.sync();
         }
-        let exchange = &self.of.exchange;
-        self.court.store(now, false, |record| exchange.publish(vec![record]).map_err(|refused| refused.to_string()));
+        if may_speak {
+            let exchange = &self.of.exchange;
+            self.court.store(now, false, |record| exchange.publish(vec![record]).map_err(|refused| refused.to_string()));
+        }
         if now - self.shown >= STATUS_EVERY {
             self.shown = now;
             self.show_status(now);
@@ -384,6 +403,7 @@ impl Member {
             if now - self.rotated >= Span::MINUTE {
                 self.rotated = now;
                 self.of.publisher.telemetry.rotate_latencies();
+                self.court.refused().for_each(|reason| tracing::error!("{reason}"));
                 self.of.directory.lock().unwrap_or_else(PoisonError::into_inner).prune();
             }
         }
@@ -415,61 +435,11 @@ impl Member {
         self.of.publisher.show_alerts(views, &statuses);
     }
 
-    fn show_status(&mut self, now: Timestamp) {
+    pub(super) fn show_status(&mut self, now: Timestamp) {
         let sources: Vec<SourceInfo> = self.sources.values().cloned().collect();
         let states: BTreeMap<SourceId, SourceState> = self.replica.sources().collect();
         let standing = Standing { event_clock: self.court.event_clock(), sources: &states, kept: self.replica.kept() };
         self.of.publisher.show_status(&standing, &sources, &self.lags, now);
-    }
-
-    pub(super) fn stop(&mut self) {
-        if !self.is_draining {
-            self.is_draining = true;
-            self.of.is_stopping.store(true, Ordering::Relaxed);
-            if let Some(letters) = &self.of.publisher.letters {
-                letters.end();
-            }
-            self.of.consumer.stop_polling();
-        }
-    }
-
-    /// Says what is left to say, gives it time to arrive, and leaves both groups.
-    fn end(mut self) {
-        let began = super::super::clock::monotonic();
-        if !self.is_broken {
-            self.flush.give_up();
-            self.settle(began);
-            let last = std::mem::take(&mut self.last);
-            self.send(last);
-            let exchange = &self.of.exchange;
-            self.court.store((self.of.now)(), true, |record| exchange.publish(vec![record]).map_err(|refused| refused.to_string()));
-            self.settle(began);
-        }
-        let now = (self.of.now)();
-        self.show_status(now);
-        let Member { of, replica, .. } = self;
-        drop(replica);
-        of.cache.into_iter().for_each(Cache::end);
-        // Both wait for brokers, so both at once.
-        let owners = of.owners;
-        let leaving = std::thread::Builder::new().name("leave".into()).spawn(move || drop(owners));
-        of.consumer.stop();
-        if let Ok(leaving) = leaving {
-            let _ = leaving.join();
-        }
-        of.exchange.flush(LAST_PATIENCE.saturating_sub(began.elapsed()));
-        for worker in of.workers {
-            let _ = worker.thread.join();
-        }
-    }
-
-    /// Waits until everything that is on its way has arrived, for as long as is left since the end began.
-    fn settle(&mut self, began: std::time::Instant) {
-        while (self.flush.is_busy() || self.court.is_busy()) && began.elapsed() < LAST_PATIENCE {
-            if let Ok(Ack { ticket, result }) = self.of.exchange.acks().recv_timeout(BEAT) {
-                self.arrived(ticket, &result);
-            }
-        }
     }
 
     pub(super) fn tell(&self, event: &AppEvent) {

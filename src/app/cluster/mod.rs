@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! member      the one thread that owns all of it and listens to workers, consumers, acknowledgements and orders
+//! leave       how it ends: the last words, and out of both groups
 //! flush       one round of saying: asked of the workers, sent, acknowledged, again
 //! court       the owned models: decisions before panes, judgement, decisions stored before anything is delivered
 //! judge       the owner of a model, or the judge of the input
@@ -22,6 +23,7 @@ mod flush;
 mod hear;
 mod input;
 mod judge;
+mod leave;
 mod member;
 mod partitions;
 mod rebuild;

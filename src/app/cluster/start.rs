@@ -10,7 +10,9 @@ use crate::config::checked::Config;
 use crate::engine::Plan;
 use crate::engine::cluster::wire::SourceName;
 use crate::engine::cluster::{Addresses, Directory};
-use crate::exchange::{self, Followed, Follower, Owners, topic};
+use crate::exchange::topic::{self, Prepared, TopicError};
+use crate::exchange::{self, Followed, Follower, Owners};
+use crate::http::Check;
 use crate::rule::RuleSet;
 use crate::source::kafka::{Consumer, Resume, Routing};
 use crate::source::{Registry, Topics};
@@ -28,6 +30,11 @@ use super::partitions::look_up;
 /// How long the directory may take to hear what was said last, before the log says that it is waited for. Whoever wants to
 /// stop waits as long.
 const BARRIER_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long brokers may take to answer before it is said that they are waited for.
+const BROKER_PATIENCE: Duration = Duration::from_secs(5);
+/// How long after that they are asked again.
+const BROKERS_AGAIN: Duration = Duration::from_secs(1);
 
 /// What is there already when a replica starts.
 pub struct Surroundings {
@@ -51,16 +58,31 @@ pub struct Surroundings {
     pub cache: Option<Store>,
 }
 
-/// Starts a replica up to the point where it can be run. It talks to Kafka and may take a while.
+/// Starts a replica up to the point where it can be run. It talks to Kafka, and waits for it as long as it takes; there is none
+/// where it was told to stop meanwhile.
 ///
 /// # Errors
 /// Topics that cannot be used, clients that librdkafka refuses, threads the system does not give.
-pub fn start(surroundings: Surroundings) -> Result<Member, RunError> {
+pub async fn start(surroundings: Surroundings, stop: impl Future<Output = ()>) -> Result<Option<Member>, RunError> {
+    let is_stopping = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&is_stopping);
+    let mut starting = tokio::task::spawn_blocking(move || build(surroundings, flag));
+    let started = tokio::select! {
+        started = &mut starting => started,
+        () = stop => {
+            is_stopping.store(true, Ordering::Relaxed);
+            starting.await
+        }
+    };
+    started.map_err(|error| RunError::Fatal(format!("the replica cannot be started: {error}")))?
+}
+
+fn build(surroundings: Surroundings, is_stopping: Arc<AtomicBool>) -> Result<Option<Member>, RunError> {
     let Surroundings { config, plan, rules, workers, publisher, control, heartbeat, fatal, cache } = surroundings;
     let Some(settings) = super::super::exchange::settings(&config, &plan)? else {
         return Err(RunError::Fatal("state.mode is not cluster".into()));
     };
-    let prepared = topic::prepare(&settings).map_err(|error| RunError::Exchange(error.to_string()))?;
+    let Some(prepared) = prepare(&settings, &publisher, &heartbeat, &is_stopping)? else { return Ok(None) };
     prepared.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let addresses = Arc::new(Addresses::new(&plan, prepared.partitions));
     let directory = Arc::new(Mutex::new(Directory::new(Arc::clone(&plan), Arc::clone(&addresses))));
@@ -99,13 +121,12 @@ pub fn start(surroundings: Surroundings) -> Result<Member, RunError> {
     drop(empties);
     let mut source = kafka_settings(&config, &plan)?;
     let headers = source.headers;
-    let is_stopping = Arc::new(AtomicBool::new(false));
     source.resume = Some(resume(follower, Arc::clone(&directory), Arc::clone(&is_stopping)));
     let routing = Routing { workers: channels, empties: empties_out };
     let consumer = Consumer::start(source, registry, routing, notifications, clock::now).map_err(|error| kafka_error(&error))?;
-    let owners = Owners::start(&settings).map_err(|error| kafka_error(&error))?;
+    let owners = Owners::start(&settings, clock::now).map_err(|error| kafka_error(&error))?;
     let cache = cache.map(|store| Cache::new(store, &plan)).transpose()?;
-    Ok(Member::new(Parts {
+    Ok(Some(Member::new(Parts {
         plan,
         rules,
         addresses,
@@ -127,7 +148,37 @@ pub fn start(surroundings: Surroundings) -> Result<Member, RunError> {
         fatal,
         cache,
         is_stopping,
-    }))
+    })))
+}
+
+/// Makes and examines the topics, as soon as there are brokers to ask. None where it was told to stop.
+fn prepare(
+    settings: &exchange::Settings,
+    publisher: &Publisher,
+    heartbeat: &AtomicI64,
+    is_stopping: &AtomicBool,
+) -> Result<Option<Prepared>, RunError> {
+    topic::check(settings).map_err(|error| RunError::Exchange(error.to_string()))?;
+    let mut said = None;
+    while !is_stopping.load(Ordering::Relaxed) {
+        heartbeat.store(clock::now().0, Ordering::Relaxed);
+        // In its words it is clear what to mend.
+        let reason = match crate::kafka::topics(&settings.connection, BROKER_PATIENCE) {
+            Err(reason) => reason,
+            Ok(_) => match topic::prepare(settings) {
+                Ok(prepared) => return Ok(Some(prepared)),
+                Err(error @ (TopicError::Unreachable { .. } | TopicError::Unknown(_))) => error.to_string(),
+                Err(error) => return Err(RunError::Exchange(error.to_string())),
+            },
+        };
+        publisher.view.set_checks(vec![Check::new("kafka", false, &reason)]);
+        if said.as_ref() != Some(&reason) {
+            tracing::warn!(target: "driftline::kafka", "{reason}; brokers are waited for");
+            said = Some(reason);
+        }
+        std::thread::sleep(BROKERS_AGAIN);
+    }
+    Ok(None)
 }
 
 /// Where to go on with partitions: what was said of them last. Without that nothing can be counted rightly, so it is waited

@@ -15,7 +15,7 @@ use crate::event::{Outcome, Reject, Timestamp, TopicRole};
 use crate::window::{JoinedPane, Pane};
 
 /// Format of the values.
-pub const FORMAT: u8 = 5;
+pub const FORMAT: u8 = 6;
 
 /// A topic that is made anew begins with offset 0 again. So that what is said of it later is greater than what was said
 /// before, positions count its lives above the offset: no log reaches 2^48 records.
