@@ -147,8 +147,16 @@ impl Member {
     /// what it takes for its own: it waits until it would have heard of that.
     pub(super) fn may_speak(&mut self) -> bool {
         let is_steady = self.of.owners.is_steady();
-        if std::mem::replace(&mut self.is_steady, is_steady) && !is_steady {
-            tracing::warn!("this process stood still; it says and judges nothing until it knows that what it owned is its own still");
+        match self.unsteady {
+            None if !is_steady => {
+                tracing::warn!("this process stood still; it says and judges nothing until it knows that what it owned is its own still");
+                self.unsteady = Some((self.of.now)());
+            }
+            Some(since) if is_steady => {
+                tracing::info!(after = %((self.of.now)() - since), "what is owned is known again");
+                self.unsteady = None;
+            }
+            _ => {}
         }
         is_steady
     }

@@ -106,8 +106,8 @@ pub struct Member {
     pub(super) is_broken: bool,
     /// Why no partitions have been assigned yet.
     pub(super) unassigned: Option<String>,
-    /// Nothing says that others own what is taken for ours; see [`Owners::is_steady`].
-    pub(super) is_steady: bool,
+    /// Since when others may own what is taken for ours; see [`Owners::is_steady`].
+    pub(super) unsteady: Option<Timestamp>,
     pub(super) shown: Timestamp,
     pub(super) ticked: Timestamp,
     pub(super) rotated: Timestamp,
@@ -142,7 +142,7 @@ impl Member {
             is_draining: false,
             is_broken: false,
             unassigned: Some("no partitions assigned yet".to_owned()),
-            is_steady: true,
+            unsteady: None,
             shown: Timestamp(0),
             ticked: now,
             rotated: now,

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::config::checked::Config;
 use crate::engine::Plan;
@@ -66,23 +66,25 @@ pub struct Surroundings {
 pub async fn start(surroundings: Surroundings, stop: impl Future<Output = ()>) -> Result<Option<Member>, RunError> {
     let is_stopping = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&is_stopping);
-    let mut starting = tokio::task::spawn_blocking(move || build(surroundings, flag));
+    let (going_on, stopped) = crossbeam_channel::bounded(0);
+    let mut starting = tokio::task::spawn_blocking(move || build(surroundings, flag, &stopped));
     let started = tokio::select! {
         started = &mut starting => started,
         () = stop => {
             is_stopping.store(true, Ordering::Relaxed);
+            drop(going_on);
             starting.await
         }
     };
     started.map_err(|error| RunError::Fatal(format!("the replica cannot be started: {error}")))?
 }
 
-fn build(surroundings: Surroundings, is_stopping: Arc<AtomicBool>) -> Result<Option<Member>, RunError> {
+fn build(surroundings: Surroundings, is_stopping: Arc<AtomicBool>, stopped: &Receiver<()>) -> Result<Option<Member>, RunError> {
     let Surroundings { config, plan, rules, workers, publisher, control, heartbeat, fatal, cache } = surroundings;
     let Some(settings) = super::super::exchange::settings(&config, &plan)? else {
         return Err(RunError::Fatal("state.mode is not cluster".into()));
     };
-    let Some(prepared) = prepare(&settings, &publisher, &heartbeat, &is_stopping)? else { return Ok(None) };
+    let Some(prepared) = prepare(&settings, &publisher, &heartbeat, stopped)? else { return Ok(None) };
     prepared.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let addresses = Arc::new(Addresses::new(&plan, prepared.partitions));
     let directory = Arc::new(Mutex::new(Directory::new(Arc::clone(&plan), Arc::clone(&addresses))));
@@ -156,11 +158,11 @@ fn prepare(
     settings: &exchange::Settings,
     publisher: &Publisher,
     heartbeat: &AtomicI64,
-    is_stopping: &AtomicBool,
+    stopped: &Receiver<()>,
 ) -> Result<Option<Prepared>, RunError> {
     topic::check(settings).map_err(|error| RunError::Exchange(error.to_string()))?;
     let mut said = None;
-    while !is_stopping.load(Ordering::Relaxed) {
+    loop {
         heartbeat.store(clock::now().0, Ordering::Relaxed);
         // In its words it is clear what to mend.
         let reason = match crate::kafka::topics(&settings.connection, BROKER_PATIENCE) {
@@ -176,9 +178,10 @@ fn prepare(
             tracing::warn!(target: "driftline::kafka", "{reason}; brokers are waited for");
             said = Some(reason);
         }
-        std::thread::sleep(BROKERS_AGAIN);
+        if let Err(RecvTimeoutError::Disconnected) = stopped.recv_timeout(BROKERS_AGAIN) {
+            return Ok(None);
+        }
     }
-    Ok(None)
 }
 
 /// Where to go on with partitions: what was said of them last. Without that nothing can be counted rightly, so it is waited
