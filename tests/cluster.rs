@@ -1042,11 +1042,30 @@ fn silence_is_measured_from_the_last_record_that_anybody_read() {
     replicas.at = read_at + Span(20 * 60_000);
     listener.hear(&replicas.turn(stream, 3, 0..0, false));
     let firing = |emissions: &[Emission]| emissions.iter().any(|emission| matches!(emission, Emission::Happening { .. }));
-    assert!(!firing(&listener.owner.tick(read_at + Span(14 * 60_000))));
+    assert!(!firing(&listener.owner.tick(read_at)) && !firing(&listener.owner.tick(read_at + Span(14 * 60_000))));
     let mut next = owner(Some(&listener.owner.state()));
     assert!(next.tick(read_at + Span(16 * 60_000)).is_empty(), "not before it has heard everything");
     next.catch_up_done();
     assert!(firing(&next.tick(read_at + Span(16 * 60_000))));
+}
+
+#[test]
+fn time_in_which_nobody_listened_is_no_silence() {
+    let (stream, _) = &*SHORT;
+    let mut replicas = Replicas::new(&PLANS.one);
+    let mut listener = Listener::new(None);
+    listener.hear(&replicas.turn(stream, 3, 0..20, false));
+    let at = |minutes: i64| replicas.at + Span(minutes * 60_000);
+    let firing = |emissions: &[Emission]| emissions.iter().any(|emission| matches!(emission, Emission::Happening { .. }));
+    assert!(!firing(&listener.owner.tick(at(0))) && !firing(&listener.owner.tick(at(10))));
+    // Everybody was away for three hours: ten minutes of silence are known.
+    let mut next = owner(Some(&listener.owner.state()));
+    next.catch_up_done();
+    assert!(!firing(&next.tick(at(190))) && !firing(&next.tick(at(195))));
+    // This one stood still for an hour.
+    next.sleep(at(255), Span(60 * 60_000));
+    assert!(!firing(&next.tick(at(255))));
+    assert!(firing(&next.tick(at(256))));
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::event::Timestamp;
+use crate::event::{Span, Timestamp};
+
+/// Longer than this between two looks at the clock: the process did not run meanwhile, or the machine slept.
+pub const NAP: Span = Span(10_000);
 
 /// The wall clock of now.
 #[must_use]

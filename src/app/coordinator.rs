@@ -357,8 +357,8 @@ impl Loop {
             self.time_closing(&emissions, began.elapsed());
             self.publish(&emissions);
             if now - self.ticked >= Span::SECOND {
-                self.ticked = now;
-                self.tick(now);
+                let since = std::mem::replace(&mut self.ticked, now);
+                self.tick(now, now - since);
             }
         }
         self.checkpoint(now);
@@ -374,11 +374,14 @@ impl Loop {
     }
 
     /// Rules on the stream itself are about wall time.
-    fn tick(&mut self, now: Timestamp) {
+    fn tick(&mut self, now: Timestamp, since: Span) {
         let last = |name: &str| {
             let number = self.of.plan.by_name.get(name)?;
             self.last_record.get(number).copied()
         };
+        if since > super::clock::NAP {
+            self.of.evaluator.sleep(&last, now, since);
+        }
         let mut emissions = self.of.evaluator.tick(&last, now);
         emissions.extend(self.intake.judge_rejects(&mut self.of.evaluator, now));
         emissions.extend(self.of.evaluator.judge_gaps(&[], now));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Measurement, Metric, Outcome, SourceId, Timestamp, TopicRole, WindowRef, WindowSummary};
+use crate::event::{Measurement, Metric, Outcome, SourceId, Span, Timestamp, TopicRole, WindowRef, WindowSummary};
 use crate::join::{Prediction, Tally};
 use crate::rule::breach::breached;
 use crate::rule::{Alerts, Happening, IngestSilence, InputKind, RuleSet, TopicGap, TopicRejects, WindowInput};
@@ -250,6 +250,13 @@ impl Evaluator {
             }));
         }
         emissions
+    }
+
+    /// Nobody listened for the last `span` of wall time.
+    pub fn sleep(&mut self, last_record: &dyn Fn(&str) -> Option<Timestamp>, now: Timestamp, span: Span) {
+        for model in &self.plan.models {
+            self.alerts.sleep(&IngestSilence { model: &model.name, last_record: last_record(&model.name), now }, span);
+        }
     }
 
     /// Judges the rules of schema by the last minute of wall time of each topic.

@@ -3,6 +3,8 @@
 //! The order of calls is the order of judgement. It reads no clock: window rules know only the ends of windows, and rules
 //! of absence are told the time. What comes out depends on the calls and the state alone.
 
+mod silence;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -13,8 +15,7 @@ use crate::event::{Segment, Span, Subject, Timestamp, WindowRef};
 
 use super::announce::{Moment, Turn, context, tell_end};
 use super::datum::{Bindings, short};
-use super::happening::{Happening, IngestSilence, InputKind, WindowInput};
-use super::hold::Hold;
+use super::happening::{Happening, InputKind, WindowInput};
 use super::instance::{Episode, Instance, InstanceKey};
 use super::machine::{Cause, Change, Outcome, State, Step};
 use super::set::{Kind, Rule, RuleSet};
@@ -65,6 +66,9 @@ pub struct Alerts {
     /// there. In minutes, so that silence does not make every second another state.
     #[serde(default)]
     silent: BTreeMap<String, i64>,
+    /// How much of each model's silence nobody listened to, with its last record. Not stored either.
+    #[serde(skip)]
+    slept: BTreeMap<String, (Option<Timestamp>, Span)>,
 }
 
 /// An instance after its step.
@@ -145,28 +149,6 @@ impl Alerts {
     /// Windows begin anew: those of before whose labels were still to come are not waited for.
     pub fn begin_anew(&mut self) {
         self.awaiting.clear();
-    }
-
-    /// Looks at rules of absence: how long each model has been silent, in wall time.
-    pub fn tick(&mut self, rules: &RuleSet, silences: &[IngestSilence<'_>]) -> Vec<Happening> {
-        let mut out = Vec::new();
-        for silence in silences {
-            let since = if let Some(last) = silence.last_record {
-                self.watched.remove(silence.model);
-                last
-            } else {
-                let before = Span(self.silent.get(silence.model).copied().unwrap_or(0) * Span::MINUTE.0);
-                *self.watched.entry(silence.model.to_owned()).or_insert(silence.now - before)
-            };
-            match (silence.now - since).0.div_euclid(Span::MINUTE.0) {
-                minutes @ 1.. => drop(self.silent.insert(silence.model.to_owned(), minutes)),
-                _ => drop(self.silent.remove(silence.model)),
-            }
-            for rule in rules.rules().iter().filter(|rule| rule.kind == Kind::Absence && &*rule.model == silence.model) {
-                self.judge_silence(rules, rule, silence, since, &mut out);
-            }
-        }
-        out
     }
 
     /// Ends what belongs to rules that are no longer in the set, after a reload. `at` is the time the ends are given.
@@ -370,35 +352,6 @@ impl Alerts {
         if turn != Turn::Ended {
             self.aggregates.insert(key, instance);
         }
-    }
-
-    fn judge_silence(&mut self, rules: &RuleSet, rule: &Rule, silence: &IngestSilence<'_>, since: Timestamp, out: &mut Vec<Happening>) {
-        let key = stream(rule, "", &Segment::default());
-        let value = (silence.now - since).as_seconds().max(0.0);
-        let mut bindings = Bindings::default();
-        bindings.set_number("value", value);
-        let breach = rule.tiers.iter().rev().find(|tier| tier.condition.holds(value, &bindings).unwrap_or(false));
-        let outcome = match (breach, silence.last_record) {
-            (Some(tier), _) => Outcome::Breach(tier.severity),
-            // No record has come since the start: that is no end of a silence.
-            (None, None) => Outcome::Incomplete,
-            (None, Some(_)) => {
-                let over = rule.resolve.as_ref().is_none_or(|condition| condition.holds(value, &bindings).unwrap_or(false));
-                Outcome::Ok { over }
-            }
-        };
-        // The moment at which the silence became too long, so that the episode's id does not depend on when it was looked at.
-        let onset = breach.and_then(|tier| tier.condition.threshold().zip(Some(tier.hold))).map_or(silence.now, |(threshold, hold)| {
-            #[allow(clippy::cast_possible_truncation)]
-            let crossed = Timestamp(since.0.saturating_add((threshold * 1000.0) as i64));
-            match hold {
-                Hold::Time(span) => crossed + span,
-                Hold::Windows { .. } => crossed,
-            }
-        });
-        let verdict = Verdict { outcome, value: Some(value), n: 0, trouble: String::new(), failed: false, bindings };
-        let stepped = self.step(rule, key, silence.now, onset, verdict, None, out);
-        self.tell(rules, rule, silence.now, stepped.into_iter().collect(), out);
     }
 
     /// Forgets the instances that have been inactive for longest where there are too many.

@@ -9,7 +9,9 @@ import signal
 import time
 
 import pytest
+from confluent_kafka import Producer
 
+import chaos_stream
 import test_chaos
 from chaos_brokers import Brokers
 from server import eventually, fetch
@@ -198,6 +200,34 @@ def test_an_agent_that_is_there_before_its_brokers_waits_for_them(folder, cluste
     finally:
         cluster.restart(0)
         run.stop()
+
+
+def test_a_decision_that_cannot_be_read_is_named_and_kept_until_it_is_deleted(start, cluster):
+    run = start(1)
+    [agent] = run.agents
+    wait_for_windows(run, 2)
+    drain(run)
+    topic = f"{run.folder.name}.owners"
+    key = json.dumps({"owner": chaos_stream.MODEL}, separators=(",", ":")).encode()
+    [home] = [part for part, records in cluster.read(topic).items() if any(of == key for _, _, of, _ in records)]
+    write(cluster, topic, home, key, b"\xffnot a decision")
+    agent.start(ready=False)
+    wanted = f"the key {key.decode()} in partition {home} of {topic}"
+    agent.server.wait_for(lambda: wanted in agent.server.log, PATIENCE, "it says what it cannot read")
+    status, _, text = fetch(f"{agent.url}/readyz")
+    assert status == 503 and f"in partition {home} of {topic}" in text, text
+    drain(run)
+    assert [value for _, _, of, value in cluster.read(topic)[home] if of == key][-1] == b"\xffnot a decision"
+    write(cluster, topic, home, key, None)
+    agent.start()
+    wait_for_windows(run, 2)
+    drain(run)
+
+
+def write(cluster, topic, partition, key, value):
+    producer = Producer({"bootstrap.servers": cluster.address})
+    producer.produce(topic, partition=partition, key=key, value=value)
+    assert producer.flush(30) == 0
 
 
 @pytest.fixture

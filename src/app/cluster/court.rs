@@ -212,6 +212,11 @@ impl Court {
         self.each(|judge| judge.tick(now))
     }
 
+    /// Nobody listened for the last `span`.
+    pub fn sleep(&mut self, now: Timestamp, span: Span) {
+        self.seats.values_mut().for_each(|seat| seat.judge.sleep(now, span));
+    }
+
     /// Judges by other rules from now on.
     pub fn set_rules(&mut self, rules: &Arc<RuleSet>, now: Timestamp) -> Vec<Judgement> {
         self.rules = Arc::clone(rules);

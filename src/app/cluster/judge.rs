@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::engine::cluster::Owner;
 use crate::engine::cluster::wire::{Key, SourceName, WireError};
 use crate::engine::{Emission, Plan};
-use crate::event::{Timestamp, TopicRole};
+use crate::event::{Span, Timestamp, TopicRole};
 use crate::rule::{Alerts, RuleSet};
 
 use super::input::Input;
@@ -73,6 +73,15 @@ impl Judge {
         match self {
             Judge::Model(owner) => owner.tick(now),
             Judge::Input(input) => input.tick(now),
+        }
+    }
+
+    /// Nobody listened for the last `span` of wall time.
+    pub fn sleep(&mut self, now: Timestamp, span: Span) {
+        match self {
+            Judge::Model(owner) => owner.sleep(now, span),
+            // It knows no silence.
+            Judge::Input(_) => {}
         }
     }
 

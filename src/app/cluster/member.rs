@@ -110,6 +110,8 @@ pub struct Member {
     pub(super) unsteady: Option<Timestamp>,
     pub(super) shown: Timestamp,
     pub(super) ticked: Timestamp,
+    /// When silences were last looked at.
+    pub(super) judged: Timestamp,
     pub(super) rotated: Timestamp,
 }
 
@@ -145,6 +147,7 @@ impl Member {
             unsteady: None,
             shown: Timestamp(0),
             ticked: now,
+            judged: now,
             rotated: now,
         }
     }
@@ -376,6 +379,10 @@ impl Member {
             self.ticked = now;
             self.close_letters(now);
             if may_speak {
+                let since = std::mem::replace(&mut self.judged, now);
+                if now - since > super::super::clock::NAP {
+                    self.court.sleep(now, now - since);
+                }
                 let judgements = self.court.tick(now);
                 self.publish(&judgements);
             }

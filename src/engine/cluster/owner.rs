@@ -28,6 +28,9 @@ pub const MAX_WAIT: Span = Span(5 * 60_000);
 /// How long a joined pane may wait for the label clock before the one that it will replace is stored with the decisions: half
 /// the time that the panes topic keeps replaced records at least.
 pub const OUTLIVED: Span = Span(30 * 60_000);
+/// For longer than this nobody owned a model that changed hands: then nobody read it either, as far as is known. What the last
+/// owner knew of silence is in whole minutes.
+const LONG_VACANCY: Span = Span(3 * 60_000);
 
 mod clock;
 mod status;
@@ -76,6 +79,10 @@ pub struct Owner {
     /// Whether the evaluator has to be told of the sources again.
     has_news: bool,
     last_record: Option<Timestamp>,
+    /// The last record that the owner before knew of.
+    decided: Option<Timestamp>,
+    /// It has not looked at silences yet.
+    is_new: bool,
     ignored: Ignored,
     shed: u64,
 }
@@ -131,6 +138,8 @@ impl Owner {
             listening_since: None,
             has_news: true,
             last_record,
+            decided: last_record,
+            is_new: true,
             ignored: Ignored::default(),
             shed: 0,
         };
@@ -365,7 +374,23 @@ impl Owner {
             return Vec::new();
         }
         let last = self.last_record;
+        if std::mem::take(&mut self.is_new)
+            && let Some(last) = last
+        {
+            // Of the time that nobody owned the model is known what was read then, not that nothing came.
+            let listened = if Some(last) == self.decided { self.evaluator.alerts().silent(&self.name) } else { Span::default() };
+            let away = Span((now - last).0.saturating_sub(listened.0));
+            if away > LONG_VACANCY {
+                self.sleep(now, away);
+            }
+        }
         self.evaluator.tick(&|_| last, now)
+    }
+
+    /// Nobody listened for the last `span` of wall time.
+    pub fn sleep(&mut self, now: Timestamp, span: Span) {
+        let last = self.last_record;
+        self.evaluator.sleep(&|_| last, now, span);
     }
 
     fn forget(&mut self) {

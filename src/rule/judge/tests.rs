@@ -4,6 +4,7 @@ use super::*;
 use crate::event::{Measurement, Metric, Status, Subject};
 use crate::rule::NoticeKind;
 use crate::rule::fixture::{MINUTE, START, measured, no_reference, psi, rules, window};
+use crate::rule::happening::IngestSilence;
 use proptest::prelude::*;
 
 const TEN: i64 = 10 * MINUTE;
@@ -529,6 +530,33 @@ fn silence_goes_on_over_a_restart_without_the_time_that_nobody_listened() {
     let mut alerts = restarted(&alerts);
     assert!(alerts.tick(&set, &silence(None, 130)).is_empty());
     assert!(alerts.tick(&set, &silence(None, 143)).is_empty());
+}
+
+#[test]
+fn what_nobody_listened_to_is_no_silence() {
+    let (set, mut alerts) = (set("kind: absence, fire: { critical: { above: 15m } }"), Alerts::new());
+    let hour = Span(60 * MINUTE);
+    assert!(alerts.tick(&set, &silence(Some(0), 10)).is_empty());
+    // Stopped for an hour, twice: ten minutes of silence, and one more each.
+    alerts.sleep(&silence(Some(0), 70)[0], hour);
+    assert!(alerts.tick(&set, &silence(Some(0), 71)).is_empty());
+    alerts.sleep(&silence(Some(0), 131)[0], hour);
+    assert!(alerts.tick(&set, &silence(Some(0), 135)).is_empty());
+    assert_eq!(told(&alerts.tick(&set, &silence(Some(0), 136)))[0], "inactive>firing");
+    // A record was read before anybody looked at the clock: its silence is its own.
+    alerts.sleep(&silence(Some(200), 201)[0], hour);
+    assert_eq!(told(&alerts.tick(&set, &silence(Some(200), 202)))[0], "firing>resolved");
+    assert!(alerts.tick(&set, &silence(Some(200), 215)).is_empty());
+    assert_eq!(told(&alerts.tick(&set, &silence(Some(200), 216)))[0], "resolved>firing");
+    // Less is known to be silence after a change of hands: no end of it.
+    alerts.sleep(&silence(Some(200), 220)[0], Span(10 * MINUTE));
+    assert!(alerts.tick(&set, &silence(Some(200), 220)).is_empty());
+    // Of a model that has never sent anything nobody knows more.
+    let mut alerts = Alerts::new();
+    assert!(alerts.tick(&set, &silence(None, 0)).is_empty());
+    alerts.sleep(&silence(None, 60)[0], hour);
+    assert!(alerts.tick(&set, &silence(None, 75)).is_empty());
+    assert_eq!(told(&alerts.tick(&set, &silence(None, 76)))[0], "inactive>firing");
 }
 
 #[test]
