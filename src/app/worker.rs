@@ -35,6 +35,8 @@ pub enum Order {
     /// In a cluster: say everything, and the panes that have changed since these offsets; what is sealed and lies before
     /// them is dropped.
     Publish(BTreeMap<SourceId, i64>),
+    /// Count nothing further, or go on.
+    Brake(bool),
 }
 
 /// What a worker says.
@@ -132,6 +134,7 @@ pub fn spawn(
             names: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
             lives: FxHashMap::default(),
+            is_braked: false,
         };
         restored.positions.into_iter().for_each(|(source, next)| reach(&mut body.positions, source, next));
         body.run(&batches, &inbox);
@@ -162,21 +165,33 @@ struct Body {
     names: BTreeMap<SourceId, SourceName>,
     /// In a cluster: what was acknowledged when panes were said last.
     acknowledged: BTreeMap<SourceId, i64>,
+    /// In a cluster: whether batches are left where they are.
+    is_braked: bool,
 }
 
 impl Body {
     fn run(&mut self, batches: &Receiver<Batch>, orders: &Receiver<Order>) {
         loop {
             let mut select = Select::new();
-            select.recv(batches);
+            if !self.is_braked {
+                select.recv(batches);
+            }
             select.recv(orders);
             select.ready();
-            if let Ok(order) = orders.try_recv() {
-                // An order is about everything that was read before it, and waits for nothing that comes after.
-                for batch in batches.try_iter().take(batches.len()) {
-                    self.count(batch);
+            match orders.try_recv() {
+                Ok(order) => {
+                    // An order is about everything that was read before it, and waits for nothing that comes after.
+                    let read = if self.is_braked { 0 } else { batches.len() };
+                    for batch in batches.try_iter().take(read) {
+                        self.count(batch);
+                    }
+                    self.follow(order);
                 }
-                self.follow(order);
+                Err(TryRecvError::Disconnected) => self.is_braked = false,
+                Err(TryRecvError::Empty) => {}
+            }
+            if self.is_braked {
+                continue;
             }
             match batches.try_recv() {
                 Ok(batch) => {
@@ -209,6 +224,7 @@ impl Body {
                 self.publish(&acknowledged, false);
                 self.acknowledged = acknowledged;
             }
+            Order::Brake(is_braked) => self.is_braked = is_braked,
         }
     }
 

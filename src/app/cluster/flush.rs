@@ -9,7 +9,7 @@ use crate::exchange::Ticket;
 
 use super::super::worker::Published;
 
-/// For how long nothing need arrive before nothing further is counted: what was counted stays in memory until it has.
+/// For how long nothing need arrive before workers count nothing further: what was counted stays in memory until it has.
 const BRAKE: Span = Span(60_000);
 
 /// Where a round stands.
@@ -30,6 +30,8 @@ pub(super) struct Flush {
     begun: Timestamp,
     /// When a round has last arrived.
     arrived: Timestamp,
+    /// Whether workers were told to count nothing further.
+    is_braked: bool,
     stage: Stage,
     /// Up to which offset everything of a partition has arrived.
     acknowledged: BTreeMap<SourceId, i64>,
@@ -37,7 +39,7 @@ pub(super) struct Flush {
 
 impl Flush {
     pub fn new(every: Span, now: Timestamp) -> Flush {
-        Flush { every, begun: now, arrived: now, stage: Stage::Resting, acknowledged: BTreeMap::new() }
+        Flush { every, begun: now, arrived: now, is_braked: false, stage: Stage::Resting, acknowledged: BTreeMap::new() }
     }
 
     /// Begins a round if one is due; gives what the workers are to be told.
@@ -70,9 +72,10 @@ impl Flush {
         self.stage = Stage::Resting;
     }
 
-    /// Whether the workers are to wait: the exchange has taken nothing for long. Those that are asked are listened to.
-    pub fn is_braked(&self, now: Timestamp) -> bool {
-        now - self.arrived > BRAKE && !matches!(self.stage, Stage::Asking(_))
+    /// Whether workers are to count nothing further, where that is not what they were told last. At the end they count what there is.
+    pub fn brake(&mut self, is_draining: bool, now: Timestamp) -> Option<bool> {
+        let is_braked = !is_draining && now - self.arrived > BRAKE;
+        (std::mem::replace(&mut self.is_braked, is_braked) != is_braked).then_some(is_braked)
     }
 
     /// What came of a ticket, if it is that of this round: the offsets up to which everything has arrived.
@@ -148,22 +151,21 @@ mod tests {
     }
 
     #[test]
-    fn workers_wait_while_nothing_arrives_and_are_heard_when_they_are_asked() {
+    fn workers_count_nothing_further_while_nothing_arrives() {
         let mut flush = Flush::new(Span(10), Timestamp(0));
-        let late = BRAKE.0 + 10;
-        assert!(!flush.is_braked(Timestamp(BRAKE.0)) && flush.is_braked(Timestamp(late)));
-        flush.begin(1, Timestamp(late));
-        assert!(!flush.is_braked(Timestamp(late)), "they are asked");
-        flush.answer(0, published(9));
-        flush.sent(Ticket(1), vec![(SourceId(0), 9)]);
-        assert!(flush.is_braked(Timestamp(late)));
-        flush.settle(Ticket(1), false, Timestamp(late));
-        assert!(flush.is_braked(Timestamp(late)), "it has not arrived");
-        flush.begin(1, Timestamp(late + 10));
-        flush.answer(0, published(9));
-        flush.sent(Ticket(2), vec![(SourceId(0), 9)]);
-        flush.settle(Ticket(2), true, Timestamp(late + 20));
-        assert!(!flush.is_braked(Timestamp(late + 30)));
+        assert_eq!(flush.brake(false, Timestamp(BRAKE.0)), None);
+        let late = Timestamp(BRAKE.0 + 10);
+        assert_eq!((flush.brake(false, late), flush.brake(false, late)), (Some(true), None), "they are told once");
+        let mut round = |ticket: u64, arrived: bool| {
+            flush.begin(1, late + Span(ticket.cast_signed() * 10)).unwrap();
+            flush.answer(0, published(9));
+            flush.sent(Ticket(ticket), vec![(SourceId(0), 9)]);
+            flush.settle(Ticket(ticket), arrived, late);
+            flush.brake(false, late)
+        };
+        assert_eq!((round(1, false), round(2, true)), (None, Some(false)));
+        let late = late + Span(BRAKE.0 + 10);
+        assert_eq!((flush.brake(false, late), flush.brake(true, late)), (Some(true), Some(false)), "the end is not held up");
     }
 
     #[test]

@@ -171,9 +171,8 @@ impl Member {
     /// Waits a beat for anybody to speak.
     fn wait(&self) {
         let mut select = Select::new();
-        let is_braked = self.is_braked();
         for (worker, ended) in self.of.workers.iter().zip(&self.ended) {
-            if !ended && !is_braked {
+            if !ended {
                 select.recv(&worker.sayings);
             }
         }
@@ -192,11 +191,6 @@ impl Member {
         let _ = select.ready_timeout(BEAT);
     }
 
-    /// Whether workers are to wait until the exchange takes again what they have counted.
-    fn is_braked(&self) -> bool {
-        !self.is_draining && self.flush.is_braked((self.of.now)())
-    }
-
     fn listen(&mut self) {
         // What the consumer tells of a partition it tells before it hands out the records: it must be heard first.
         for _ in 0..TURN {
@@ -209,8 +203,7 @@ impl Member {
                 Err(_) => break,
             }
         }
-        let heard = if self.is_braked() { 0 } else { self.of.workers.len() };
-        for number in 0..heard {
+        for number in 0..self.of.workers.len() {
             for _ in 0..TURN {
                 let Some(worker) = self.of.workers.get(number).filter(|_| !self.ended.get(number).is_some_and(|ended| *ended)) else {
                     break;
@@ -385,6 +378,16 @@ impl Member {
                 }
                 let judgements = self.court.tick(now);
                 self.publish(&judgements);
+            }
+        }
+        if let Some(is_braked) = self.flush.brake(self.is_draining, now) {
+            if is_braked {
+                tracing::warn!("the panes topic has taken nothing for a minute: nothing further is counted until it does");
+            } else {
+                tracing::info!("counting goes on");
+            }
+            for worker in &self.of.workers {
+                let _ = worker.orders.send(Order::Brake(is_braked));
             }
         }
         if !self.is_draining
