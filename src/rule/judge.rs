@@ -142,9 +142,16 @@ impl Alerts {
         })
     }
 
-    /// Windows begin anew: those of before whose labels were still to come are not waited for.
-    pub fn begin_anew(&mut self) {
-        self.awaiting.clear();
+    /// Windows of a model begin anew: those of before whose labels were still to come are not waited for.
+    pub fn begin_anew(&mut self, model: &str) {
+        self.awaiting.retain(|key, _| *key.model != *model);
+    }
+
+    /// A model is gone. What its actions have cost is still known should it come back, and its alerts end with its rules.
+    pub fn forget_model(&mut self, model: &str) {
+        self.begin_anew(model);
+        self.clocks.remove(model);
+        self.silent.remove(model);
     }
 
     /// Looks at rules of absence: how long each model has been silent, in wall time.
