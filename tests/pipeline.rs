@@ -536,4 +536,13 @@ fn a_change_of_one_model_leaves_the_windows_and_alerts_of_the_others() {
         });
         assert!(whole.max().is_some_and(|start| start >= START + 7 * HOUR), "{model}");
     }
+
+    // Without the model and its rules its alert is over, and who was told of it hears so.
+    let agent = setup(&[], &["loan"]).start(&scratch, &cluster);
+    hooks_are(&agent, 1);
+    agent.wait_received(cluster.total());
+    let seen = agent.stop();
+    assert_eq!(delivered(&seen.deliveries).len(), 1, "{:?}", seen.deliveries);
+    assert!(delivered(&seen.deliveries)[0].contains("/resolved/"), "{:?}", seen.deliveries);
+    assert!(result_lines(&seen.emissions).iter().any(|line| line.contains("\"model\":\"claims\"") && line.contains("retired")));
 }
