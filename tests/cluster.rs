@@ -982,7 +982,7 @@ fn windows_that_were_counted_over_something_else_say_so() {
     let (mut owner, notes) = Owner::new(Arc::clone(&PLANS.one.plan), Arc::clone(&PLANS.one.rules), Some(&other.state())).unwrap();
     assert!(notes.len() == 1 && notes[0].contains("configuration has changed"), "{notes:?}");
     let mut alerts = other.alerts().clone();
-    alerts.begin_anew();
+    alerts.begin_anew("loan");
     assert_eq!(owner.alerts(), &alerts, "alerts go on, and what actions have cost");
     owner.expect(&names(), NOW);
     let mut listener = Listener { owner, offset: 0, said: Said::default() };

@@ -419,14 +419,14 @@ fn other_windows_keep_the_positions_and_start_anew() {
     let after = cluster.recorded(PREDICTIONS).lines().count() as u64 - before;
     let changed = Setup { windows: "[ { name: 1h, size: 1h, slide: 15m } ]", ..quiet };
     let agent = changed.start(&scratch, &cluster);
-    agent.wait_received(after);
+    agent.wait_received(before + after);
     let windows = agent.wait_for("windows are closed", || {
         let windows = agent.windows("1h");
         windows.contains_key(&(START + 5 * HOUR)).then_some(windows)
     });
-    assert!(kafka_support::log().contains("positions are kept, open windows start anew"), "{}", kafka_support::log());
+    assert!(kafka_support::log().contains("its windows begin anew"), "{}", kafka_support::log());
     let first = windows.values().next().unwrap();
-    assert!(!first.complete && first.n > 0, "{first:?}");
+    assert!(!first.complete && first.n > 0 && *first.gaps == ["baseline_changed".into()], "{first:?}");
     let whole = &windows[&(START + 4 * HOUR)];
     let replayed = changed.replay(&scratch, &cluster, 1);
     let line = driftline::event::result_line::window_line(whole);
@@ -434,11 +434,115 @@ fn other_windows_keep_the_positions_and_start_anew() {
     // And the next start goes on from there.
     agent.stop();
     let agent = changed.start(&scratch, &cluster);
-    agent.wait_received(after);
+    agent.wait_received(before + after);
     let seen = agent.stop();
     assert!(windows_before(&seen.emissions, START + 9 * HOUR).is_empty());
 }
 
 fn windows_before(emissions: &[Emission], end: i64) -> Vec<Timestamp> {
     windows(emissions, "1h").values().map(|window| window.window.end).filter(|at| at.0 < end).collect()
+}
+
+/// Events of a model beside `loan`, of all partitions.
+fn send_of(cluster: &Cluster, model: &str, from: i64, to: i64) {
+    for at in (from..to).step_by(5_000) {
+        let (id, shift) = (u64::try_from(at / 5_000).unwrap(), if at >= STREAM.drift { 25 } else { 0 });
+        let event = String::from_utf8(prediction(id, START + at, shift)).unwrap();
+        let event = event.replace("\"model\":\"loan\"", &format!("\"model\":\"{model}\""));
+        cluster.send(PREDICTIONS, i32::try_from(id % 4).unwrap(), START + at, event.into_bytes());
+    }
+}
+
+#[test]
+fn a_change_of_one_model_leaves_the_windows_and_alerts_of_the_others() {
+    const WINDOWS: &str = "[ { name: 1h, size: 1h, slide: 30m } ]";
+    const CHANGED: &str = "[ { name: 1h, size: 1h, slide: 30m }, { name: 30m, size: 30m } ]";
+    let (scratch, cluster) = (Scratch::new("models"), Cluster::start(&TOPICS));
+    let mut sinks = Sinks::start(Vec::new());
+    let group = |model: &str| {
+        format!(
+            "  - name: {model}-drift
+    model: {model}
+    rules:
+      - {{ alert: Drift, each: [feature], source: {{ metric: psi, window: 1h }}, value: psi, min_samples: 200, fire: {{ critical: {{ above: 0.25, for: 1 windows }} }} }}
+"
+        )
+    };
+    let signing = format!("signing: {{ standard_webhooks: {{ secret_file: \"{}\" }} }}", scratch.write("whsec", SECRET).display());
+    let hook = format!("{{ url: \"http://{}/\", {signing} }}", sinks.hook);
+    let route = format!("route: {{ receiver: hook }}\nreceivers: [ {{ name: hook, webhook_configs: [ {hook} ] }} ]\n");
+    let setup = |others, models: &[&str]| {
+        let groups: String = models.iter().map(|model| group(model)).collect();
+        Setup { others, rules: format!("groups:\n{groups}{route}"), ..Setup::default() }
+    };
+    let stop = 4 * HOUR + 48 * MINUTE;
+    let send = |from, to| {
+        // Partitions have one watermark for all models.
+        for from in (from..to).step_by(60_000) {
+            STREAM.send(&cluster, from, from + MINUTE);
+            ["claims", "extra"].into_iter().for_each(|model| send_of(&cluster, model, from, from + MINUTE));
+        }
+        cluster.flush();
+    };
+    let hooks_are = |agent: &kafka_support::agent::Agent, count: usize| {
+        agent.wait_for("the alerts are told", || agent.seen(|seen| (delivered(&seen.deliveries).len() >= count).then_some(())));
+    };
+
+    send(0, stop);
+    let agent = setup(&[("claims", WINDOWS)], &["loan", "claims"]).start(&scratch, &cluster);
+    agent.wait_received(cluster.total());
+    hooks_are(&agent, 2);
+    let mut emissions = agent.stop().emissions;
+    let told = sinks.take().1;
+    assert_eq!(told.len(), 2, "{told:?}");
+
+    // One is new and before all others, and one is changed.
+    let both = setup(&[("extra", WINDOWS), ("claims", CHANGED)], &["loan", "claims"]);
+    let agent = both.start(&scratch, &cluster);
+    send(stop, 8 * HOUR);
+    STREAM.send_last(&cluster, 13 * HOUR);
+    cluster.flush();
+    let is_last = |emission: &Emission| match emission {
+        Emission::Window(closed) => &*closed.summary.model == "loan" && closed.summary.window.end.0 == START + 11 * HOUR,
+        Emission::Happening { .. } => false,
+    };
+    agent.wait_for("all windows are closed", || agent.seen(|seen| seen.emissions.iter().any(is_last).then_some(())));
+    agent.wait_received(cluster.total());
+    let seen = agent.stop();
+    emissions.extend(seen.emissions);
+    let again = sinks.take().1;
+    assert!(again.is_empty(), "nobody is told twice: {again:?}");
+
+    let last_end = START + 9 * HOUR;
+    let of = |model: &str, lines: Vec<String>| -> Vec<String> {
+        let wanted = format!("\"model\":\"{model}\"");
+        lines.into_iter().filter(|line| line.contains(&wanted)).collect()
+    };
+    let replayed = both.replay(&scratch, &cluster, 1);
+    let lines = result_lines(&emissions);
+    let live = of("loan", until(latest(lines.iter().map(String::as_str)), last_end));
+    assert_same(&live, &of("loan", expected(&replayed.lines, last_end)), "the model that nothing was changed of");
+    for (model, reason) in [("claims", "baseline_changed"), ("extra", "model_added")] {
+        let closed = emissions.iter().filter_map(|emission| match emission {
+            Emission::Window(closed) if *closed.summary.model == *model && &*closed.summary.window.name == "1h" => Some(&closed.summary),
+            _ => None,
+        });
+        let open: Vec<_> = closed.filter(|window| window.window.start.0 <= START + stop && window.window.end.0 > START + stop).collect();
+        assert!(open.len() >= 2, "{model}: {open:?}");
+        assert!(open.iter().all(|window| !window.complete && window.gaps.iter().any(|gap| **gap == *reason)), "{model}: {open:?}");
+        let whole = emissions.iter().filter_map(|emission| match emission {
+            Emission::Window(closed) if *closed.summary.model == *model && closed.summary.complete => Some(closed.summary.window.start.0),
+            _ => None,
+        });
+        assert!(whole.max().is_some_and(|start| start >= START + 7 * HOUR), "{model}");
+    }
+
+    // Without the model and its rules its alert is over, and who was told of it hears so.
+    let agent = setup(&[], &["loan"]).start(&scratch, &cluster);
+    hooks_are(&agent, 1);
+    agent.wait_received(cluster.total());
+    let seen = agent.stop();
+    assert_eq!(delivered(&seen.deliveries).len(), 1, "{:?}", seen.deliveries);
+    assert!(delivered(&seen.deliveries)[0].contains("/resolved/"), "{:?}", seen.deliveries);
+    assert!(result_lines(&seen.emissions).iter().any(|line| line.contains("\"model\":\"claims\"") && line.contains("retired")));
 }

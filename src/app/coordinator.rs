@@ -28,6 +28,7 @@ use crate::source::kafka::{Consumer, Notification};
 use super::event::AppEvent;
 use super::intake::Intake;
 use super::keeper::Keeper;
+use super::numbering::Numbering;
 use super::publish::{Publisher, Standing};
 use super::worker::{Order, Saying, Snapshot, Worker};
 pub use cut::Remains;
@@ -71,6 +72,8 @@ pub struct Coordinator {
     pub keeper: Keeper,
     /// What is stored of all that workers do not say.
     pub written: Written,
+    /// The numbers under which models are stored.
+    pub numbering: Numbering,
     /// Time between two checkpoints.
     pub checkpoint_every: Span,
     /// Where results go.
@@ -146,6 +149,9 @@ impl Coordinator {
             ticked: now,
             rotated: now,
         };
+        // Rules may be gone since the run before, with their models or without.
+        let emissions = body.of.evaluator.set_rules(Arc::clone(&body.of.rules));
+        body.publish(&emissions);
         body.show_alerts();
         body.of.publisher.show_thresholds(&body.of.plan, &body.of.rules);
         while !body.is_over() {

@@ -14,6 +14,7 @@ use super::checkpoint::{FORMAT, Restored};
 use super::clock;
 use super::coordinator::{Control, Coordinator};
 use super::keeper::Keeper;
+use super::numbering::Renewal;
 use super::publish::Publisher;
 use super::run::{NOTIFICATIONS, RunError, kafka_settings, worker_count};
 use super::worker;
@@ -30,9 +31,19 @@ pub(super) fn restore(config: &Config, plan: &Arc<Plan>, rules: &Arc<RuleSet>, w
     if let Some(damage) = damage {
         tracing::error!("{damage}");
     }
-    let restored = Restored::read(&mut store, plan, rules, workers)?;
-    if restored.is_changed {
-        tracing::warn!("models, windows or baselines have changed: positions are kept, open windows start anew");
+    let restored = Restored::read(&mut store, plan, rules, workers, clock::now())?;
+    let Renewal { changed, added, gone } = &restored.renewal;
+    for model in changed {
+        tracing::warn!(
+            model,
+            "its baselines, windows, segments or labels have changed: its windows begin anew, its alerts and budgets go on"
+        );
+    }
+    for model in added {
+        tracing::info!(model, "it is new: what was read before is not read again for it, and windows that lack it are marked");
+    }
+    for model in gone {
+        tracing::info!(model, "it is no longer in the configuration: what was kept of it is deleted, its alerts end with its rules");
     }
     Ok((store, restored))
 }
@@ -55,7 +66,7 @@ pub(super) fn coordinator(
     let mut batch_senders = Vec::new();
     let (empties, empties_out) = crossbeam_channel::bounded(workers * worker::QUEUE * 2);
     let mut running = Vec::new();
-    let Restored { registry, snapshots, evaluator, written, .. } = restored;
+    let Restored { registry, snapshots, evaluator, written, numbering, .. } = restored;
     for (number, snapshot) in snapshots.into_iter().enumerate() {
         let (sender, receiver) = crossbeam_channel::bounded(worker::QUEUE);
         batch_senders.push(sender);
@@ -84,6 +95,7 @@ pub(super) fn coordinator(
         control,
         keeper: Keeper::start(store)?,
         written,
+        numbering,
         checkpoint_every: config.state.checkpoint_interval,
         publisher,
         sources: registry.all().to_vec(),

@@ -18,6 +18,7 @@ pub mod keeper;
 pub mod letter;
 mod local;
 pub mod memory;
+pub mod numbering;
 pub mod publish;
 mod recipe;
 pub mod replay;

@@ -32,6 +32,7 @@ use super::coordinator::Control;
 use super::event::{AppEvent, Listener};
 use super::letter::DeadLetters;
 use super::local;
+use super::numbering::layouts;
 use super::publish::Publisher;
 use super::said::Said;
 
@@ -475,7 +476,7 @@ impl Reloader {
     fn apply(&self) -> Result<String, String> {
         let told = |faults: Vec<Fault>| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         let assembly = assemble(&self.settings.config, &self.settings.rules, &self.settings.environment, Purpose::Run).map_err(told)?;
-        if super::checkpoint::fingerprint(&assembly.plan) != super::checkpoint::fingerprint(&self.plan) {
+        if layouts(&assembly.plan) != layouts(&self.plan) {
             return Err("models, windows or baselines have changed; restart to apply that".into());
         }
         let transports =

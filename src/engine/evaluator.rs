@@ -24,10 +24,12 @@ use super::output::{Counts, JoinHalf, ShardOutput};
 use super::plan::Plan;
 use super::series::SeriesKey;
 
+mod begun;
 mod gap;
 mod owned;
 mod shelved;
 
+pub use begun::BASELINE_CHANGED;
 pub use gap::{Gap, Lost};
 
 /// Performance on the baseline, which rules on windows that close know nothing of.
@@ -92,8 +94,7 @@ impl Evaluator {
         Evaluator { plan, rules, models, sources: BTreeMap::new(), alerts: Alerts::new(), series: Vec::new(), joined: None }
     }
 
-    /// Puts stored state to work again under the plan and rules of now. The models must be those of the plan it was
-    /// stored under, in the same order.
+    /// Puts stored state to work again under the plan and rules of now. Its models must be those of the plan, in the same order.
     #[must_use]
     pub fn resume(mut self, plan: Arc<Plan>, rules: Arc<RuleSet>) -> Evaluator {
         self.plan = plan;
@@ -108,7 +109,8 @@ impl Evaluator {
 
     /// Judges by other rules from now on. Alerts of rules that are gone end.
     pub fn set_rules(&mut self, rules: Arc<RuleSet>) -> Vec<Emission> {
-        let at = self.event_clock().unwrap_or_default();
+        let greatest = || self.sources.values().filter_map(|source| source.watermark).max();
+        let at = self.event_clock().or_else(greatest).unwrap_or_default();
         self.set_rules_at(rules, at)
     }
 
@@ -182,6 +184,7 @@ impl Evaluator {
                 for gap in state.gaps.iter_mut().filter(|gap| gap.until.is_none() && gap.from < state.watermark) {
                     gap.until = state.watermark;
                 }
+                self.models.iter_mut().for_each(|model| model.reach(progress.source, progress.watermark));
             }
         }
         for ((_, key), records) in output.late {

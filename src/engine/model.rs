@@ -21,10 +21,12 @@ use super::pairs::PairShelf;
 use super::plan::ModelPlan;
 use super::retention::{Retention, reach};
 
+mod begun;
 mod compared;
 mod decided;
 mod measured;
 
+pub use begun::Begun;
 use compared::Drifted;
 pub use decided::Decisions;
 
@@ -34,6 +36,8 @@ pub(super) const EARLY_LABEL_PATIENCE: Span = Span(5 * 60_000);
 /// The state of one model.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ModelState {
+    /// Its place in the plan of this run.
+    #[serde(skip)]
     number: u16,
     versions: Versions,
     /// Stored in pieces of its own.
@@ -57,6 +61,7 @@ pub struct ModelState {
     drifted: Drifted,
     /// Slices before this have been forgotten.
     forgotten: Timestamp,
+    begun: Option<Begun>,
     /// The first window of each specification whose events, and whose pairs, were needed when panes were last forgotten.
     #[serde(skip)]
     needs: Vec<(Timestamp, Timestamp)>,
@@ -81,6 +86,7 @@ impl ModelState {
             detection: Detection::default(),
             drifted: Drifted::default(),
             forgotten: Timestamp(i64::MIN),
+            begun: None,
             needs: Vec::new(),
         }
     }
@@ -451,8 +457,9 @@ impl ModelState {
         self.history.take_changes()
     }
 
-    /// Puts stored panes back.
-    pub fn set_history(&mut self, history: History) {
+    /// Puts a stored state to its place in the plan, with the stored panes.
+    pub fn restore(&mut self, number: u16, history: History) {
+        self.number = number;
         self.history = history;
     }
 }

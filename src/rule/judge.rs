@@ -146,9 +146,16 @@ impl Alerts {
         })
     }
 
-    /// Windows begin anew: those of before whose labels were still to come are not waited for.
-    pub fn begin_anew(&mut self) {
-        self.awaiting.clear();
+    /// Windows of a model begin anew: those of before whose labels were still to come are not waited for.
+    pub fn begin_anew(&mut self, model: &str) {
+        self.awaiting.retain(|key, _| *key.model != *model);
+    }
+
+    /// A model is gone. What its actions have cost is still known should it come back, and its alerts end with its rules.
+    pub fn forget_model(&mut self, model: &str) {
+        self.begin_anew(model);
+        self.clocks.remove(model);
+        self.silent.remove(model);
     }
 
     /// Ends what belongs to rules that are no longer in the set, after a reload. `at` is the time the ends are given.

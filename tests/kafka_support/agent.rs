@@ -21,7 +21,7 @@ use driftline::notify::{DeliveryOutcome, DeliveryReport};
 use serde_json::Value;
 
 use super::cluster::{Cluster, LABELS, PREDICTIONS, role};
-use super::{Scratch, baseline, collect_log, wait_for};
+use super::{Scratch, baseline, baseline_of, collect_log, wait_for};
 
 /// How long an agent may take to end. Closing the consumer and the last deliveries may take 10 s each.
 const END: Duration = Duration::from_secs(45);
@@ -33,6 +33,8 @@ pub struct Setup {
     pub state: &'static str,
     pub workers: usize,
     pub windows: &'static str,
+    /// Further models, which come before `loan`: names and windows.
+    pub others: &'static [(&'static str, &'static str)],
     pub labels: bool,
     /// By default so long that no partition is ever idle.
     pub idle_timeout: &'static str,
@@ -54,6 +56,7 @@ impl Default for Setup {
             state: "state",
             workers: 2,
             windows: "[ { name: 1h, size: 1h, slide: 30m }, { name: 2h, size: 2h, slide: 1h } ]",
+            others: &[],
             labels: true,
             idle_timeout: "10m",
             checkpoint_interval: "500ms",
@@ -73,6 +76,13 @@ impl Setup {
         scratch.write("loan.json", baseline());
         let rules = if self.rules.is_empty() { "[]".to_owned() } else { format!("[\"{group}.rules.yaml\"]") };
         scratch.write(&format!("{group}.rules.yaml"), &self.rules);
+        let other = |(name, windows): &(&str, &str)| {
+            scratch.write(&format!("{name}.json"), &baseline_of(name));
+            format!(
+                "  - {{ name: {name}, baseline: {name}.json, task: binary, positive_class: repaid, windows: {windows}, lateness: 2m, min_samples: 50 }}\n"
+            )
+        };
+        let others: String = self.others.iter().map(other).collect();
         let labels = if self.labels { "labels: { horizon: 3h }" } else { "" };
         let label_topic = if self.labels { format!(", labels: [{LABELS}]") } else { String::new() };
         let dead_letters = if self.dead_letters.is_empty() { String::new() } else { format!("\n  dead_letters: {}", self.dead_letters) };
@@ -94,7 +104,7 @@ kafka:
   librdkafka: {{ session.timeout.ms: 6000, heartbeat.interval.ms: 500, reconnect.backoff.max.ms: 500, topic.metadata.refresh.interval.ms: 1000 }}
   {kafka}
 models:
-  - name: loan
+{others}  - name: loan
     baseline: loan.json
     task: binary
     positive_class: repaid

@@ -74,13 +74,16 @@ pub fn wait_for<T>(what: &str, seen: impl Fn() -> String, mut answer: impl FnMut
 /// The baseline of the model `loan` of every test, built once from a table of [`stream::reference`] rows.
 pub fn baseline() -> &'static str {
     static BASELINE: OnceLock<String> = OnceLock::new();
-    BASELINE.get_or_init(|| {
-        let scratch = Scratch::new("reference");
-        let table = scratch.write("reference.csv", &stream::reference());
-        let mut spec = BuildSpec::new("loan", Task::Binary);
-        spec.positive_class = Some("repaid".into());
-        build_from_files(&spec, &[table], &mut |_| {}).unwrap().to_json().unwrap()
-    })
+    BASELINE.get_or_init(|| baseline_of("loan"))
+}
+
+/// The same of another model.
+pub fn baseline_of(model: &str) -> String {
+    let scratch = Scratch::new(&format!("reference-{model}"));
+    let table = scratch.write("reference.csv", &stream::reference());
+    let mut spec = BuildSpec::new(model, Task::Binary);
+    spec.positive_class = Some("repaid".into());
+    build_from_files(&spec, &[table], &mut |_| {}).unwrap().to_json().unwrap()
 }
 
 static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());

@@ -94,8 +94,8 @@ impl Loop {
         for snapshot in &snapshots {
             checkpoint::reach(&mut self.of.sources, &snapshot.positions);
         }
-        let own = checkpoint::own_pieces(&self.of.plan, &self.of.sources, outbox);
-        let batch = own.and_then(|own| checkpoint::cut(&mut self.of.written, &mut self.of.evaluator, own, snapshots));
+        let own = checkpoint::own_pieces(&self.of.numbering, &self.of.sources, outbox);
+        let batch = own.and_then(|own| checkpoint::cut(&self.of.numbering, &mut self.of.written, &mut self.of.evaluator, own, snapshots));
         match batch {
             Ok(batch) => {
                 // What is published from here on waits for the next cut.

@@ -113,7 +113,7 @@ impl Owner {
                 resumed = Some((state, decision.heard, decision.sources, decision.ticks, decision.last_record));
             } else {
                 notes.push(format!("{name}: the configuration has changed: its windows begin anew, its alerts and budgets go on"));
-                alerts.begin_anew();
+                alerts.begin_anew(&name);
             }
         } else {
             notes.push(format!("{name}: no decision of an earlier owner: its windows begin with what the panes topic holds"));

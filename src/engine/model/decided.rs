@@ -60,6 +60,7 @@ impl ModelState {
             detection: decisions.detection.into_owned(),
             drifted: decisions.drifted.into_owned(),
             forgotten: decisions.forgotten,
+            begun: None,
             needs: Vec::new(),
         })
     }

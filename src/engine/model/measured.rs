@@ -96,6 +96,7 @@ impl ModelState {
             gaps.push("input ends inside the window".into());
         }
         gaps.extend((clocks.gaps)(window));
+        gaps.extend(self.begun.as_ref().and_then(|begun| begun.touches(window)));
         let summary = WindowSummary {
             model: Arc::clone(&plan.name),
             window: window.clone(),

@@ -57,8 +57,8 @@ impl Evaluator {
         self.take_ledger_changes().into_iter().flat_map(of_model).collect()
     }
 
-    /// The evaluator that all stored pieces are of, under a plan whose models are those it was stored under, in the same
-    /// order. Its ledgers have to be shelved.
+    /// The evaluator that all stored pieces are of, under a plan that numbers its models as they do. A model without pieces
+    /// begins. Its ledgers have to be shelved.
     ///
     /// # Errors
     /// The first piece that cannot be used.
@@ -90,7 +90,7 @@ impl Evaluator {
         }
         for (number, model) in (0u16..).zip(&mut evaluator.models) {
             let unreadable = |error| Unreadable { part: Part::Panes, key: number.to_be_bytes().to_vec(), reason: format!("{error}") };
-            model.set_history(History::restore(panes.remove(&number).unwrap_or_default()).map_err(unreadable)?);
+            model.restore(number, History::restore(panes.remove(&number).unwrap_or_default()).map_err(unreadable)?);
         }
         Ok(evaluator.resume(plan, rules))
     }

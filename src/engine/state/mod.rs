@@ -1,12 +1,13 @@
 //! What is stored of a running engine: pieces of bytes under keys, of which only those that have changed are written.
 //!
 //! All pieces of one moment are one atom; whoever stores them commits them together. A piece is of one [`Part`], and keys
-//! are unique within it. Integers in keys are big endian, so that keys sort as what they name. This does not know what
-//! pieces lie in, nor what a topic is.
+//! are unique within it. Integers in keys are big endian, so that keys sort as what they name. Models are numbered as in the
+//! plan: whoever stores pieces beyond a run gives them numbers that last. This does not know what pieces lie in, nor what a
+//! topic is.
 //!
 //! | part      | key                                          | value                                      | who says it   |
 //! |-----------|----------------------------------------------|--------------------------------------------|---------------|
-//! | plan      | none                                         | what panes are counted over                | application   |
+//! | plan      | none                                         | models and what they are counted over      | application   |
 //! | topic     | source                                       | topic, partition, role, next offset        | application   |
 //! | partition | source                                       | watermark, least event time                | shard         |
 //! | open      | source, model, segment, slice, version       | when it is sealed, last offset, the pane   | shard         |
@@ -30,7 +31,7 @@ use crate::window::bytes::Malformed;
 /// What a piece is part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
-    /// What panes are counted over.
+    /// Which models there are, and what their panes are counted over.
     Plan,
     /// Source partitions and where reading goes on.
     Topic,
@@ -84,10 +85,14 @@ impl Part {
         }
     }
 
-    /// Whether it is worth nothing once panes are counted over something else.
+    /// Where in its keys the number of a model lies, in two bytes; `None` where it is of no one model.
     #[must_use]
-    pub fn is_of_plan(self) -> bool {
-        !matches!(self, Part::Topic | Part::Outbox)
+    pub fn model_at(self) -> Option<usize> {
+        match self {
+            Part::Open => Some(4),
+            Part::Panes | Part::Model | Part::Ledger => Some(0),
+            Part::Plan | Part::Topic | Part::Partition | Part::Source | Part::Alerts | Part::Outbox => None,
+        }
     }
 }
 

@@ -5,13 +5,10 @@ use std::sync::Arc;
 
 use crate::engine::cluster::book::{self, Book, Change};
 use crate::engine::cluster::wire::SourceName;
-use crate::engine::evaluator::{Gap, Least, SourceState};
+use crate::engine::evaluator::{BASELINE_CHANGED, Gap, Least, SourceState};
 use crate::event::{SourceId, Span, Timestamp, TopicRole};
 
 use super::Owner;
-
-/// The reason on windows of which a part was counted over another baseline or other windows.
-const BASELINE_CHANGED: &str = "baseline_changed";
 
 impl Owner {
     /// Finds out who has been silent for too long, and who has come back.
