@@ -23,10 +23,6 @@ pub const FORMAT: u32 = 6;
 
 /// Pieces that are deleted at once where panes are counted over something else: some MB.
 const DELETED_AT_ONCE: usize = 50_000;
-/// What the ledgers of all models may take on disk.
-pub(super) const LEDGER_DISK_BYTES: u64 = 8 << 30;
-/// Bytes that one prediction takes on disk until its horizon has passed, measured: see docs/state.md.
-pub(super) const LEDGER_STORED_BYTES: u64 = 180;
 /// The part of what a ledger may hold in memory that is for records which are on disk as well.
 pub(super) const LEDGER_CACHE_SHARE: usize = 2;
 
@@ -176,10 +172,8 @@ impl Restored {
         of_evaluator.iter().for_each(|piece| written.note(piece));
         of_evaluator.extend(pieces(store, Part::Panes)?);
         let mut evaluator = Evaluator::restore(Arc::clone(plan), Arc::clone(rules), &of_evaluator)?;
-        let joined = plan.models.iter().filter(|model| model.horizon.is_some()).count().max(1) as u64;
-        let capacity = usize::try_from(LEDGER_DISK_BYTES / LEDGER_STORED_BYTES / joined).unwrap_or(usize::MAX);
         let reader = store.reader();
-        evaluator.shelve(&|model| Arc::new(StoreShelf::new(reader.clone(), model)), capacity, plan.ledger_capacity / LEDGER_CACHE_SHARE);
+        evaluator.shelve(&|model| Arc::new(StoreShelf::new(reader.clone(), model)), plan.ledger_on_disk, plan.ledger_capacity / LEDGER_CACHE_SHARE);
         evaluator.shelve_pairs(&|model| Arc::new(PaneShelf::new(reader.clone(), model)));
         let outbox = outbox.into_iter().next().map(|piece| piece.value).unwrap_or_default();
         // What a shelf has said so far must be true.
