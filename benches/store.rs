@@ -2,10 +2,13 @@
 //!
 //! `cargo bench --bench store [-- --stored 5 --commits 30]` (millions of ledger entries; commits, one a second). Each commit changes
 //! 200 panes of 5 kB, 30 pieces of 20 kB, puts and deletes 100,000 ledger entries of 16 and 48 bytes with their places in the
-//! queue of what expires; before it, 60,000 entries are looked up. The directory is beside other temporary files.
+//! queue of what expires; before it, 60,000 entries are looked up. The directory is beside other temporary files, and what is in it
+//! is added up twenty times a second: tables that are written anew stand beside the old ones for a while.
 // A benchmark reads the clock, prints its numbers and stops at the first surprise.
 #![allow(clippy::print_stdout, clippy::disallowed_methods, clippy::unwrap_used, clippy::cast_precision_loss)]
 
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use driftline::store::{Batch, Store};
@@ -23,6 +26,9 @@ const RATE: u64 = 100_000;
 const LOOKUPS: u64 = 60_000;
 const BUDGET: u64 = 128 << 20;
 
+/// The most that was in the directory in all, and in journals.
+static MOST: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let option = |name: &str, default: u64| {
@@ -32,6 +38,15 @@ fn main() {
     let (stored, commits) = (option("--stored", 5) * 1_000_000, option("--commits", 30));
     let path = std::env::temp_dir().join(format!("driftline-store-bench-{}", std::process::id()));
     let mut store = Store::open(&path, 1, BUDGET).unwrap().store;
+    let looked_at = path.clone();
+    std::thread::spawn(move || {
+        loop {
+            let [all, journals] = on_disk(&looked_at);
+            MOST[0].fetch_max(all, Ordering::Relaxed);
+            MOST[1].fetch_max(journals, Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
     let began = Instant::now();
     for first in (0..stored).step_by(usize::try_from(RATE).unwrap()) {
         let mut batch = Batch::new();
@@ -39,6 +54,9 @@ fn main() {
         store.commit(batch).unwrap();
     }
     println!("{stored} entries put in {:.0} s, {} MB on disk", began.elapsed().as_secs_f64(), store.disk_space() / 1_000_000);
+    let most = || MOST.each_ref().map(|bytes| bytes.swap(0, Ordering::Relaxed) / 1_000_000);
+    let [all, journals] = most();
+    println!("{all} MB in the directory at most, {journals} MB of journals");
     let (mut times, mut looking) = (Vec::new(), Duration::ZERO);
     for round in 0..commits {
         let began = Instant::now();
@@ -66,6 +84,8 @@ fn main() {
     println!("commit: median {:.0} ms, 90 % {:.0} ms, longest {:.0} ms", at(50), at(90), at(100));
     println!("lookups: {:.0} a second", (LOOKUPS * commits) as f64 / looking.as_secs_f64());
     println!("{} MB on disk, {} MB of memory at most", store.disk_space() / 1_000_000, peak() / 1024);
+    let [all, journals] = most();
+    println!("{all} MB in the directory at most, {journals} MB of journals");
     drop(store);
     let start = Instant::now();
     let store = Store::open(&path, 1, BUDGET).unwrap().store;
@@ -90,6 +110,24 @@ fn due(number: u64) -> Vec<u8> {
 
 fn noise(seed: u64, length: usize) -> Vec<u8> {
     (0..length as u64 / 8).flat_map(|place| xxh3_64(&[seed.to_le_bytes(), place.to_le_bytes()].concat()).to_le_bytes()).collect()
+}
+
+/// Bytes of the blocks of all files, and of the journals among them.
+fn on_disk(path: &Path) -> [u64; 2] {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut sums = [0, 0];
+    // What goes away meanwhile takes nothing.
+    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+        let Ok(about) = entry.metadata() else { continue };
+        if about.is_dir() {
+            let [all, journals] = on_disk(&entry.path());
+            sums = [sums[0] + all, sums[1] + journals];
+        } else {
+            sums[0] += about.blocks() * 512;
+            sums[1] += if entry.path().extension().is_some_and(|end| end == "jnl") { about.blocks() * 512 } else { 0 };
+        }
+    }
+    sums
 }
 
 /// The most memory this process has held, in KiB.

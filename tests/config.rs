@@ -89,7 +89,7 @@ fn the_example_of_the_documentation_means_what_it_says() {
     assert_eq!((&*model.segments[0].tags[0], model.segments[0].limit), ("region", 50));
     assert_eq!(model.segments[0].admitted, Admitted::OfBaseline);
     assert_eq!(config.state.path, Path::new("conf/state"));
-    assert_eq!((config.limits.memory, config.limits.workers), (512 << 20, Workers::Auto));
+    assert_eq!((config.limits.memory, config.limits.disk, config.limits.workers), (512 << 20, 8 << 30, Workers::Auto));
     assert_eq!(config.telemetry.otlp_endpoint.as_deref(), Some("http://localhost:4318"));
     assert_eq!((config.telemetry.prometheus, config.telemetry.max_series), (true, 5000));
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:9464");
@@ -170,7 +170,7 @@ fn every_key_reaches_the_settings() {
     assert_eq!((config.state.path.as_path(), config.state.checkpoint_interval), (Path::new("/var/lib/driftline"), Span(10_000)));
     let cluster = Cluster { panes: "said".into(), owners: "monitors.decided".into(), partitions: 16, replication: Some(2) };
     assert_eq!(config.state.cluster, Some(cluster));
-    assert_eq!((config.limits.memory, config.limits.workers), (1 << 30, Workers::Count(4)));
+    assert_eq!((config.limits.memory, config.limits.disk, config.limits.workers), (1 << 30, 20 << 30, Workers::Count(4)));
     assert_eq!((config.telemetry.prometheus, config.telemetry.max_series), (false, 100));
     assert_eq!(
         (config.http.listen.port(), config.http.token_file.as_deref(), config.http.open_reads),

@@ -265,6 +265,7 @@ fn build_plan(config: &Config, baselines: &Baselines) -> Plan {
         future_tolerance: config.event.future_tolerance,
         max_bytes: usize::try_from(config.event.max_bytes).unwrap_or(usize::MAX),
         ledger_capacity: usize::try_from(entries).unwrap_or(usize::MAX),
+        ledger_on_disk: usize::try_from(super::disk::ledger_entries(config.limits.disk) / joined).unwrap_or(usize::MAX),
     }
 }
 

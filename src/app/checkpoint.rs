@@ -31,10 +31,6 @@ pub const FORMAT: u32 = 7;
 const ENTRIES_AT_ONCE: usize = 50_000;
 /// Other pieces that are: panes are larger.
 const PIECES_AT_ONCE: usize = 5_000;
-/// What the ledgers of all models may take on disk.
-pub(super) const LEDGER_DISK_BYTES: u64 = 8 << 30;
-/// Bytes that one prediction takes on disk until its horizon has passed, measured: see docs/state.md.
-pub(super) const LEDGER_STORED_BYTES: u64 = 180;
 /// The part of what a ledger may hold in memory that is for records which are on disk as well.
 pub(super) const LEDGER_CACHE_SHARE: usize = 2;
 
@@ -202,14 +198,12 @@ impl Restored {
         of_evaluator.iter().for_each(|piece| written.note(piece));
         of_evaluator.extend(pieces(Part::Panes)?);
         let mut evaluator = Evaluator::restore(Arc::clone(plan), Arc::clone(rules), &of_evaluator)?;
-        let joined = plan.models.iter().filter(|model| model.horizon.is_some()).count().max(1) as u64;
-        let capacity = usize::try_from(LEDGER_DISK_BYTES / LEDGER_STORED_BYTES / joined).unwrap_or(usize::MAX);
         let reader = store.reader();
         // Every model of the plan has a number.
         let number = |place: u16| numbering.number(place).unwrap_or(u16::MAX);
         evaluator.shelve(
             &|place| Arc::new(StoreShelf::new(reader.clone(), number(place))),
-            capacity,
+            plan.ledger_on_disk,
             plan.ledger_capacity / LEDGER_CACHE_SHARE,
         );
         evaluator.shelve_pairs(&|place| Arc::new(PaneShelf::new(reader.clone(), number(place))));

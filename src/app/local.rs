@@ -12,6 +12,7 @@ use crate::store::{Opened, Store};
 
 use super::checkpoint::{FORMAT, Restored};
 use super::clock;
+use super::disk;
 use super::coordinator::{Control, Coordinator};
 use super::keeper::Keeper;
 use super::numbering::Renewal;
@@ -27,6 +28,7 @@ pub(super) const STORE_SHARE: u64 = 8;
 /// # Errors
 /// A store that cannot be used.
 pub(super) fn restore(config: &Config, plan: &Arc<Plan>, rules: &Arc<RuleSet>, workers: usize) -> Result<(Store, Restored), RunError> {
+    disk::look(config, plan);
     let Opened { mut store, damage } = Store::open(&config.state.path, FORMAT, config.limits.memory / STORE_SHARE)?;
     if let Some(damage) = damage {
         tracing::error!("{damage}");

@@ -154,8 +154,8 @@ impl fmt::Display for MemoryReport {
 }
 
 /// Mebibytes with one decimal.
-fn size(bytes: u64) -> String {
-    let tenths = (bytes * 10).div_ceil(1 << 20);
+pub(super) fn size(bytes: u64) -> String {
+    let tenths = (u128::from(bytes) * 10).div_ceil(1 << 20);
     format!("{}.{} MiB", tenths / 10, tenths % 10)
 }
 

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod cluster;
 pub mod coordinator;
 pub mod demo;
+pub mod disk;
 pub mod event;
 pub mod exchange;
 pub mod inspect;

@@ -16,7 +16,7 @@ use crate::store::{Journal, StoreError};
 use crate::telemetry::Telemetry;
 
 /// Bytes of one of the two files: a window of 50 features takes some 40 kB.
-const MAX_BYTES: u64 = 16 << 20;
+pub(super) const MAX_BYTES: u64 = 16 << 20;
 /// Windows said so long before the last one may still have waited to be exported: several times the delay of a batch.
 const EXPORT_PATIENCE: Span = Span(30_000);
 

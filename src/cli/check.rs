@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::app::assemble::assemble;
+use crate::app::disk::DiskReport;
 use crate::app::inspect;
 use crate::app::memory::{DEFAULT_PARTITIONS, DEFAULT_RATE, MemoryReport};
 use crate::config::checked::Purpose;
@@ -27,10 +28,10 @@ pub struct Check {
     /// Read events and report what would become of them.
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
-    /// Prediction events a second, of all models together, that memory is reckoned for.
+    /// Prediction events a second, of all models together, that memory and disk are reckoned for.
     #[arg(long, value_name = "EVENTS_PER_SECOND", default_value_t = DEFAULT_RATE, value_parser = rate)]
     rate: f64,
-    /// Partitions of the prediction topics that memory is reckoned for.
+    /// Partitions of the prediction topics that memory and disk are reckoned for.
     #[arg(long, value_name = "N", default_value_t = DEFAULT_PARTITIONS, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     partitions: u64,
 }
@@ -51,11 +52,13 @@ impl Check {
             }
         };
         let memory = MemoryReport::new(&assembly.config, &assembly.plan, self.rate, self.partitions);
-        if let Some(warning) = memory.warning() {
+        let disk = DiskReport::new(&assembly.config, &assembly.plan, self.rate, self.partitions);
+        for warning in memory.warning().into_iter().chain(disk.as_ref().and_then(DiskReport::warning)) {
             assembly.warnings.push(Fault::of_file(self.files.config.display().to_string(), warning).warning());
         }
         report::faults(&assembly.warnings);
-        report::result(&format!("{}\n{memory}", inspect::summary(&assembly)));
+        let disk = disk.map_or_else(String::new, |disk| format!("\n{disk}"));
+        report::result(&format!("{}\n{memory}{disk}", inspect::summary(&assembly)));
         if self.strict && !assembly.warnings.is_empty() {
             report::note("warnings are errors with --strict");
             return ExitCode::from(FAILED);

@@ -321,6 +321,8 @@ pub struct Cluster {
 pub struct Limits {
     /// Memory for panes and queues, in bytes.
     pub memory: u64,
+    /// Disk for the state directory, in bytes.
+    pub disk: u64,
     /// Shards of the counting work.
     pub workers: Workers,
 }

@@ -61,8 +61,8 @@ pub struct Part {
 impl Part {
     /// Adds another.
     pub fn add(&mut self, other: Part) {
-        self.count += other.count;
-        self.bytes += other.bytes;
+        self.count = self.count.saturating_add(other.count);
+        self.bytes = self.bytes.saturating_add(other.bytes);
     }
 }
 
@@ -129,7 +129,7 @@ pub fn footprint(plan: &ModelPlan, load: &Load, ledger_capacity: usize, are_pair
         let windows: u64 = plan.windows.iter().map(|spec| waiting_windows(plan, spec)).sum();
         all.waiting = Part { count: windows, bytes: windows * TRACK_BYTES };
         let predictions = (load.events_per_second * horizon.as_seconds()).min(ledger_capacity as f64) as u64;
-        all.ledger = Part { count: predictions, bytes: predictions * LEDGER_ENTRY_BYTES };
+        all.ledger = Part { count: predictions, bytes: predictions.saturating_mul(LEDGER_ENTRY_BYTES) };
     }
     all
 }

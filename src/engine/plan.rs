@@ -190,6 +190,8 @@ pub struct Plan {
     pub max_bytes: usize,
     /// Predictions, and labels, kept for the join of one model at most.
     pub ledger_capacity: usize,
+    /// As many, where they lie on disk.
+    pub ledger_on_disk: usize,
 }
 
 impl Plan {
@@ -204,6 +206,7 @@ impl Plan {
             future_tolerance: Span(5 * Span::MINUTE.0),
             max_bytes: usize::MAX,
             ledger_capacity: 0,
+            ledger_on_disk: 0,
         }
     }
 

@@ -96,6 +96,34 @@ def test_replicas_that_keep_their_state_in_kafka_need_no_volume():
     assert "volumeClaimTemplates" in next(document for key, document in render(VALUES["minimal"]).items() if key[0] == "StatefulSet")["spec"]
 
 
+def config_of(manifests):
+    texts = [document["data"]["driftline.yaml"] for (kind, _), document in manifests.items() if kind == "ConfigMap" and "driftline.yaml" in document["data"]]
+    return yaml.safe_load(texts[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "persistence", "disk"),
+    [
+        ("minimal", {}, "1792MiB"),
+        ("minimal", {"size": "1.5G"}, "1251MiB"),
+        ("minimal", {"size": 4 << 30}, "3584MiB"),
+        ("ephemeral", {}, "224MiB"),
+        ("ephemeral", {"ephemeralSize": "1Gi"}, "896MiB"),
+        ("replicas", {}, "17920MiB"),
+        ("replicas", {"cacheSize": "12Gi"}, "10752MiB"),
+    ],
+)
+def test_the_state_is_full_before_its_volume_is(name, persistence, disk):
+    assert config_of(render(merged(VALUES[name], {"persistence": persistence})))["limits"]["disk"] == disk
+
+
+def test_a_disk_that_is_named_stays_and_so_does_the_memory():
+    limits = {"disk": "1GiB", "memory": "256MiB"}
+    assert config_of(render(merged(VALUES["minimal"], {"config": {"limits": limits}})))["limits"] == limits
+    limits = {"memory": "256MiB"}
+    assert config_of(render(merged(VALUES["minimal"], {"config": {"limits": limits}})))["limits"] == {**limits, "disk": "1792MiB"}
+
+
 def test_the_service_monitor_brings_the_token_along():
     monitor = render(VALUES["token"])[("ServiceMonitor", "rel-driftline")]
     assert monitor["spec"]["endpoints"][0]["authorization"] == {"credentials": {"name": "driftline-token", "key": "bearer"}}
@@ -119,6 +147,7 @@ REFUSED = {
     "replicas of local state": ({"replicas": 2}, "config.state.mode: cluster"),
     "an unknown key": ({"replicaCount": 2}, "replicaCount"),
     "a wrong type": ({"replicas": "two"}, "replicas"),
+    "a volume without room": ({"persistence": {"size": "200Mi"}}, "persistence.size is too small"),
     "a rule file that no glob finds": ({"rules": {"a.yml": "groups: []"}}, "a.yml"),
 }
 

@@ -57,9 +57,32 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{/* driftline.yaml: the values, and the token where there is one. */}}
+{{/* limits.disk: the volume of the state less an eighth, which file systems take for themselves and a bound may be noticed late by. */}}
+{{- define "driftline.disk" -}}
+{{- $key := "size" }}
+{{- if eq (default "local" .Values.config.state.mode) "cluster" }}{{- $key = "cacheSize" }}{{- else if not .Values.persistence.enabled }}{{- $key = "ephemeralSize" }}{{- end }}
+{{- $size := index .Values.persistence $key }}
+{{- $bytes := float64 0 }}
+{{- if kindIs "string" $size }}
+{{- $units := dict "" 1.0 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 "Pi" 1125899906842624.0 }}
+{{- $bytes = mulf (float64 (regexFind "^[0-9.]+" $size)) (index $units (regexFind "[A-Za-z]*$" $size)) }}
+{{- else }}
+{{- $bytes = float64 $size }}
+{{- end }}
+{{- $mebibytes := int64 (divf (mulf $bytes 0.875) 1048576.0) }}
+{{- if lt $mebibytes 192 }}
+{{- fail (printf "persistence.%s is too small for the state: it must be at least 220Mi" $key) }}
+{{- end }}
+{{- printf "%dMiB" $mebibytes }}
+{{- end }}
+
+{{/* driftline.yaml: the values, the disk there is unless they say it, and the token where there is one. */}}
 {{- define "driftline.config" -}}
 {{- $config := deepCopy .Values.config }}
+{{- $limits := default dict $config.limits }}
+{{- if not $limits.disk }}
+{{- $_ := set $config "limits" (merge $limits (dict "disk" (include "driftline.disk" .))) }}
+{{- end }}
 {{- if .Values.auth.existingSecret }}
 {{- $token := dict "token_file" (printf "/etc/driftline/secrets/http/%s" .Values.auth.key) }}
 {{- $_ := set $config "http" (merge $config.http $token) }}

@@ -17,7 +17,8 @@ use crate::engine::cluster::{Replica, Shelves};
 use crate::join::{Change, Shelf};
 use crate::store::{Batch, Reader, Store, StoreError};
 
-use super::super::checkpoint::{LEDGER_CACHE_SHARE, LEDGER_DISK_BYTES, LEDGER_STORED_BYTES};
+use super::super::checkpoint::LEDGER_CACHE_SHARE;
+use super::super::disk;
 use super::super::keeper::Keeper;
 use super::super::local::STORE_SHARE;
 use super::super::shelf::StoreShelf;
@@ -45,6 +46,7 @@ pub fn open(config: &Config, plan: &Plan) -> Result<Option<Store>, StoreError> {
     if plan.models.iter().all(|model| model.horizon.is_none()) {
         return Ok(None);
     }
+    disk::look(config, plan);
     match Store::scratch(&config.state.path.join(DIRECTORY), config.limits.memory / STORE_SHARE) {
         Ok(store) => Ok(Some(store)),
         Err(error) if error.is_read_only() => {
@@ -87,8 +89,7 @@ impl Cache {
 
     /// Gives a replica its shelves.
     pub fn shelve(&self, replica: &mut Replica, plan: &Plan) {
-        let capacity = usize::try_from(LEDGER_DISK_BYTES / LEDGER_STORED_BYTES).unwrap_or(usize::MAX) / joined(plan).max(1);
-        replica.shelve(shelves(self.reader.clone()), capacity, plan.ledger_capacity / LEDGER_CACHE_SHARE);
+        replica.shelve(shelves(self.reader.clone()), plan.ledger_on_disk, plan.ledger_capacity / LEDGER_CACHE_SHARE);
     }
 
     /// Something comes here when a commit is over.

@@ -25,6 +25,10 @@ const MIN_CHECKPOINT_INTERVAL: Span = Span(100);
 const MEMORY: u64 = 512 << 20;
 /// Least memory, in bytes: the queues to and from Kafka alone want that much.
 const MIN_MEMORY: u64 = 32 << 20;
+/// Disk where nothing is said, in bytes.
+const DISK: u64 = 8 << 30;
+/// Least disk, in bytes: the journal of the store and the windows that were said want most of it.
+const MIN_DISK: u64 = 192 << 20;
 /// Most workers: more than the cores of any machine this is meant for.
 const MAX_WORKERS: u64 = 256;
 /// Exported series where nothing is said.
@@ -100,7 +104,11 @@ pub(super) fn limits(section: Option<&LimitsSection>, checker: &mut Checker<'_>)
             Workers::Count(usize::try_from(count.clamp(1, MAX_WORKERS)).unwrap_or(1))
         }
     };
-    Limits { memory: checker.size("/limits/memory", section.memory.as_ref(), MEMORY, MIN_MEMORY), workers }
+    Limits {
+        memory: checker.size("/limits/memory", section.memory.as_ref(), MEMORY, MIN_MEMORY),
+        disk: checker.size("/limits/disk", section.disk.as_ref(), DISK, MIN_DISK),
+        workers,
+    }
 }
 
 pub(super) fn telemetry(section: Option<&TelemetrySection>, checker: &mut Checker<'_>) -> Telemetry {

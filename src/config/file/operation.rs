@@ -55,6 +55,9 @@ pub struct LimitsSection {
     /// Memory for panes and queues. Default: 512MiB.
     #[schemars(extend("default" = "512MiB"))]
     pub memory: Option<SizeText>,
+    /// Disk for the state directory in all; predictions that wait for labels take what the rest leaves. Default: 8GiB.
+    #[schemars(extend("default" = "8GiB"))]
+    pub disk: Option<SizeText>,
     /// Shards of the counting work; any number gives the same results. Default: auto, one a core.
     #[schemars(extend("default" = "auto"))]
     pub workers: Option<WorkersText>,
