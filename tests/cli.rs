@@ -267,12 +267,21 @@ fn check_says_what_disk_will_be_needed() {
         report.lines().find(|line| line.trim_start().starts_with(what)).unwrap_or_default().to_owned()
     };
     let fits = with("1000", "disk: 1GiB", "mode: local");
-    assert!(fits.out.contains("\ndisk for 1000 events/s from 1 partition ") && !fits.err.contains("limits.disk"), "{} {}", fits.out, fits.err);
+    assert!(
+        fits.out.contains("\ndisk for 1000 events/s from 1 partition ") && !fits.err.contains("limits.disk"),
+        "{} {}",
+        fits.out,
+        fits.err
+    );
     // Ten minutes of a thousand a second, of 180 bytes each, and half as much for merging.
     assert!(line(&fits.out, "ledger ").contains(" 600000    103.0 MiB "), "{}", fits.out);
     assert!(line(&fits.out, "merging ").contains(" 51.5 MiB ") || line(&fits.out, "merging ").contains(" 51.6 MiB "), "{}", fits.out);
     assert!(line(&fits.out, "journal ").contains(" 256.0 MiB ") && line(&fits.out, "said windows ").contains(" 32.0 MiB "), "{}", fits.out);
-    assert!(!line(&fits.out, "joined panes ").is_empty() && line(&fits.out, "all ").contains("of 1024.0 MiB (limits.disk)"), "{}", fits.out);
+    assert!(
+        !line(&fits.out, "joined panes ").is_empty() && line(&fits.out, "all ").contains("of 1024.0 MiB (limits.disk)"),
+        "{}",
+        fits.out
+    );
     // 192 MiB: two thirds of the 64 that journal and windows leave.
     let warned = with("1000", "disk: 192MiB", "mode: local");
     for wanted in ["more than limits.disk of 192.0 MiB", "; 248550 of 600000 predictions fit while they wait for labels"] {

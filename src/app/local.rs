@@ -12,8 +12,8 @@ use crate::store::{Opened, Store};
 
 use super::checkpoint::{FORMAT, Restored};
 use super::clock;
-use super::disk;
 use super::coordinator::{Control, Coordinator};
+use super::disk;
 use super::keeper::Keeper;
 use super::numbering::Renewal;
 use super::publish::Publisher;
