@@ -362,17 +362,17 @@ impl Loop {
             let emissions = self.of.evaluator.advance(Some(now + CLOCK_SLACK));
             self.time_closing(&emissions, began.elapsed());
             self.publish(&emissions);
-            if now - self.ticked >= Span::SECOND {
+            if super::clock::since(self.ticked, now) >= Span::SECOND {
                 let since = std::mem::replace(&mut self.ticked, now);
                 self.tick(now, now - since);
             }
         }
         self.checkpoint(now);
-        if now - self.shown >= STATUS_EVERY {
+        if super::clock::since(self.shown, now) >= STATUS_EVERY {
             self.shown = now;
             self.show_status(now);
             self.of.publisher.show_latencies(&self.of.plan);
-            if now - self.rotated >= Span::MINUTE {
+            if super::clock::since(self.rotated, now) >= Span::MINUTE {
                 self.rotated = now;
                 self.of.publisher.telemetry.rotate_latencies();
             }

@@ -61,6 +61,8 @@ pub struct Ack {
     pub ticket: Ticket,
     /// The first reason, where one of the records failed. The others may be in the topic nonetheless.
     pub result: Result<(), String>,
+    /// Whether any of its records is in the topic, or it has none.
+    pub is_partly_there: bool,
 }
 
 /// Why nothing of what was given was taken.
@@ -90,6 +92,9 @@ pub enum Refused {
 struct Open {
     ticket: Ticket,
     left: AtomicUsize,
+    /// Records that have failed.
+    failed: AtomicUsize,
+    records: usize,
     failure: Mutex<Option<String>>,
 }
 
@@ -108,13 +113,17 @@ impl Deliveries {
     fn done(&self, open: &Open, bytes: usize, failure: Option<String>) {
         self.bytes.fetch_sub(bytes, Ordering::SeqCst);
         let mut first = open.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if failure.is_some() {
+            open.failed.fetch_add(1, Ordering::SeqCst);
+        }
         if first.is_none() {
             *first = failure;
         }
         if open.left.fetch_sub(1, Ordering::SeqCst) == 1 {
             let result = first.take().map_or(Ok(()), Err);
             // There is room: no more tickets are given out than the channel holds.
-            let _ = self.acks.try_send(Ack { ticket: open.ticket, result });
+            let is_partly_there = open.records == 0 || open.failed.load(Ordering::SeqCst) < open.records;
+            let _ = self.acks.try_send(Ack { ticket: open.ticket, result, is_partly_there });
             self.open.fetch_sub(1, Ordering::SeqCst);
         }
     }
@@ -246,7 +255,13 @@ impl Publisher {
         deliveries.bytes.fetch_add(bytes, Ordering::SeqCst);
         deliveries.open.fetch_add(1, Ordering::SeqCst);
         // One more than records, held until all of them are handed over: a ticket without records has its end, too.
-        let open = Arc::new(Open { ticket, left: AtomicUsize::new(records.len() + 1), failure: Mutex::default() });
+        let open = Arc::new(Open {
+            ticket,
+            left: AtomicUsize::new(records.len() + 1),
+            failed: AtomicUsize::new(0),
+            records: records.len(),
+            failure: Mutex::default(),
+        });
         let client = shared.client();
         for record in &records {
             let topic = match record.topic {

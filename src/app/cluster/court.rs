@@ -16,6 +16,7 @@ use crate::rule::RuleSet;
 use crate::rule::message::AlertView;
 use crate::rule::{Alerts, RuleStatus};
 
+use super::super::clock;
 use super::judge::Judge;
 use super::partitions::InputPartitions;
 
@@ -220,13 +221,20 @@ impl Court {
     /// Judges by other rules from now on.
     pub fn set_rules(&mut self, rules: &Arc<RuleSet>, now: Timestamp) -> Vec<Judgement> {
         self.rules = Arc::clone(rules);
-        self.each(|judge| judge.set_rules(Arc::clone(rules), now))
+        // Those that have not heard everything yet, too: they will judge by these.
+        Court::of(self.seats.iter_mut(), |judge| judge.set_rules(Arc::clone(rules), now))
     }
 
     fn each(&mut self, mut step: impl FnMut(&mut Judge) -> Vec<Emission>) -> Vec<Judgement> {
-        let ready = self.seats.iter_mut().filter(|(_, seat)| seat.is_ready);
+        Court::of(self.seats.iter_mut().filter(|(_, seat)| seat.is_ready), &mut step)
+    }
+
+    fn of<'a>(
+        seats: impl Iterator<Item = (&'a Arc<str>, &'a mut Seat)>,
+        mut step: impl FnMut(&mut Judge) -> Vec<Emission>,
+    ) -> Vec<Judgement> {
         let judgements =
-            ready.map(|(name, seat)| Judgement { name: Arc::clone(name), plan: Arc::clone(&seat.plan), emissions: step(&mut seat.judge) });
+            seats.map(|(name, seat)| Judgement { name: Arc::clone(name), plan: Arc::clone(&seat.plan), emissions: step(&mut seat.judge) });
         judgements.filter(|judgement| !judgement.emissions.is_empty()).collect()
     }
 
@@ -240,7 +248,7 @@ impl Court {
     /// Decisions that are to be stored now, one record each. `send` sends one and gives its ticket.
     pub fn store(&mut self, now: Timestamp, is_last: bool, mut send: impl FnMut(Outgoing) -> Result<Ticket, String>) {
         for (name, seat) in &mut self.seats {
-            let since = now - seat.stored;
+            let since = clock::since(seat.stored, now);
             let is_due = is_last || since >= self.every || (seat.is_urgent && since >= URGENT_EVERY);
             if !seat.is_ready || !is_due || seat.flight.is_some() {
                 continue;
@@ -440,6 +448,21 @@ mod tests {
         court.decision(home, key_of(NO_MODEL), None);
         court.seat(home, NOW);
         assert_eq!(court.seats.len(), 1, "the record was deleted");
+    }
+
+    #[tokio::test]
+    async fn rules_that_come_while_a_model_changes_hands_hold() {
+        let dispatcher = dispatcher();
+        let mut court = court(&dispatcher);
+        let home = wire::home(NO_MODEL, 8);
+        for (rules, told) in [(Arc::new(RuleSet::default()), 0), (rules(), 1)] {
+            court.seat(home, NOW);
+            court.set_rules(&rules, NOW);
+            court.caught_up(home);
+            court.hear(home, 0, &key().to_bytes(), Some(&Replica::new(NOW).lose(Lost { from: 3, to: 9 }, NOW)), NOW);
+            assert_eq!(court.tick(NOW).len(), told);
+            court.leave(home);
+        }
     }
 
     #[tokio::test]

@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 use crate::event::{SourceId, Span, Timestamp};
 use crate::exchange::Ticket;
 
+use super::super::clock;
 use super::super::worker::Published;
 
-/// For how long nothing need arrive before workers count nothing further: what was counted stays in memory until it has.
+/// For how long nothing need arrive before workers count nothing further: what was counted stays in memory until it has. It is
+/// longer where rounds are further apart.
 const BRAKE: Span = Span(60_000);
 
 /// Where a round stands.
@@ -28,7 +30,7 @@ enum Stage {
 pub(super) struct Flush {
     every: Span,
     begun: Timestamp,
-    /// When a round has last arrived.
+    /// When something of a round has last arrived.
     arrived: Timestamp,
     /// Whether workers were told to count nothing further.
     is_braked: bool,
@@ -44,7 +46,7 @@ impl Flush {
 
     /// Begins a round if one is due; gives what the workers are to be told.
     pub fn begin(&mut self, workers: usize, now: Timestamp) -> Option<BTreeMap<SourceId, i64>> {
-        let due = matches!(self.stage, Stage::Resting) && now - self.begun >= self.every;
+        let due = matches!(self.stage, Stage::Resting) && clock::since(self.begun, now) >= self.every;
         due.then(|| {
             self.begun = now;
             self.stage = Stage::Asking((0..workers).map(|_| None).collect());
@@ -74,12 +76,24 @@ impl Flush {
 
     /// Whether workers are to count nothing further, where that is not what they were told last. At the end they count what there is.
     pub fn brake(&mut self, is_draining: bool, now: Timestamp) -> Option<bool> {
-        let is_braked = !is_draining && now - self.arrived > BRAKE;
+        // A clock that was set back is no outage.
+        self.arrived = self.arrived.min(now);
+        let is_braked = !is_draining && now - self.arrived > BRAKE.max(Span(3 * self.every.0));
         (std::mem::replace(&mut self.is_braked, is_braked) != is_braked).then_some(is_braked)
     }
 
+    /// Something of a round has arrived, or never can: waiting for it would be in vain.
+    pub fn hear(&mut self, now: Timestamp) {
+        self.arrived = now;
+    }
+
+    /// Whether workers count nothing further.
+    pub fn is_braked(&self) -> bool {
+        self.is_braked
+    }
+
     /// What came of a ticket, if it is that of this round: the offsets up to which everything has arrived.
-    pub fn settle(&mut self, ticket: Ticket, arrived: bool, now: Timestamp) -> Option<Vec<(SourceId, i64)>> {
+    pub fn settle(&mut self, ticket: Ticket, arrived: bool) -> Option<Vec<(SourceId, i64)>> {
         let Stage::Sent { ticket: ours, ends } = &mut self.stage else { return None };
         if *ours != ticket {
             return None;
@@ -89,7 +103,6 @@ impl Flush {
         if !arrived {
             return Some(Vec::new());
         }
-        self.arrived = now;
         // Of a partition that has changed hands meanwhile nothing is known any more.
         for (source, end) in &ends {
             if let Some(known) = self.acknowledged.get_mut(source) {
@@ -145,8 +158,8 @@ mod tests {
         assert!(flush.answer(0, published(9)).is_none());
         assert_eq!(flush.answer(1, Published::default()).unwrap().len(), 2);
         flush.sent(Ticket(7), vec![(SourceId(0), 9)]);
-        assert!(flush.settle(Ticket(6), true, Timestamp(40)).is_none());
-        assert_eq!(flush.settle(Ticket(7), false, Timestamp(40)), Some(Vec::new()));
+        assert!(flush.settle(Ticket(6), true).is_none());
+        assert_eq!(flush.settle(Ticket(7), false), Some(Vec::new()));
         assert_eq!(flush.begin(2, Timestamp(40)).unwrap()[&SourceId(0)], 5, "nothing is acknowledged by a failure");
     }
 
@@ -160,11 +173,16 @@ mod tests {
             flush.begin(1, late + Span(ticket.cast_signed() * 10)).unwrap();
             flush.answer(0, published(9));
             flush.sent(Ticket(ticket), vec![(SourceId(0), 9)]);
-            flush.settle(Ticket(ticket), arrived, late);
+            flush.settle(Ticket(ticket), arrived);
+            arrived.then(|| flush.hear(late));
             flush.brake(false, late)
         };
         assert_eq!((round(1, false), round(2, true)), (None, Some(false)));
         let late = late + Span(BRAKE.0 + 10);
+        let mut rare = Flush::new(Span(BRAKE.0), Timestamp(0));
+        assert_eq!(rare.brake(false, late), None, "rounds that are further apart are waited for");
+        rare.brake(false, Timestamp(-5 * BRAKE.0));
+        assert_eq!(rare.brake(false, Timestamp(-3 * BRAKE.0)), None, "a clock that is set back");
         assert_eq!((flush.brake(false, late), flush.brake(true, late)), (Some(true), Some(false)), "the end is not held up");
     }
 
@@ -176,7 +194,7 @@ mod tests {
         flush.answer(0, published(9));
         flush.sent(Ticket(1), vec![(SourceId(0), 9)]);
         flush.revoke(SourceId(0));
-        flush.settle(Ticket(1), true, Timestamp(15));
+        flush.settle(Ticket(1), true);
         assert!(flush.begin(1, Timestamp(20)).unwrap().is_empty());
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::engine::cluster::wire::offset_of;
 use crate::engine::evaluator::Lost;
 use crate::event::{NextOffset, SourceId, Timestamp};
-use crate::exchange::{self, Heard};
+use crate::exchange::{Ack, Heard};
 use crate::http::Check;
 use crate::source::kafka::{Command, GapCause, Notification};
 
@@ -161,15 +161,19 @@ impl Member {
         is_steady
     }
 
-    pub(super) fn arrived(&mut self, ticket: exchange::Ticket, result: &Result<(), String>) {
-        if let Err(error) = result {
+    pub(super) fn arrived(&mut self, ack: &Ack) {
+        let ticket = ack.ticket;
+        if let Err(error) = &ack.result {
             tracing::warn!(error, "what was counted or decided has not arrived in Kafka; it is said again");
         }
-        let is_ok = result.is_ok();
+        let is_ok = ack.result.is_ok();
         if self.court.settle(ticket, is_ok) {
             return;
         }
-        if let Some(ends) = self.flush.settle(ticket, is_ok, (self.of.now)()).filter(|_| is_ok) {
+        if ack.is_partly_there {
+            self.flush.hear((self.of.now)());
+        }
+        if let Some(ends) = self.flush.settle(ticket, is_ok).filter(|_| is_ok) {
             self.replica.acknowledge();
             for (source, end) in &ends {
                 if let Some(info) = self.sources.get_mut(source).filter(|_| *end >= 0) {

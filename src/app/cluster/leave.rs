@@ -3,8 +3,6 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::exchange::Ack;
-
 use super::cache::Cache;
 use super::member::{BEAT, Member};
 
@@ -56,8 +54,8 @@ impl Member {
     /// Waits until everything that is on its way has arrived, for as long as is left since the end began.
     fn settle(&mut self, began: std::time::Instant) {
         while (self.flush.is_busy() || self.court.is_busy()) && began.elapsed() < LAST_PATIENCE {
-            if let Ok(Ack { ticket, result }) = self.of.exchange.acks().recv_timeout(BEAT) {
-                self.arrived(ticket, &result);
+            if let Ok(ack) = self.of.exchange.acks().recv_timeout(BEAT) {
+                self.arrived(&ack);
             }
         }
     }

@@ -11,11 +11,12 @@ use crate::engine::cluster::wire::{SourceName, offset_of};
 use crate::engine::cluster::{Addresses, Directory, Post, Replica, ResumedSource};
 use crate::engine::{Emission, Plan, SourceState};
 use crate::event::{SourceId, Span, Timestamp, TopicRole};
-use crate::exchange::{self, Ack, Outgoing, Owners, Range, Which};
+use crate::exchange::{self, Outgoing, Owners, Range, Refused, Which};
 use crate::rule::RuleSet;
 use crate::source::kafka::{Consumer, Notification};
 use crate::source::{SourceInfo, Turn};
 
+use super::super::clock;
 use super::super::coordinator::Control;
 use super::super::event::AppEvent;
 use super::super::publish::{Publisher, Standing};
@@ -172,7 +173,7 @@ impl Member {
     fn wait(&self) {
         let mut select = Select::new();
         for (worker, ended) in self.of.workers.iter().zip(&self.ended) {
-            if !ended {
+            if !ended && !self.is_full() {
                 select.recv(&worker.sayings);
             }
         }
@@ -203,7 +204,9 @@ impl Member {
                 Err(_) => break,
             }
         }
-        for number in 0..self.of.workers.len() {
+        // What waits for the disk is bounded: workers wait, and after them the consumer.
+        let heard = if self.is_full() { 0 } else { self.of.workers.len() };
+        for number in 0..heard {
             for _ in 0..TURN {
                 let Some(worker) = self.of.workers.get(number).filter(|_| !self.ended.get(number).is_some_and(|ended| *ended)) else {
                     break;
@@ -219,8 +222,8 @@ impl Member {
             }
         }
         for _ in 0..TURN {
-            let Ok(Ack { ticket, result }) = self.of.exchange.acks().try_recv() else { break };
-            self.arrived(ticket, &result);
+            let Ok(ack) = self.of.exchange.acks().try_recv() else { break };
+            self.arrived(&ack);
         }
         for _ in 0..TURN {
             match self.of.owners.heard().try_recv() {
@@ -348,6 +351,10 @@ impl Member {
             }
             Err(refused) => {
                 tracing::warn!(error = %refused, "what was counted could not be sent; it is said again");
+                // A record that is too large is so until the next slice, whether counting goes on or not.
+                if matches!(refused, Refused::Oversize { .. }) {
+                    self.flush.hear(now);
+                }
                 self.flush.failed();
             }
         }
@@ -363,17 +370,18 @@ impl Member {
         self.step_cache();
         let may_speak = self.may_speak();
         if may_speak {
-            let began = super::super::clock::monotonic();
+            let began = clock::monotonic();
             let judgements = self.court.advance(cap, now);
             self.time_closing(&judgements, began.elapsed());
             self.publish(&judgements);
         }
-        if now - self.ticked >= Span::SECOND {
+        if clock::since(self.ticked, now) >= Span::SECOND {
             self.ticked = now;
             self.close_letters(now);
             if may_speak {
                 let since = std::mem::replace(&mut self.judged, now);
-                if now - since > super::super::clock::NAP {
+                // While nothing is counted nobody listens, either.
+                if now - since > clock::NAP || self.flush.is_braked() {
                     self.court.sleep(now, now - since);
                 }
                 let judgements = self.court.tick(now);
@@ -406,11 +414,11 @@ impl Member {
             let exchange = &self.of.exchange;
             self.court.store(now, false, |record| exchange.publish(vec![record]).map_err(|refused| refused.to_string()));
         }
-        if now - self.shown >= STATUS_EVERY {
+        if clock::since(self.shown, now) >= STATUS_EVERY {
             self.shown = now;
             self.show_status(now);
             self.of.publisher.show_latencies(&self.of.plan);
-            if now - self.rotated >= Span::MINUTE {
+            if clock::since(self.rotated, now) >= Span::MINUTE {
                 self.rotated = now;
                 self.of.publisher.telemetry.rotate_latencies();
                 self.court.refused().for_each(|reason| tracing::error!("{reason}"));

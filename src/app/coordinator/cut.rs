@@ -7,6 +7,7 @@ use crate::source::kafka::Command;
 use crate::store::{Store, StoreError};
 
 use super::super::checkpoint;
+use super::super::clock;
 use super::super::event::AppEvent;
 use super::super::worker::{Order, Snapshot};
 use super::Loop;
@@ -48,7 +49,7 @@ pub(super) struct Writing {
 impl Loop {
     /// Begins a checkpoint when one is due, and hands it on when everybody has answered.
     pub(super) fn checkpoint(&mut self, now: Timestamp) {
-        let since = now - self.checkpointed;
+        let since = clock::since(self.checkpointed, now);
         let is_full = || self.of.evaluator.unsettled_ledger_changes() >= MOST_UNSETTLED;
         let due = since >= self.of.checkpoint_every || (since >= URGENT_EVERY && (self.urgent || is_full()));
         if self.aligning.is_none() && self.writing.is_none() && due && !self.draining {

@@ -231,6 +231,12 @@ impl Book {
         self.said_at > Some(at)
     }
 
+    /// When it was last spoken of, by the clock of whoever did.
+    #[must_use]
+    pub fn said_at(&self) -> Option<Timestamp> {
+        self.said_at
+    }
+
     /// Gives a partition up, or waits for it again, by when it was last heard of. `since` is when its silence began to be
     /// listened to, and everything before `oldest` is too long ago.
     pub fn bury(&mut self, since: Timestamp, oldest: Timestamp) -> Option<Change> {

@@ -14,7 +14,9 @@ impl Owner {
     /// Finds out who has been silent for too long, and who has come back.
     pub(super) fn bury(&mut self, now: Timestamp) {
         let listening = *self.listening_since.get_or_insert(now);
-        let oldest = now - self.settings.max_wait;
+        // Where nobody is heard it is this owner that hears nothing: only while others speak is one of them silent.
+        let newest = self.books.values().filter_map(Book::said_at).max();
+        let oldest = newest.map_or(now, |newest| newest.min(now)) - self.settings.max_wait;
         let mut back: Option<Timestamp> = None;
         for (name, (role, since)) in &mut self.expected {
             let since = *since.get_or_insert(now);
