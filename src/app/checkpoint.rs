@@ -173,7 +173,11 @@ impl Restored {
         of_evaluator.extend(pieces(store, Part::Panes)?);
         let mut evaluator = Evaluator::restore(Arc::clone(plan), Arc::clone(rules), &of_evaluator)?;
         let reader = store.reader();
-        evaluator.shelve(&|model| Arc::new(StoreShelf::new(reader.clone(), model)), plan.ledger_on_disk, plan.ledger_capacity / LEDGER_CACHE_SHARE);
+        evaluator.shelve(
+            &|model| Arc::new(StoreShelf::new(reader.clone(), model)),
+            plan.ledger_on_disk,
+            plan.ledger_capacity / LEDGER_CACHE_SHARE,
+        );
         evaluator.shelve_pairs(&|model| Arc::new(PaneShelf::new(reader.clone(), model)));
         let outbox = outbox.into_iter().next().map(|piece| piece.value).unwrap_or_default();
         // What a shelf has said so far must be true.

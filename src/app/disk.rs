@@ -121,14 +121,11 @@ impl DiskReport {
         if come <= fit && self.bytes() <= self.limit {
             return None;
         }
-        let needed = format!(
-            "needs about {} on disk for {}, more than limits.disk of {}",
-            size(self.bytes()),
-            self.load(),
-            size(self.limit)
+        let needed =
+            format!("needs about {} on disk for {}, more than limits.disk of {}", size(self.bytes()), self.load(), size(self.limit));
+        let refused = format!(
+            "; {fit} of {come} predictions fit while they wait for labels, and further ones get none: raise limits.disk or shorten labels.horizon"
         );
-        let refused =
-            format!("; {fit} of {come} predictions fit while they wait for labels, and further ones get none: raise limits.disk or shorten labels.horizon");
         Some(if come > fit { needed + &refused } else { needed })
     }
 }
@@ -225,7 +222,9 @@ mod tests {
         assert_eq!(report.warning(), None);
         report.limit -= 1;
         let warning = report.warning().unwrap_or_default();
-        assert!(warning.contains("396.0 MiB on disk for 1000 events/s from 1 partition, more than limits.disk") && !warning.contains("refused"));
+        assert!(
+            warning.contains("396.0 MiB on disk for 1000 events/s from 1 partition, more than limits.disk") && !warning.contains("refused")
+        );
         assert!(!warning.contains("fit while"), "{warning}");
         report.predictions.1 = 8_999;
         let warning = report.warning().unwrap_or_default();

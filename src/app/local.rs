@@ -12,8 +12,8 @@ use crate::store::{Opened, Store};
 
 use super::checkpoint::{FORMAT, Restored};
 use super::clock;
-use super::disk;
 use super::coordinator::{Control, Coordinator};
+use super::disk;
 use super::keeper::Keeper;
 use super::publish::Publisher;
 use super::run::{NOTIFICATIONS, RunError, kafka_settings, worker_count};
