@@ -244,6 +244,16 @@ fn check_says_what_memory_will_be_needed() {
     assert!(line(&fits.out, "open panes").contains(" 8  "), "{}", fits.out);
     let wide = ends_with(OK, &directory, &[&check as &[&str], &["--rate", "1000", "--partitions", "12"]].concat());
     assert!(line(&wide.out, "open panes").contains(" 96  "), "{}", wide.out);
+    // What a replica has beside it is said of replicas alone.
+    let own = ["joins ", "directory ", "owned panes ", "taking over ", "exchange ", "reading again ", "of one replica that "];
+    assert!(own.iter().all(|what| line(&wide.out, what).is_empty()), "{}", wide.out);
+    write(&directory, "driftline.yaml", &(CONFIG.to_owned() + "state: { mode: cluster }\n"));
+    let replica = ends_with(OK, &directory, &[&check as &[&str], &["--rate", "1000", "--partitions", "12"]].concat());
+    assert!(own.iter().all(|what| !line(&replica.out, what).is_empty()), "{}", replica.out);
+    assert!(line(&replica.out, "reading again ").contains(" 12  "), "{}", replica.out);
+    // Ten minutes of horizon and three windows of a minute, a second of lateness: 14 slices of 12 partitions and four runs of
+    // panes; labels of a tick can change all of them, which are then said.
+    assert!(line(&replica.out, "joins ").contains(" 1344  "), "{}", replica.out);
     write(&directory, "driftline.yaml", &(CONFIG.to_owned() + "limits: { memory: 64MiB }\n"));
     let warned = ends_with(OK, &directory, &check);
     assert!(warned.err.contains("warning") && warned.err.contains("more than limits.memory of 64.0 MiB"), "{}", warned.err);
@@ -275,7 +285,7 @@ fn check_says_what_disk_will_be_needed() {
     );
     // Ten minutes of a thousand a second, of 180 bytes each, and half as much for merging.
     assert!(line(&fits.out, "ledger ").contains(" 600000    103.0 MiB "), "{}", fits.out);
-    assert!(line(&fits.out, "merging ").contains(" 51."), "{}", fits.out);
+    assert!(line(&fits.out, "merging ").contains(" 51.7 MiB "), "{}", fits.out);
     assert!(line(&fits.out, "journal ").contains(" 256.0 MiB ") && line(&fits.out, "said windows ").contains(" 32.0 MiB "), "{}", fits.out);
     assert!(
         !line(&fits.out, "joined panes ").is_empty() && line(&fits.out, "all ").contains("of 1024.0 MiB (limits.disk)"),
@@ -284,7 +294,7 @@ fn check_says_what_disk_will_be_needed() {
     );
     // 192 MiB: two thirds of the 64 that journal and windows leave.
     let warned = with("1000", "disk: 192MiB", "mode: local");
-    for wanted in ["more than limits.disk of 192.0 MiB", "; 248550 of 600000 predictions fit while they wait for labels"] {
+    for wanted in ["more than limits.disk of 192.0 MiB", "; 248551 of 600000 predictions fit while they wait for labels"] {
         assert!(warned.err.contains(wanted), "{}", warned.err);
     }
     ends_with(FAILED, &directory, &[&check as &[&str], &["--strict"]].concat());

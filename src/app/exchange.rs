@@ -16,17 +16,27 @@ const LEAST_QUEUE_KIB: u64 = 1024;
 /// Most of that, in KiB: more is never on its way.
 const MOST_QUEUE_KIB: u64 = 64 * 1024;
 
+/// How long what is said of panes must be kept.
+#[must_use]
+pub fn retention(plan: &Plan) -> Span {
+    let needed = plan.models.iter().map(|model| {
+        let windows = Span(2 * model.longest_window().0) + model.longest_reach();
+        windows + model.lateness + model.horizon.unwrap_or_default()
+    });
+    needed.max().unwrap_or_default() + RETENTION_SLACK
+}
+
+/// What may be on its way out, and what each consumer may have fetched ahead, in KiB.
+pub(super) fn queue_kib(config: &Config) -> u64 {
+    (config.limits.memory / MEMORY_SHARE / 1024).clamp(LEAST_QUEUE_KIB, MOST_QUEUE_KIB)
+}
+
 /// Settings of the exchange, where the configuration wants one.
 ///
 /// # Errors
 /// Properties of the connection that cannot be used.
 pub fn settings(config: &Config, plan: &Plan) -> Result<Option<Settings>, RunError> {
     let Some(cluster) = config.state.cluster.as_ref() else { return Ok(None) };
-    let needed = plan.models.iter().map(|model| {
-        let windows = Span(2 * model.longest_window().0) + model.longest_reach();
-        windows + model.lateness + model.horizon.unwrap_or_default()
-    });
-    let queue_kib = (config.limits.memory / MEMORY_SHARE / 1024).clamp(LEAST_QUEUE_KIB, MOST_QUEUE_KIB);
     Ok(Some(Settings {
         connection: kafka_connection(config)?,
         instance_id: config.kafka.instance_id.clone(),
@@ -35,8 +45,8 @@ pub fn settings(config: &Config, plan: &Plan) -> Result<Option<Settings>, RunErr
         owners: cluster.owners.clone(),
         partitions: cluster.partitions,
         replication: cluster.replication,
-        retention: needed.max().unwrap_or_default() + RETENTION_SLACK,
+        retention: retention(plan),
         record_bytes: RECORD_BYTES,
-        queue_kib: usize::try_from(queue_kib).unwrap_or(usize::MAX),
+        queue_kib: usize::try_from(queue_kib(config)).unwrap_or(usize::MAX),
     }))
 }

@@ -4,9 +4,11 @@ use std::fmt;
 
 use crate::config::checked::Config;
 use crate::engine::Plan;
+use crate::engine::cluster::footprint::{Footprint as InReplica, footprint as in_replica};
 use crate::engine::footprint::{Footprint, Load, Part, footprint};
+use crate::exchange::CHUNKS_BYTES;
 
-use super::{run, worker};
+use super::{exchange, run, worker};
 
 /// What the process takes with one small model and nothing read: 26 MiB of its own, the rest code. Measured.
 const PROCESS_BYTES: u64 = 56 << 20;
@@ -18,6 +20,10 @@ const BATCH_BYTES: u64 = 256 << 10;
 const BATCHES: u64 = 3 * worker::QUEUE as u64 + 1;
 /// A series that is exported, with its names, in two exporters.
 const SERIES_BYTES: u64 = 2 << 10;
+/// Consumers of the exchange: what everybody said, what owners hear of panes, and their decisions.
+const CONSUMERS: u64 = 3;
+/// Snapshots that wait for the application, and those held back before it: see `exchange::owners`.
+const HELD_ITEMS: u64 = 2 * 256;
 /// Models named in a report: those that need most.
 const NAMED: usize = 3;
 
@@ -59,6 +65,8 @@ pub struct MemoryReport {
     pub models: Vec<(String, u64)>,
     /// The setting `limits.memory`.
     pub limit: u64,
+    /// Whether it is reckoned for a replica that reads all partitions and owns all models.
+    pub is_of_replica: bool,
 }
 
 impl MemoryReport {
@@ -82,7 +90,7 @@ impl MemoryReport {
         };
         let fixed = |what, bytes, detail| Need { what, count: None, bytes, detail };
         let (workers, series) = (run::worker_count(config) as u64, config.telemetry.max_series as u64);
-        let needs = vec![
+        let mut needs = vec![
             of("baselines", |of| of.baselines, "with their references"),
             of("open panes", |of| of.open, "accept records, by partition"),
             of("sealed panes", |of| of.sealed, "added up as windows close"),
@@ -101,8 +109,26 @@ impl MemoryReport {
             Need { count: Some(series), ..fixed("series", series * SERIES_BYTES, "exported; telemetry.max_series") },
             fixed("process", PROCESS_BYTES, "before anything is read"),
         ];
-        let mut models: Vec<(String, u64)> =
-            plan.models.iter().zip(&of_models).map(|(model, of)| (model.name.to_string(), of.bytes())).collect();
+        let in_replica: Vec<InReplica> = if is_local {
+            Vec::new()
+        } else {
+            let retention = exchange::retention(plan);
+            plan.models.iter().map(|model| in_replica(model, &load, retention)).collect()
+        };
+        if !is_local {
+            let open = sum(|of| of.open).bytes;
+            needs.extend(needs_of_replica(config, plan, &in_replica, open, partitions));
+        }
+        let own = |place: usize| {
+            in_replica.get(place).map_or(0, |of| of.joins.bytes + of.directory.bytes + of.owned.bytes + of.taking_over.bytes)
+        };
+        let mut models: Vec<(String, u64)> = plan
+            .models
+            .iter()
+            .zip(&of_models)
+            .enumerate()
+            .map(|(place, (model, of))| (model.name.to_string(), of.bytes() + own(place)))
+            .collect();
         models.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
         models.truncate(NAMED);
         MemoryReport {
@@ -110,6 +136,7 @@ impl MemoryReport {
             needs: needs.into_iter().filter(|need| need.bytes > 0).collect(),
             models,
             limit: config.limits.memory,
+            is_of_replica: !is_local,
         }
     }
 
@@ -140,9 +167,41 @@ impl MemoryReport {
     }
 }
 
+/// What replicas need beside what a process needs that is alone.
+fn needs_of_replica(config: &Config, plan: &Plan, models: &[InReplica], open: u64, partitions: u64) -> Vec<Need> {
+    let sum = |part: fn(&InReplica) -> Part| {
+        models.iter().fold(Part::default(), |mut sum, of| {
+            sum.add(part(of));
+            sum
+        })
+    };
+    let of = |what, Part { count, bytes }: Part, detail| Need { what, count: Some(count), bytes, detail };
+    let queue = exchange::queue_kib(config) * 1024;
+    let record = models.iter().map(|of| of.record).max().unwrap_or(0);
+    // What is said at once is there as it is handed over and as it is sent, however long the queue may be.
+    let round: u64 = models.iter().map(|of| of.round).sum();
+    let exchange = CONSUMERS * queue + HELD_ITEMS * record + round + round.max(queue);
+    let mut needs = vec![
+        of("joins", sum(|of| of.joins), "pairs by partition number, and those being said"),
+        of("directory", sum(|of| of.directory), "what all replicas said last, to go on from"),
+        of("owned panes", sum(|of| of.owned), "of all partitions, until they are sealed and joined"),
+        of("taking over", sum(|of| of.taking_over), "older panes in the panes topic, until it is read to its end"),
+        Need { what: "exchange", count: None, bytes: exchange, detail: "queues to and from the two topics" },
+    ];
+    if plan.models.iter().any(|model| model.horizon.is_some()) {
+        // Each number has a consumer and a shard of its own, whose panes are counted and thrown away.
+        let bytes = partitions * (queue + CHUNKS_BYTES) + open;
+        needs.push(of("reading again", Part { count: partitions, bytes }, "predictions and labels, after a hand-over"));
+    }
+    needs
+}
+
 impl fmt::Display for MemoryReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "memory for {} (--rate, --partitions):", self.load())?;
+        if self.is_of_replica {
+            writeln!(f, "  of one replica that reads all partitions and owns all models, as when the others are gone")?;
+        }
         for Need { what, count, bytes, detail } in &self.needs {
             let count = count.map_or(String::new(), |count| count.to_string());
             writeln!(f, "  {what:16} {count:>9} {:>12}  {detail}", size(*bytes))?;
@@ -171,6 +230,7 @@ mod tests {
             needs: vec![need("open panes", 3 << 20), need("ledger", 5 << 20)],
             models: vec![("loan".to_owned(), 8 << 20)],
             limit: 8 << 20,
+            is_of_replica: false,
         };
         assert_eq!(report.warning(), None);
         report.limit -= 1;

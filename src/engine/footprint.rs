@@ -140,7 +140,7 @@ pub fn open_slices(plan: &ModelPlan) -> u64 {
     1 + plan.lateness.0.unsigned_abs().div_ceil(plan.slice.0.unsigned_abs().max(1))
 }
 
-fn open_panes(plan: &ModelPlan, baseline: &Baseline, rate: f64, partitions: u64) -> Part {
+pub(super) fn open_panes(plan: &ModelPlan, baseline: &Baseline, rate: f64, partitions: u64) -> Part {
     let series = plan.segment_names.len().max(1) as f64;
     // An event opens one pane for all and one for each segmentation.
     let events = rate * plan.slice.as_seconds() * (1 + plan.segments.len()) as f64;
@@ -153,7 +153,7 @@ fn open_panes(plan: &ModelPlan, baseline: &Baseline, rate: f64, partitions: u64)
 const SAMPLED_ROW_BYTES: usize = size_of::<SampleRow>() + 16;
 
 /// Bytes of a full sample, of which a row takes so many, and so many for each cell.
-fn sample_bytes(pane: &Pane, of_row: usize, of_cell: usize) -> u64 {
+pub(super) fn sample_bytes(pane: &Pane, of_row: usize, of_cell: usize) -> u64 {
     let width = pane.sample.rows().first().map(|row| row.cells.len());
     width.map_or(0, |width| (SAMPLE * (of_row + of_cell * width)) as u64)
 }
@@ -167,7 +167,7 @@ fn dense_bytes(pane: &Pane) -> u64 {
         + sample_bytes(pane, SAMPLED_ROW_BYTES, 2)
 }
 
-fn joined_bytes(pane: &JoinedPane) -> u64 {
+pub(super) fn joined_bytes(pane: &JoinedPane) -> u64 {
     dense_bytes(&pane.label) + (size_of::<JoinedPane>() + (pane.confusion.len() + pane.scores.len()) * size_of::<u64>()) as u64
 }
 
@@ -223,7 +223,7 @@ fn baseline_bytes(baseline: &Baseline) -> u64 {
 }
 
 /// The shares of the segments of a model in its events, as the baseline has them; all events first.
-fn shares(plan: &ModelPlan, baseline: &Baseline) -> impl Iterator<Item = f64> {
+pub(super) fn shares(plan: &ModelPlan, baseline: &Baseline) -> impl Iterator<Item = f64> {
     let rows = baseline.reference.pane.n.max(1) as f64;
     let alike = 1.0 / plan.segment_names.len().max(1) as f64;
     plan.segment_names

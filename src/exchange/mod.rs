@@ -34,5 +34,5 @@ pub use chunk::{Chunk, Head, Headers};
 pub use follower::{Followed, Follower};
 pub use owners::{Heard, Owners};
 pub use publisher::{Ack, Outgoing, Publisher, Refused, Ticket, Which};
-pub use reread::{Range, Read, Reread};
+pub use reread::{CHUNKS_BYTES, Range, Read, Reread};
 pub use settings::{PARTITIONS, RECORD_BYTES, REPLICATION, Settings};

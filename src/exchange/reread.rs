@@ -24,6 +24,8 @@ const CHUNK_RECORDS: usize = 1024;
 const CHUNK_BYTES: usize = 256 * 1024;
 /// Chunks that wait for the application: little, since reading again is never urgent.
 const CHUNKS: usize = 8;
+/// Bytes of all of them, with the one that is being filled.
+pub const CHUNKS_BYTES: u64 = (CHUNKS as u64 + 1) * CHUNK_BYTES as u64;
 /// How long the poll waits for a record.
 const POLL_WAIT: Duration = Duration::from_millis(50);
 /// How long the broker may take to tell offsets; it is asked again after a failure.

@@ -15,6 +15,7 @@ pub mod address;
 pub mod book;
 pub mod decision;
 pub mod directory;
+pub mod footprint;
 pub mod joined;
 pub mod joiner;
 pub mod number;
