@@ -297,7 +297,7 @@ fn check_says_what_disk_will_be_needed() {
     for wanted in ["more than limits.disk of 192.0 MiB", "; 248551 of 600000 predictions fit while they wait for labels"] {
         assert!(warned.err.contains(wanted), "{}", warned.err);
     }
-    ends_with(FAILED, &directory, &[&check as &[&str], &["--strict"]].concat());
+    ends_with(FAILED, &directory, &[&check as &[&str], &["--strict", "--rate", "1000", "--partitions", "1"]].concat());
     // Of a replica only what waits for labels is on disk.
     let cluster = with("1000", "disk: 1GiB", "mode: cluster");
     assert!(!line(&cluster.out, "ledger ").is_empty() && line(&cluster.out, "joined panes ").is_empty(), "{}", cluster.out);

@@ -28,9 +28,10 @@ pub struct Check {
     /// Read events and report what would become of them.
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
-    /// Prediction events a second, of all models together, that memory and disk are reckoned for.
-    #[arg(long, value_name = "EVENTS_PER_SECOND", default_value_t = DEFAULT_RATE, value_parser = rate)]
-    rate: f64,
+    /// Prediction events a second, of all models together, that memory and disk are reckoned for; 1000 where nothing is said, and
+    /// then disk that does not suffice is no warning.
+    #[arg(long, value_name = "EVENTS_PER_SECOND", value_parser = rate)]
+    rate: Option<f64>,
     /// Partitions of the prediction topics that memory and disk are reckoned for.
     #[arg(long, value_name = "N", default_value_t = DEFAULT_PARTITIONS, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     partitions: u64,
@@ -51,9 +52,12 @@ impl Check {
                 return ExitCode::from(FAILED);
             }
         };
-        let memory = MemoryReport::new(&assembly.config, &assembly.plan, self.rate, self.partitions);
-        let disk = DiskReport::new(&assembly.config, &assembly.plan, self.rate, self.partitions);
-        for warning in memory.warning().into_iter().chain(disk.as_ref().and_then(DiskReport::warning)) {
+        let rate = self.rate.unwrap_or(DEFAULT_RATE);
+        let memory = MemoryReport::new(&assembly.config, &assembly.plan, rate, self.partitions);
+        let disk = DiskReport::new(&assembly.config, &assembly.plan, rate, self.partitions);
+        // How long labels are waited for says little without the rate, which only the user knows.
+        let short = disk.as_ref().filter(|_| self.rate.is_some()).and_then(DiskReport::warning);
+        for warning in memory.warning().into_iter().chain(short) {
             assembly.warnings.push(Fault::of_file(self.files.config.display().to_string(), warning).warning());
         }
         report::faults(&assembly.warnings);
